@@ -1,0 +1,57 @@
+# `make help` lists what there is. Everything is set up in .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+UV := $(shell command -v uv || echo .tools/bin/uv)
+READY := $(VENV)/.ready
+PHANTOM := data/phantom/CheXpert-v1.0-small
+NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
+# Without cached bytecode every start of Ray, torch and timm takes twice as long.
+unexport PYTHONDONTWRITEBYTECODE
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check nih lock clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## the environment in .venv, from requirements.lock
+
+demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machine's CPUs
+	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM)
+
+test: $(READY) ## all tests
+	$(BIN)/pytest
+
+check: $(READY) ## format, lint, types, import directions
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+nih: $(READY) ## a small search on real films, where NIH=<tree> holds them
+	$(BIN)/chex-search run configs/search/nih-small.yaml --data $(NIH)
+
+lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses
+	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --quiet --upgrade --output-file requirements.lock
+
+clean: ## removes the environment and the demo's data, keeps results
+	rm -rf $(VENV) .tools data
+
+$(PHANTOM): | $(READY)
+	$(BIN)/chex phantom data/phantom
+
+$(READY): requirements.lock pyproject.toml | $(UV)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@test -d $(VENV) || $(UV) venv --quiet --no-python-downloads --python "$$($(PYTHON) -c 'import sys; print(sys.executable)')" $(VENV)
+	@echo "installing the pinned packages into $(VENV)" >&2
+	@VIRTUAL_ENV=$(VENV) $(UV) pip sync --require-hashes requirements.lock
+	@VIRTUAL_ENV=$(VENV) $(UV) pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.tools/bin/uv:
+	@echo "fetching uv into .tools" >&2
+	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --target .tools uv==$(UV_VERSION)

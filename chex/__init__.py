@@ -1,0 +1,1 @@
+"""One run: from a CheXpert tree and a RunConfig to reports, weights and predictions."""

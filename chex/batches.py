@@ -1,0 +1,55 @@
+"""Cache rows to normalised batches on the training device."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+
+from chex.seeds import stream
+
+GRAY_MEAN, GRAY_STD = 0.449, 0.226
+"""Mean over the colour channels of ImageNet's usual mean and standard deviation."""
+
+
+class BatchesConfig(BaseModel):
+    """How images become batches."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: int = Field(32, ge=2, le=4096)
+    lighting: float = Field(0.2, ge=0, lt=1)
+    """Each film's contrast is scaled by 1 +- lighting and its brightness moved by +- lighting standard deviations."""
+
+
+def epoch_batches(rows: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """The epoch's shuffled rows in batches of `size`; a last smaller batch is left out unless it is the only one."""
+    order = stream(seed, "order", epoch).permutation(rows)
+    count = steps_per_epoch(len(rows), size)
+    return [order[start : start + size] for start in range(0, count * size, size)]
+
+
+def steps_per_epoch(rows: int, size: int) -> int:
+    """Batches in an epoch of `rows`, 1 or more."""
+    return max(1, rows // size)
+
+
+def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    """float32 (B, 1, H, W): the films of `rows`, normalised."""
+    pixels = torch.from_numpy(np.take(images, rows, axis=0)).unsqueeze(1).to(device, non_blocking=True)
+    return pixels.float().mul_(1 / (255 * GRAY_STD)).sub_(GRAY_MEAN / GRAY_STD)
+
+
+def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
+    """`batch` with each film's contrast and brightness changed at random, in place."""
+    if strength == 0:
+        return batch
+    draws = rng.uniform(-strength, strength, size=(2, len(batch), 1, 1, 1)).astype(np.float32)
+    contrast, brightness = torch.from_numpy(draws).to(batch.device)
+    return batch.mul_(1 + contrast).add_(brightness)
+
+
+def in_order(count: int, size: int) -> Iterator[np.ndarray]:
+    """Rows 0 to count - 1 in pieces of at most `size`."""
+    for start in range(0, count, size):
+        yield np.arange(start, min(start + size, count))

@@ -1,0 +1,91 @@
+"""What a run leaves on disk: state to go on from, the best weights, their predictions, the reports so far.
+
+A folder holds state.pt (everything a resume needs), best.safetensors, predictions.csv and reports.csv. Each appears
+whole; state.pt is written last, so that what it speaks of is there.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors
+import torch
+from safetensors.torch import load_file, save_file
+
+from chex.atomic import replacing
+from chex.errors import InputError
+
+STATE, WEIGHTS, PREDICTIONS, REPORTS = "state.pt", "best.safetensors", "predictions.csv", "reports.csv"
+
+
+def save_state(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes the state: tensors, numbers, strings and containers of them."""
+    with replacing(folder / STATE) as beside:
+        torch.save(dict(state), beside)
+
+
+def load_state(folder: Path, config_digest: str, device: torch.device) -> dict[str, Any] | None:
+    """The state in `folder`, or None where there is none. Raises InputError if another config made it."""
+    path = folder / STATE
+    if not path.exists():
+        return None
+    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
+    if state["config"] != config_digest:
+        raise InputError(
+            f"{path} belongs to a run with another config; give the config that it was made with, or another folder"
+        )
+    return state
+
+
+def save_weights(folder: Path, weights: Mapping[str, torch.Tensor], about: Mapping[str, str]) -> None:
+    """Writes the best weights with what is needed to use them (`about`: backbone, observations, image size)."""
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    with replacing(folder / WEIGHTS) as beside:
+        save_file(plain, beside, metadata=dict(about))
+
+
+def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Weights and what `save_weights` was told about them. Raises InputError for a file that is not safetensors."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            about = file.metadata() or {}
+        return load_file(path), about
+    except (OSError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} cannot be read as safetensors ({error}); give a best.safetensors") from error
+
+
+def save_predictions(
+    folder: Path, paths: np.ndarray, patients: np.ndarray, observations: Sequence[str], truth: np.ndarray, p: np.ndarray
+) -> None:
+    """Writes a row per validation image: Path, patient, each observation's truth (blank: not scored) and probability."""
+    table = pd.DataFrame({"Path": paths, "patient": patients})
+    for column, name in enumerate(observations):
+        table[name], table[f"{name} probability"] = truth[:, column], p[:, column]
+    save_table(folder / PREDICTIONS, table)
+
+
+def load_predictions(path: Path, observations: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Patients (N,), truth (N, K) and probability (N, K) as `save_predictions` wrote them."""
+    table = pd.read_csv(path)
+    truth = table[list(observations)].to_numpy(np.float64)
+    probability = table[[f"{name} probability" for name in observations]].to_numpy(np.float64)
+    return table["patient"].to_numpy(dtype=str), truth, probability
+
+
+def save_table(path: Path, table: pd.DataFrame) -> None:
+    """Writes a CSV, whole."""
+    with replacing(path) as beside:
+        table.to_csv(beside, index=False)
+
+
+def digest(text: str) -> str:
+    """A short fingerprint of a text."""
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def best_auroc(folder: Path) -> float:
+    """The AUROC of the folder's best weights, as its last report has it."""
+    return float(pd.read_csv(folder / REPORTS)["best_auroc"].iloc[-1])

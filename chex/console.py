@@ -1,0 +1,31 @@
+"""What both commands show of long work."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Advance = Callable[[int, int], None]
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Advance]:
+    """A function of (done, total) that draws a bar on stderr from its first call until the block ends."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = None
+
+        def advance(done: int, total: int) -> None:
+            nonlocal task
+            if task is None:
+                task = bar.add_task(what, total=total)
+            bar.update(task, completed=done, total=total)
+
+        yield advance
+
+
+def decimal(value: float) -> str:
+    """A figure in [0, 1] with three decimals and no leading zero; `-` where it is undefined."""
+    return "-" if value != value else f"{value:.3f}".removeprefix("0")

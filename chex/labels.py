@@ -1,0 +1,56 @@
+"""The 14 observations, the five scored ones, and what 1, 0, -1 and blank mean."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import numpy as np
+from pydantic import BeforeValidator
+
+from chex.errors import one_of
+
+OBSERVATIONS = (
+    "No Finding",
+    "Enlarged Cardiomediastinum",
+    "Cardiomegaly",
+    "Lung Opacity",
+    "Lung Lesion",
+    "Edema",
+    "Consolidation",
+    "Pneumonia",
+    "Atelectasis",
+    "Pneumothorax",
+    "Pleural Effusion",
+    "Pleural Other",
+    "Fracture",
+    "Support Devices",
+)
+"""In the order of the CSV's columns (Irvin et al. 2019, Table 1)."""
+
+FIVE = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+"""The observations that the CheXpert competition scores (Irvin et al. 2019, section 4)."""
+
+POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1, 0, -1, -2
+"""Codes of a label in an int8 array. A blank CSV cell (not mentioned) is BLANK; it counts as negative everywhere."""
+
+
+def _observations(value: object) -> tuple[str, ...]:
+    if value == "five":
+        return FIVE
+    names = [value] if isinstance(value, str) else value
+    if not isinstance(names, list | tuple) or not names:
+        raise ValueError(f"{value!r} is not an observation, a list of observations or 'five'")
+    for name in names:
+        if name not in OBSERVATIONS:
+            raise ValueError(f"{name!r} is not an observation; {one_of(name, (*OBSERVATIONS, 'five'))}")
+    if len(set(names)) < len(names):
+        raise ValueError(f"{value!r} names an observation twice; name each once")
+    return tuple(names)
+
+
+Observations = Annotated[tuple[str, ...], BeforeValidator(_observations)]
+"""A config field: one observation, a list of them, or `five`."""
+
+
+def columns(observations: Sequence[str]) -> np.ndarray:
+    """The columns of `observations` in a label array of shape (images, 14)."""
+    return np.array([OBSERVATIONS.index(name) for name in observations])

@@ -1,0 +1,227 @@
+"""One run: a generator of reports. It knows no logger, no console and no search."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from chex import checkpoint
+from chex.batches import epoch_batches, in_order, light, load_batch, steps_per_epoch
+from chex.config import RunConfig, dump
+from chex.device import autocast, pick_device
+from chex.loss import masked_loss
+from chex.metrics import Scores, mean_defined, score
+from chex.model import build_model
+from chex.optimizer import build_optimizer, set_rate
+from chex.prepare import Prepared
+from chex.schedule import one_cycle
+from chex.seeds import stream, stream_seed
+
+VALID_BATCH = 128
+
+
+class Diverged(RuntimeError):
+    """The training loss is no longer a number."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """A point inside a run where metrics are known and a checkpoint exists.
+
+    Scores are on the validation split, averaged over the observations where they are defined.
+    """
+
+    percent: int
+    """Of the run's steps, 1 to 100; the last report has 100."""
+    epoch: float
+    images_seen: int
+    seconds: float
+    """Of training and validation, over all resumes."""
+    lr: float
+    train_loss: float
+    """Mean since the last report."""
+    valid_loss: float
+    auroc: float
+    recall: float
+    precision: float
+    error_rate: float
+    best_auroc: float
+    """The highest auroc so far in the run: that of best.safetensors."""
+    observations: dict[str, Scores]
+
+    def row(self) -> dict[str, float]:
+        """Flat figures; per-observation ones are named `auroc/Edema` and are there when the run has several."""
+        flat = {name: value for name, value in vars(self).items() if name != "observations"}
+        if len(self.observations) > 1:
+            for name, scores in self.observations.items():
+                flat |= {f"{figure}/{name}": value for figure, value in asdict(scores).items()}
+        return flat
+
+
+@dataclass
+class _Progress:
+    step: int = 0
+    images_seen: int = 0
+    seconds: float = 0.0
+    best_auroc: float = -math.inf
+
+
+def fit(
+    config: RunConfig, data: Prepared, folder: Path, on_step: Callable[[int, int], None] | None = None
+) -> Iterator[Report]:
+    """Trains and yields a report at equal distances; before each, `folder` holds its checkpoint (see checkpoint.py).
+
+    Goes on from the checkpoint in `folder` where there is one. `on_step` hears of each step done and their number.
+    Raises InputError for a checkpoint of another config, and Diverged when the loss stops being a finite number.
+    """
+    run = _Run(config, data, folder)
+    losses: list[float] = []
+    for step in range(run.progress.step, run.steps):
+        started = time.monotonic()
+        losses.append(run.train_step(step))
+        run.progress.seconds += time.monotonic() - started
+        if on_step:
+            on_step(step + 1, run.steps)
+        if step + 1 in run.report_steps:
+            yield run.report(float(np.mean(losses)))
+            losses = []
+
+
+class _Run:
+    """The state of one training: model, optimizer and how far it is."""
+
+    def __init__(self, config: RunConfig, data: Prepared, folder: Path):
+        self.config, self.data, self.folder = config, data, folder
+        self.device = pick_device(config.device)
+        self.epoch_steps = steps_per_epoch(len(data.rows), config.batches.size)
+        self.steps = self.epoch_steps * config.schedule.epochs
+        self.report_steps = {math.ceil(self.steps * k / config.reports) for k in range(1, config.reports + 1)}
+        self.model = build_model(config.model, len(data.observations), config.seed).to(self.device)
+        self.optimizer = build_optimizer(self.model.parameters(), config.optimizer)
+        self.digest = checkpoint.digest(dump(config) + data.valid_digest)
+        self.progress = _Progress()
+        self.rows: list[dict[str, float]] = []
+        self.batches: list[np.ndarray] = []
+        folder.mkdir(parents=True, exist_ok=True)
+        self._resume()
+
+    def train_step(self, step: int) -> float:
+        """Takes one step and returns its loss."""
+        config = self.config
+        rate, momentum = one_cycle(step / max(1, self.steps - 1), config.schedule.warmup)
+        set_rate(self.optimizer, config.optimizer.lr * rate, momentum)
+        rows = self._batch_rows(step)
+        films = load_batch(self.data.images, rows, self.device)
+        light(films, config.batches.lighting, stream(config.seed, "lighting", step))
+        torch.manual_seed(stream_seed(config.seed, "dropout", step))
+        self.model.train()
+        with autocast(config.device, self.device):
+            logits = self.model(films)
+        loss = masked_loss(logits.float(), *self._cells(rows))
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
+        return self._finite(loss.item(), step)
+
+    def report(self, train_loss: float) -> Report:
+        """Scores the validation split, writes the checkpoint and returns what was found."""
+        started = time.monotonic()
+        probability, valid_loss = self._validate()
+        scores = {
+            name: score(self.data.truth[:, k], probability[:, k]) for k, name in enumerate(self.data.observations)
+        }
+        means = {
+            name: mean_defined([getattr(each, name) for each in scores.values()]) for name in Scores.__annotations__
+        }
+        if means["auroc"] > self.progress.best_auroc:
+            self.progress.best_auroc = means["auroc"]
+            self._keep_best(probability)
+        self.progress.seconds += time.monotonic() - started
+        progress = self.progress
+        report = Report(
+            percent=100 * progress.step // self.steps,
+            epoch=progress.step / self.epoch_steps,
+            images_seen=progress.images_seen,
+            seconds=progress.seconds,
+            lr=self.optimizer.param_groups[0]["lr"],
+            train_loss=train_loss,
+            valid_loss=valid_loss,
+            best_auroc=progress.best_auroc,
+            observations=scores,
+            **means,
+        )
+        self.rows.append(report.row())
+        self._save()
+        return report
+
+    def _batch_rows(self, step: int) -> np.ndarray:
+        epoch, position = divmod(step, self.epoch_steps)
+        if position == 0 or not self.batches:
+            self.batches = epoch_batches(self.data.rows, self.config.batches.size, self.config.seed, epoch)
+        return self.batches[position]
+
+    def _cells(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
+        chosen = self.data.targets.values[rows], self.data.targets.weights[rows]
+        values, weights = (torch.from_numpy(each).to(self.device) for each in chosen)
+        return values, weights
+
+    def _finite(self, loss: float, step: int) -> float:
+        if math.isfinite(loss):
+            return loss
+        rate = self.optimizer.param_groups[0]["lr"]
+        raise Diverged(
+            f"the training loss became {loss} at step {step + 1} of {self.steps}, at a learning rate of {rate:.3g}; "
+            "lower optimizer.lr"
+        )
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[np.ndarray, float]:
+        self.model.eval()
+        first = len(self.data.targets.values)
+        logits = []
+        for piece in in_order(len(self.data.truth), VALID_BATCH):
+            films = load_batch(self.data.images, first + piece, self.device)
+            with autocast(self.config.device, self.device):
+                logits.append(self.model(films).float().cpu())
+        joined = torch.cat(logits)
+        scored = torch.from_numpy(~np.isnan(self.data.truth)).float()
+        loss = masked_loss(joined, torch.from_numpy(np.nan_to_num(self.data.truth)), scored)
+        return joined.sigmoid().numpy(), loss.item()
+
+    def _keep_best(self, probability: np.ndarray) -> None:
+        about = {
+            "backbone": self.config.model.backbone,
+            "observations": ",".join(self.data.observations),
+            "image_size": str(self.config.image.size),
+        }
+        checkpoint.save_weights(self.folder, self.model.state_dict(), about)
+        data = self.data
+        checkpoint.save_predictions(
+            self.folder, data.valid_paths, data.valid_patients, data.observations, data.truth, probability
+        )
+
+    def _save(self) -> None:
+        checkpoint.save_table(self.folder / checkpoint.REPORTS, pd.DataFrame(self.rows))
+        state: dict[str, Any] = {
+            "config": self.digest,
+            "progress": vars(self.progress),
+            "rows": self.rows,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        checkpoint.save_state(self.folder, state)
+
+    def _resume(self) -> None:
+        state = checkpoint.load_state(self.folder, self.digest, self.device)
+        if state is None:
+            return
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.progress, self.rows = _Progress(**state["progress"]), state["rows"]

@@ -1,0 +1,104 @@
+"""A timm backbone with one output per observation."""
+
+import logging
+from pathlib import Path
+
+import timm
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import nn
+
+from chex.errors import InputError, one_of
+from chex.seeds import stream_seed
+
+
+class ModelConfig(BaseModel):
+    """The network."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    backbone: str = "densenet121"
+    """Any model name of timm."""
+    pretrained: bool = False
+    """Start from timm's published weights, downloaded once (or read from `weights`)."""
+    weights: Path | None = None
+    """A file of backbone weights for `pretrained`, in timm's format."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Before the last layer."""
+    final_batch_norm: bool = False
+    """Batch norm on the outputs, as fastai's `bn_final`."""
+
+
+class Classifier(nn.Module):
+    """Films (B, 1, H, W) to logits (B, K)."""
+
+    def __init__(self, backbone: nn.Module, features: int, outputs: int, dropout: float, final_batch_norm: bool):
+        super().__init__()
+        self.backbone = backbone
+        layers = [nn.Dropout(dropout), nn.Linear(features, outputs)]
+        if final_batch_norm:
+            layers.append(nn.BatchNorm1d(outputs, momentum=0.01))
+        self.head = nn.Sequential(*layers)
+
+    def forward(self, films: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.head(self.backbone(films))
+        return logits
+
+
+def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:
+    """The model with its first weights, in channels-last format on the CPU; the same seed gives the same weights.
+
+    Raises InputError for an unknown backbone and for pretrained weights that cannot be had.
+    """
+    check_backbone(config.backbone)
+    torch.manual_seed(stream_seed(seed, "weights"))
+    backbone = _backbone(config)
+    features = int(backbone.num_features)  # type: ignore[arg-type]
+    model = Classifier(backbone, features, outputs, config.dropout, config.final_batch_norm)
+    return model.to(memory_format=torch.channels_last)
+
+
+def check_model(config: ModelConfig, image_size: int) -> None:
+    """Raises InputError, as `build_model` does, and for a backbone that cannot take images of `image_size`."""
+    model = build_model(config, outputs=1, seed=0).eval()
+    try:
+        with torch.no_grad():
+            model(torch.zeros(1, 1, image_size, image_size))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"model.backbone: '{config.backbone}' cannot take images of {image_size} px ({_first_line(error)}); "
+            "change image.size or the backbone"
+        ) from error
+
+
+def check_backbone(name: str) -> None:
+    """Raises InputError unless timm has a model of that name."""
+    if not timm.is_model(name):
+        near = one_of(name, timm.list_models()).split("choices:")[0]
+        raise InputError(
+            f"model.backbone: '{name}' is not a timm model; {near}choices: densenet121, resnet50 "
+            f"and {len(timm.list_models()) - 2:,} more that `python -c 'import timm; print(timm.list_models())'` lists"
+        )
+
+
+def _backbone(config: ModelConfig) -> nn.Module:
+    if config.weights is not None and not config.weights.is_file():
+        raise InputError(f"model.weights: {config.weights} is not a file; give a file of weights in timm's format")
+    given = {"file": str(config.weights)} if config.weights else None
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries is a warning; we say it once
+    try:
+        return timm.create_model(
+            config.backbone, pretrained=config.pretrained, in_chans=1, num_classes=0, pretrained_cfg_overlay=given
+        )
+    except Exception as error:  # the hub, the disk and timm each raise their own kinds
+        if not config.pretrained:
+            raise
+        source = config.weights or "the model hub"
+        raise InputError(
+            f"model.pretrained: weights of '{config.backbone}' could not be had from {source} ({_first_line(error)}); "
+            "give a file with model.weights=FILE, or start from random weights with model.pretrained=false"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,149 @@
+"""train.csv and valid.csv as checked arrays: image paths, patients, labels."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict
+
+from chex.errors import InputError
+from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, Observations
+
+DESCRIPTION_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+CELLS = {"1": POSITIVE, "1.0": POSITIVE, "0": NEGATIVE, "0.0": NEGATIVE, "-1": UNCERTAIN, "-1.0": UNCERTAIN, "": BLANK}
+PATH_FORM = re.compile(r"[^/]+/(?:[^/]+/)*(?P<patient>patient\d+)/(?P<study>study\d+)/[^/]+")
+
+
+class DataConfig(BaseModel):
+    """Which tree a run reads and which observations it learns."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path | None = None
+    """The folder that holds train.csv and valid.csv."""
+    observations: Observations = ("Cardiomegaly",)
+    """One observation, a list of them, or `five` (the scored ones)."""
+
+
+@dataclass(frozen=True)
+class Records:
+    """One split. All arrays have one row per image, in the order of the CSV."""
+
+    paths: np.ndarray
+    """str (N,): the image's path inside the root."""
+    patients: np.ndarray
+    """str (N,): `patient00001`."""
+    labels: np.ndarray
+    """int8 (N, 14): POSITIVE, NEGATIVE, UNCERTAIN or BLANK per observation."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+
+@dataclass(frozen=True)
+class Tree:
+    """A CheXpert tree whose two tables have been checked; no image has been opened."""
+
+    root: Path
+    train: Records
+    valid: Records
+
+    @property
+    def paths(self) -> np.ndarray:
+        """str (N_train + N_valid,): every image, train first."""
+        return np.concatenate([self.train.paths, self.valid.paths])
+
+
+def load_tree(root: Path) -> Tree:
+    """The tree's two tables.
+
+    Raises InputError for a missing folder, CSV or column, a label other than 1 / 0 / -1 / blank, a path that is not
+    of CheXpert's form or leaves the root, a path listed twice, and a patient in both splits.
+    """
+    check_root(root)
+    train, valid = read_records(root / "train.csv"), read_records(root / "valid.csv")
+    shared = np.intersect1d(train.patients, valid.patients)
+    if len(shared):
+        raise InputError(
+            f"{root}: {len(shared)} patients are in both train.csv and valid.csv, first {shared[0]}; a patient may be "
+            "in one split only (else validation scores are inflated): remove the patient's rows from one of the files"
+        )
+    return Tree(root, train, valid)
+
+
+def check_root(root: Path) -> None:
+    """Raises InputError unless `root` is a folder with train.csv and valid.csv."""
+    if not root.is_dir():
+        raise InputError(
+            f"data.root: {root} is not a folder; give the folder that holds train.csv and valid.csv with --data"
+        )
+    for name in ("train.csv", "valid.csv"):
+        if not (root / name).is_file():
+            below = sorted(path.parent for path in root.glob(f"*/{name}"))
+            hint = f"did you mean --data {below[0]}?" if below else "give the folder that holds both CSVs with --data"
+            raise InputError(f"data.root: {root} has no {name}; {hint}")
+
+
+def read_records(csv: Path) -> Records:
+    """The rows of one CSV. Raises InputError as `load_tree` does."""
+    table = _read_csv(csv)
+    labels = np.stack([_encode(table[name], csv) for name in OBSERVATIONS], axis=1)
+    patients = _patients(table["Path"], csv)
+    paths = table["Path"].str.split("/", n=1).str[1]
+    twice = paths[paths.duplicated()]
+    if len(twice):
+        raise InputError(
+            f"{csv}: {len(twice)} rows repeat a Path, first {twice.iloc[0]} in row {twice.index[0] + 2}; "
+            "an image may be listed once: remove the repeated rows"
+        )
+    return Records(paths.to_numpy(dtype=str), patients, labels)
+
+
+def _read_csv(csv: Path) -> pd.DataFrame:
+    try:
+        table = pd.read_csv(csv, dtype=str, keep_default_na=False)
+    except (ValueError, OSError) as error:  # pandas raises ParserError, EmptyDataError, UnicodeDecodeError: ValueErrors
+        reason = str(error).strip().splitlines()[0]
+        raise InputError(f"{csv} cannot be read as a CSV ({reason}); give CheXpert's own file") from error
+    missing = [name for name in (*DESCRIPTION_COLUMNS, *OBSERVATIONS) if name not in table.columns]
+    if missing:
+        raise InputError(
+            f"{csv} lacks the columns {', '.join(missing)}; its header must be CheXpert's: "
+            f"{', '.join(DESCRIPTION_COLUMNS)} and the 14 observations"
+        )
+    if table.empty:
+        raise InputError(f"{csv} has a header and no rows; a split needs at least one image")
+    return table
+
+
+def _encode(cells: pd.Series, csv: Path) -> np.ndarray:
+    codes = cells.str.strip().map(CELLS)
+    bad = codes.isna()
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{csv} row {row + 2}, column '{cells.name}': label '{cells.iloc[row]}' is not 1, 0, -1 or blank "
+            f"({int(bad.sum())} such cells in this column); correct the cells"
+        )
+    return codes.to_numpy(dtype=np.int8)
+
+
+def _patients(paths: pd.Series, csv: Path) -> np.ndarray:
+    leaves = paths.str.startswith("/") | paths.str.contains(r"(?:^|/)\.\.?(?:/|$)|\\|:", regex=True)
+    if leaves.any():
+        row = int(np.flatnonzero(leaves)[0])
+        raise InputError(
+            f"{csv} row {row + 2}: Path '{paths.iloc[row]}' could leave the data root; a Path is relative, "
+            "without '..', '.', ':' or backslash: correct the row"
+        )
+    ids = paths.str.extract(rf"^{PATH_FORM.pattern}$")
+    bad = ids["patient"].isna()
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(
+            f"{csv} row {row + 2}: Path '{paths.iloc[row]}' is not of the form "
+            "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg; correct the row"
+        )
+    return ids["patient"].to_numpy(dtype=str)

@@ -1,0 +1,94 @@
+"""`chex train`: fit with a bar, a line per report, and the result with its interval."""
+
+import shutil
+import sys
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+from chex import checkpoint
+from chex.atomic import write_text
+from chex.config import RunConfig, dump
+from chex.console import decimal, progress_bar
+from chex.errors import InputError
+from chex.loop import Diverged, Report, fit
+from chex.metrics import auroc_interval
+from chex.model import check_model
+from chex.prepare import Prepared, prepare, read_tree
+from chex.seeds import stream
+
+CONFIG, DONE = "run.yaml", "done"
+HEAD = "  done  epoch       lr  train loss  valid loss  AUROC  recall  precision  error  images    s"
+
+
+def train(config: RunConfig, out: Path, fresh: bool) -> int:
+    """Trains into `out`, going on where an interrupted run with the same config stopped; 0 done, 1 diverged.
+
+    Raises InputError before anything is written; `fresh` allows to replace a finished run.
+    """
+    if (out / DONE).exists() and not fresh:
+        raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
+    read_tree(config)
+    if config.model.pretrained:
+        print("fetching pretrained weights", file=sys.stderr)
+    check_model(config.model, config.image.size)
+    with progress_bar("decoding films") as advance:
+        data = prepare(config, advance)
+    if fresh:
+        shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / CONFIG, dump(config))
+    print(_headline(config, data), HEAD, sep="\n")
+    try:
+        _show(config, data, out)
+    except Diverged as error:
+        print(f"chex train: {error}", file=sys.stderr)
+        return 1
+    print(_result(config, out))
+    (out / DONE).touch()
+    return 0
+
+
+def _show(config: RunConfig, data: Prepared, out: Path) -> None:
+    columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("training")
+        for report in fit(config, data, out, lambda done, total: bar.update(task, completed=done, total=total)):
+            print(_line(report), flush=True)
+
+
+def _headline(config: RunConfig, data: Prepared) -> str:
+    policies = ", ".join(f"{key}: {name}" for key, name in config.policy.items())
+    left_out = [name for name in data.observations if name not in data.averaged_over]
+    lines = [
+        f"{config.model.backbone} at {config.image.size} px on {config.data.root}",
+        f"{', '.join(data.observations)}; policy {policies}; {len(data.rows):,} rows of "
+        f"{len(data.targets.values):,} training films; {len(data.truth):,} validation films",
+    ]
+    if left_out:
+        lines.append(
+            f"AUROC is undefined for {', '.join(left_out)} (one class in the validation split); "
+            f"averaged over {', '.join(data.averaged_over)}"
+        )
+    return "\n".join(lines)
+
+
+def _line(report: Report) -> str:
+    scores = [decimal(each) for each in (report.auroc, report.recall, report.precision, report.error_rate)]
+    return (
+        f"{report.percent:>4} %{report.epoch:>7.2f}{report.lr:>9.2e}"
+        f"{report.train_loss:>12.3f}{report.valid_loss:>12.3f}"
+        f"{scores[0]:>7}{scores[1]:>8}{scores[2]:>11}{scores[3]:>7}{report.images_seen:>8,}{report.seconds:>5.0f}"
+    )
+
+
+def _result(config: RunConfig, out: Path) -> str:
+    observations = config.data.observations
+    patients, truth, probability = checkpoint.load_predictions(out / checkpoint.PREDICTIONS, observations)
+    low, high = auroc_interval(truth, probability, patients, stream(config.seed, "interval"))
+    best = checkpoint.best_auroc(out)
+    return (
+        f"validation AUROC {decimal(best)} (95 % interval {decimal(low)} to {decimal(high)}, bootstrap over "
+        f"{len(set(patients)):,} patients)\nbest weights: {out / checkpoint.WEIGHTS}"
+    )

@@ -1,0 +1,88 @@
+"""The last screen of a search: the best config, its AUROC with an interval, what that proves, what to type next."""
+
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chex import checkpoint
+from chex.atomic import write_text
+from chex.console import decimal
+from search.export import BEST, TRIALS
+from search.ledger import TrialRow
+from search.progress import shown
+from search.verdict import Verdict, best_by, judge
+
+REPORT = "report.txt"
+
+
+def conclude(rows: Sequence[TrialRow], folder: Path, observations: tuple[str, ...], seed: int) -> str | None:
+    """Judges ended trials, writes the last screen into `folder` and returns it; None if all trials failed."""
+    verdict = judge(rows, folder / checkpoint.PREDICTIONS, observations, seed)
+    if verdict is None:
+        return None
+    text = report(verdict, rows, folder)
+    write_text(folder / REPORT, text + "\n")
+    return text
+
+
+def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path) -> str:
+    """The last screen, as text."""
+    winner = next(row for row in rows if row.number == verdict.trial)
+    knobs = [f"  {path:<24}{shown(value)}" for path, value in winner.knobs.items()]
+    counts = f"{verdict.trials} trials, {verdict.stopped} stopped early, {verdict.failed} failed"
+    return "\n".join(
+        [
+            f"Best config: trial {verdict.trial} of {counts}",
+            *knobs,
+            "",
+            f"validation AUROC {decimal(verdict.auroc)}   "
+            f"95 % interval {decimal(verdict.low)} to {decimal(verdict.high)} "
+            f"(bootstrap over {verdict.patients:,} patients, {verdict.films:,} films)",
+            *_caveats(verdict),
+            *_policies(rows),
+            "",
+            *_next(folder),
+        ]
+    )
+
+
+def _caveats(verdict: Verdict) -> list[str]:
+    lines = [
+        f"It was chosen as the best of {verdict.trials} on these same films: on new ones, expect less.",
+    ]
+    if verdict.within:
+        others = "1 other finished trial lies" if verdict.within == 1 else f"{verdict.within} other finished trials lie"
+        lines.append(f"{others} inside the interval: this search does not tell them from the best.")
+    return lines
+
+
+def _policies(rows: Sequence[TrialRow]) -> list[str]:
+    found = best_by(rows, "policy.default")
+    if len(found) < 2:
+        return []
+    each = "   ".join(f"{name} {decimal(value)} ({count})" for name, (value, count) in found.items())
+    return ["", f"Best by policy (trials): {each}"]
+
+
+def _next(folder: Path) -> list[str]:
+    where = _near(folder)
+    return [
+        "Next:",
+        f"  {command('chex')} train {where / BEST}      trains the winner again, without Ray",
+        f"  {command('tensorboard')} --logdir {where}      curves and the HParams table",
+        f"  {where / TRIALS}      one row a trial",
+    ]
+
+
+def command(name: str) -> str:
+    """How the user can type a command of this environment: by its name if that is on the PATH, else by its path."""
+    ours = Path(sys.executable).parent / name
+    on_path = shutil.which(name)
+    return name if on_path and Path(on_path).resolve() == ours.resolve() else str(_near(ours))
+
+
+def _near(path: Path) -> Path:
+    here = Path(os.path.relpath(path))
+    return path if here.parts[:2] == ("..", "..") else here

@@ -1,0 +1,106 @@
+"""SearchConfig: a base run, a space over it, a budget and resources."""
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from chex.config import RunConfig, override, parse_sets, read_yaml, validated
+from chex.errors import InputError
+from search.resources import Resources
+from search.sampler import SamplerConfig
+from search.space import Space, build_space
+
+
+class Budget(BaseModel):
+    """How much is tried."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    trials: int = Field(12, ge=1, le=100_000)
+
+
+class Stopping(BaseModel):
+    """ASHA (Li et al. 2018, arXiv:1810.05934), with rungs in per cent of each trial's own schedule.
+
+    Rungs stand at grace, grace x factor, ... per cent; at each, a trial goes on only among the best 1/factor so far.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    grace: int = Field(25, ge=1, le=99)
+    factor: float = Field(2, gt=1, le=10)
+
+
+class SearchConfig(BaseModel):
+    """One search. `base` is a complete run; `space` is checked against it."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    base: RunConfig
+    space: dict[str, Any]
+    budget: Budget = Budget()
+    stopping: Stopping | None = Stopping()
+    """Blank: every trial runs to its end."""
+    sampler: SamplerConfig = SamplerConfig()
+    resources: Resources = Resources()
+
+    def distributions(self) -> Space:
+        """The space as Optuna distributions. Raises InputError (see `build_space`)."""
+        return build_space(self.space, self.base.model_dump(mode="json"))
+
+
+def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:
+    """The search in a YAML file, checked; `sets` are `a.b=value` texts in the search's or the base run's dotted paths.
+
+    The file's `base` is a run's YAML file (relative to the search's), and `set` lays dotted paths over it; or `base` is
+    a run written out. Raises InputError.
+    """
+    content = read_yaml(path)
+    base = content.get("base", {})
+    if isinstance(base, str):
+        base = read_yaml(path.parent / base)
+    base = override(base, content.pop("set", None) or {})
+    of_search, of_run = _split(parse_sets(sets))
+    if data is not None:
+        of_run["data.root"] = os.path.abspath(data)
+    content["base"] = override(base, of_run)
+    if not isinstance(content.get("space"), dict):
+        raise InputError(f"{path}: space: missing; write dotted paths and their domains below `space:`")
+    of_space = {
+        path.removeprefix("space."): of_search.pop(path) for path in list(of_search) if path.startswith("space.")
+    }
+    content["space"] = content["space"] | of_space
+    search = validated(SearchConfig, override(content, of_search), str(path))
+    for knob in of_run:
+        if knob in search.space:
+            raise InputError(
+                f"--set {knob}: the space of {path} searches it; set space.{knob} or drop it from the space"
+            )
+    _check_rungs(search)
+    search.distributions()
+    return search
+
+
+def search_name(path: Path, sets: Sequence[str]) -> str:
+    """The search's folder under results/: the file's stem and the values that --set gave, so that variants differ."""
+    values = [str(value) for value in parse_sets(sets).values()]
+    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_") for part in (path.stem, *values))
+
+
+def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    own = set(SearchConfig.model_fields) - {"base"}
+    of_search = {path: value for path, value in values.items() if path.split(".")[0] in own}
+    of_run = {path: value for path, value in values.items() if path not in of_search}
+    return of_search, of_run
+
+
+def _check_rungs(search: SearchConfig) -> None:
+    if search.stopping and search.stopping.grace * search.base.reports < 100:
+        raise InputError(
+            f"stopping.grace: {search.stopping.grace} % lies before the first of base.reports={search.base.reports} "
+            "reports; raise grace or reports"
+        )

@@ -1,0 +1,135 @@
+"""Runs a search: checks, Ray, Tune, and what is left in its folder."""
+
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray import tune
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+
+from chex.atomic import write_text
+from chex.config import dump
+from chex.console import progress_bar
+from chex.errors import InputError
+from chex.metrics import METRIC, MODE
+from chex.model import check_model
+from chex.prepare import prepare, read_tree
+from search.ledger import TrialRow, ledger
+from search.resources import check_resources, machine
+from search.sampler import build_searcher
+from search.search_config import SearchConfig
+from search.trainable import train_trial
+from search.watcher import Watcher
+
+CONFIG, TUNE = "search.yaml", "tune"
+
+
+class Interrupted(Exception):
+    """The search was stopped from outside; running it again goes on."""
+
+
+def run_search(search: SearchConfig, folder: Path) -> list[TrialRow]:
+    """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
+
+    Goes on where an earlier call for the same search and folder stopped. Raises InputError before anything is written,
+    and Interrupted after Ctrl-C.
+    """
+    check_folder(search, folder)
+    base = preflight(search)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / CONFIG, dump(search))
+    _start_ray()
+    try:
+        results = _tuner(search, folder, base).fit()
+    finally:
+        ray.shutdown()
+    rows = ledger(results._experiment_analysis.trials)  # ResultGrid itself does not tell stopped from finished
+    if len(rows) < search.budget.trials or any(row.state in ("waiting", "running") for row in rows):
+        raise Interrupted
+    return rows
+
+
+def preflight(search: SearchConfig) -> dict[str, Any]:
+    """The base run as every trial gets it, after all that can be checked without training has been.
+
+    Images are decoded here, once, so that trials find them. Raises InputError.
+    """
+    check_resources(search.resources, *machine())
+    read_tree(search.base)
+    if search.base.model.pretrained:
+        print("fetching pretrained weights", file=sys.stderr)
+    check_model(search.base.model, search.base.image.size)
+    kind = "cuda" if search.resources.gpus_per_trial else "cpu"
+    device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
+    with progress_bar("decoding films") as advance:
+        prepare(search.base, advance)
+    return search.base.model_copy(update={"device": device}).model_dump(mode="json")
+
+
+def check_folder(search: SearchConfig, folder: Path) -> None:
+    """Raises InputError where `folder` holds another search."""
+    config = folder / CONFIG
+    if config.exists() and config.read_text(encoding="utf-8") != dump(search):
+        raise InputError(
+            f"{folder} holds another search (its {CONFIG} differs); give this one a --name of its own, "
+            "or start over with --fresh"
+        )
+
+
+def _start_ray() -> None:
+    cpus, gpus = machine()
+    ray.init(
+        address="local",
+        num_cpus=cpus,
+        num_gpus=gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level="ERROR",
+    )
+
+
+def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tuner:
+    resources = {"cpu": search.resources.cpus_per_trial, "gpu": search.resources.gpus_per_trial}
+    trainable = tune.with_resources(tune.with_parameters(train_trial, base=base), resources)
+    path = str(folder / TUNE)
+    if tune.Tuner.can_restore(path):
+        return tune.Tuner.restore(path, trainable=trainable)
+    shutil.rmtree(path, ignore_errors=True)
+    return tune.Tuner(
+        trainable,
+        tune_config=tune.TuneConfig(
+            num_samples=search.budget.trials,
+            search_alg=build_searcher(search.distributions(), search.sampler),
+            scheduler=_scheduler(search),
+            reuse_actors=True,
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=tune.RunConfig(
+            name=TUNE,
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[Watcher(folder, base, search.distributions(), search.budget.trials)],
+            failure_config=tune.FailureConfig(max_failures=2),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
+        ),
+    )
+
+
+def _scheduler(search: SearchConfig) -> TrialScheduler:
+    stopping = search.stopping
+    if stopping is None:
+        return FIFOScheduler()
+    return ASHAScheduler(
+        time_attr="percent",
+        max_t=100,
+        grace_period=stopping.grace,
+        reduction_factor=stopping.factor,
+        metric=METRIC,
+        mode=MODE,
+    )
+
+
+def _trial_name(trial: Any) -> str:
+    return f"trial_{trial.trial_id}"

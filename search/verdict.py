@@ -1,0 +1,61 @@
+"""What the trials prove, and what they do not."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chex import checkpoint
+from chex.metrics import auroc_interval
+from chex.seeds import stream
+from search.ledger import TrialRow, best
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The winner of a search and how sure it is."""
+
+    trial: int
+    auroc: float
+    low: float
+    high: float
+    """95 % interval of the winner's validation AUROC (bootstrap over patients)."""
+    films: int
+    patients: int
+    trials: int
+    stopped: int
+    failed: int
+    within: int
+    """Other finished trials whose AUROC lies inside the interval."""
+
+
+def judge(rows: Sequence[TrialRow], predictions: Path, observations: tuple[str, ...], seed: int) -> Verdict | None:
+    """The verdict on ended trials; `predictions` are the winner's. None where no trial has a defined metric."""
+    winner = best(rows)
+    if winner is None:
+        return None
+    patients, truth, probability = checkpoint.load_predictions(predictions, observations)
+    low, high = auroc_interval(truth, probability, patients, stream(seed, "interval"))
+    states = [row.state for row in rows]
+    return Verdict(
+        trial=winner.number,
+        auroc=winner.value,
+        low=low,
+        high=high,
+        films=len(truth),
+        patients=len(np.unique(patients)),
+        trials=len(rows),
+        stopped=states.count("stopped"),
+        failed=states.count("failed"),
+        within=sum(row.state == "finished" and row is not winner and row.value >= low for row in rows),
+    )
+
+
+def best_by(rows: Sequence[TrialRow], path: str) -> dict[str, tuple[float, int]]:
+    """For each value of the knob `path`: the highest METRIC of its trials and their number, failed ones left out."""
+    found: dict[str, list[float]] = {}
+    for row in rows:
+        if path in row.knobs and row.value == row.value:
+            found.setdefault(str(row.knobs[path]), []).append(row.value)
+    return {value: (max(values), len(values)) for value, values in sorted(found.items())}

@@ -1,0 +1,89 @@
+"""A small tree of real JPEGs, in which a bright square is Cardiomegaly, and runs of seconds on it."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm is imported: no test waits for a network
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from chex.config import RunConfig, override, validated
+from chex.labels import OBSERVATIONS
+from chex.records import DESCRIPTION_COLUMNS
+
+HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
+TREE = "CheXpert-v1.0-small"
+
+
+def film(path: Path, positive: bool, seed: int) -> None:
+    """Writes a noisy gray JPEG with a bright patch in it if `positive`."""
+    pixels = np.random.default_rng(seed).integers(60, 120, size=(40, 48))
+    if positive:
+        pixels[10:30, 15:35] += 90
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+
+
+def write_split(root: Path, split: str, patients: range, uncertain_every: int = 0) -> pd.DataFrame:
+    """Writes a split with two films a patient; every other patient has Cardiomegaly. Returns its table."""
+    rows = []
+    for patient in patients:
+        for view in (1, 2):
+            path = f"{split}/patient{patient:05d}/study1/view{view}_frontal.jpg"
+            positive = patient % 2 == 1
+            film(root / path, positive, seed=10 * patient + view)
+            label = "-1.0" if uncertain_every and patient % uncertain_every == 0 else f"{float(positive)}"
+            cells = dict.fromkeys(OBSERVATIONS, "0.0" if split == "valid" else "") | {"Cardiomegaly": label}
+            rows.append(
+                {"Path": f"{TREE}/{path}", "Sex": "Female", "Age": 60, "Frontal/Lateral": "Frontal", "AP/PA": "AP"}
+                | cells
+            )
+    table = pd.DataFrame(rows, columns=HEADER)
+    table.to_csv(root / f"{split}.csv", index=False)
+    return table
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a tree of 2 x (train + valid) films and returns its root."""
+
+    def make(train: int = 12, valid: int = 6, uncertain_every: int = 5) -> Path:
+        root = tmp_path / TREE
+        write_split(root, "train", range(1, train + 1), uncertain_every)
+        write_split(root, "valid", range(101, 101 + valid))
+        return root
+
+    return make
+
+
+@pytest.fixture
+def tree(make_tree: Callable[..., Path]) -> Path:
+    """A tree of 24 training films (4 uncertain) and 12 validation films."""
+    return make_tree()
+
+
+@pytest.fixture
+def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+    """A run of seconds on `tree`: a tiny backbone at 32 px; keyword arguments are not needed, dotted paths are."""
+
+    def make(values: dict[str, Any] | None = None) -> RunConfig:
+        small = {
+            "data.root": str(tree),
+            "image.size": 32,
+            "image.cache": str(tmp_path / "cache"),
+            "model.backbone": "test_resnet",
+            "batches.size": 8,
+            "schedule.epochs": 2,
+            "optimizer.lr": 3e-3,
+            "device.kind": "cpu",
+            "device.threads": 1,
+        }
+        return validated(RunConfig, override({}, small | (values or {})), "test")
+
+    return make

@@ -1,0 +1,114 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from chex import checkpoint
+from chex.config import RunConfig
+from chex.errors import InputError
+from chex.loop import Diverged, fit
+from chex.metrics import auroc
+from chex.prepare import prepare
+
+Make = Callable[..., RunConfig]
+
+
+def run(config: RunConfig, folder: Path) -> list[dict[str, float]]:
+    return [report.row() for report in fit(config, prepare(config), folder)]
+
+
+def assert_same(first: list[dict[str, float]], second: list[dict[str, float]]) -> None:
+    """All figures but the time are equal to the last bit; undefined ones are undefined in both."""
+    tables = [pd.DataFrame(rows).drop(columns="seconds") for rows in (first, second)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_a_run_learns_a_visible_sign_and_reports_at_equal_distances(make_run: Make, tmp_path: Path) -> None:
+    rows = run(make_run({"schedule.epochs": 6, "batches.lighting": 0.0}), tmp_path / "out")
+    assert [row["percent"] for row in rows] == [27, 50, 77, 100]
+    assert rows[-1]["best_auroc"] == max(row["auroc"] for row in rows) > 0.9
+    assert rows[-1]["images_seen"] == 18 * 8
+    assert rows[-1]["epoch"] == 6
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(make_run: Make, tmp_path: Path) -> None:
+    rows = run(make_run(), tmp_path)
+    _, about = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    assert about == {"backbone": "test_resnet", "observations": "Cardiomegaly", "image_size": "32"}
+    _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))
+    assert auroc(truth[:, 0], probability[:, 0]) == rows[-1]["best_auroc"] == checkpoint.best_auroc(tmp_path)
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / checkpoint.REPORTS), pd.DataFrame(rows))
+
+
+def test_the_same_config_gives_the_same_run_bit_for_bit(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"model.dropout": 0.3})
+    first, second = (run(config, tmp_path / name) for name in ("a", "b"))
+    assert_same(first, second)
+    weights = [checkpoint.load_weights(tmp_path / name / checkpoint.WEIGHTS)[0] for name in ("a", "b")]
+    assert all(torch.equal(tensor, weights[1][name]) for name, tensor in weights[0].items())
+
+
+@pytest.mark.parametrize("reports_before_the_end", [1, 2, 3])
+def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_interrupted(
+    make_run: Make, tmp_path: Path, reports_before_the_end: int
+) -> None:
+    config = make_run({"model.dropout": 0.3})
+    whole = run(config, tmp_path / "whole")
+    interrupted = fit(config, prepare(config), tmp_path / "cut")
+    rows = [next(interrupted).row() for _ in range(reports_before_the_end)]
+    interrupted.close()  # type: ignore[attr-defined]
+    torch.manual_seed(99)
+    rows += run(config, tmp_path / "cut")
+    assert_same(rows, whole)
+    ends = [
+        checkpoint.load_state(tmp_path / name, _digest(tmp_path / name), torch.device("cpu"))
+        for name in ("whole", "cut")
+    ]
+    assert ends[0] is not None
+    assert ends[1] is not None
+    for name, tensor in ends[0]["model"].items():
+        assert torch.equal(tensor, ends[1]["model"][name]), name
+
+
+def _digest(folder: Path) -> str:
+    return str(torch.load(folder / checkpoint.STATE, weights_only=True)["config"])
+
+
+def test_a_checkpoint_of_another_config_is_not_gone_on_from(make_run: Make, tmp_path: Path) -> None:
+    run(make_run(), tmp_path)
+    with pytest.raises(InputError, match="belongs to a run with another config"):
+        run(make_run({"optimizer.lr": 1e-3}), tmp_path)
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_step_and_rate(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"optimizer.name": "sgd", "optimizer.lr": 10.0, "schedule.warmup": 0.0})
+    told = r"the training loss became (nan|inf) at step \d+ of 6, at a learning rate of \d.*; lower optimizer.lr"
+    with pytest.raises(Diverged, match=told):
+        run(_exploding(config), tmp_path)
+
+
+def _exploding(config: RunConfig) -> RunConfig:
+    return config.model_copy(update={"optimizer": config.optimizer.model_copy(update={"lr": 1e30})})
+
+
+def test_several_observations_are_averaged_where_they_are_defined(make_run: Make, tmp_path: Path) -> None:
+    rows = run(make_run({"data.observations": ["Cardiomegaly", "Fracture"]}), tmp_path)
+    assert np.isnan(rows[-1]["auroc/Fracture"])
+    assert rows[-1]["auroc"] == rows[-1]["auroc/Cardiomegaly"]
+
+
+def test_on_step_hears_of_every_step(make_run: Make, tmp_path: Path) -> None:
+    config: Any = make_run()
+    heard: list[tuple[int, int]] = []
+    list(fit(config, prepare(config), tmp_path, lambda done, total: heard.append((done, total))))
+    assert heard == [(step, 6) for step in range(1, 7)]
+
+
+def test_weights_keep_their_shape_under_every_policy(make_run: Make, tmp_path: Path) -> None:
+    kept = {policy: len(prepare(make_run({"policy.default": policy})).rows) for policy in ("zeros", "ones", "ignore")}
+    assert kept == {"zeros": 24, "ones": 24, "ignore": 20}

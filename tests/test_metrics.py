@@ -1,0 +1,84 @@
+import math
+
+import numpy as np
+import pytest
+from sklearn.metrics import precision_score, recall_score, roc_auc_score
+
+from chex.metrics import auroc, auroc_interval, mean_defined, score, weighted_auroc
+
+
+def case(seed: int, count: int = 80) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(count) < 0.3).astype(float)
+    return truth, np.round(np.clip(0.3 * truth + rng.random(count) * 0.7, 0, 1), 2)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_figures_agree_with_scikit_learn(seed: int) -> None:
+    truth, probability = case(seed)
+    found = score(truth, probability)
+    assert found.auroc == pytest.approx(roc_auc_score(truth, probability), abs=1e-9)
+    assert found.recall == pytest.approx(recall_score(truth, probability >= 0.5), abs=1e-9)
+    assert found.precision == pytest.approx(precision_score(truth, probability >= 0.5), abs=1e-9)
+    assert found.error_rate == pytest.approx(np.mean((probability >= 0.5) != truth), abs=1e-9)
+
+
+def test_cells_that_are_not_scored_do_not_count() -> None:
+    truth, probability = case(0)
+    with_gaps = np.append(truth, [np.nan, np.nan])
+    assert score(with_gaps, np.append(probability, [0.0, 1.0])) == score(truth, probability)
+
+
+def test_one_class_leaves_auroc_undefined_and_the_mean_skips_it() -> None:
+    assert math.isnan(auroc(np.zeros(5), np.linspace(0, 1, 5)))
+    assert mean_defined([0.5, float("nan"), 0.7]) == pytest.approx(0.6)
+    assert math.isnan(mean_defined([float("nan")]))
+
+
+def test_without_a_positive_call_precision_is_undefined_and_without_positives_recall_is() -> None:
+    assert math.isnan(score(np.array([1.0, 0.0]), np.array([0.1, 0.2])).precision)
+    assert math.isnan(score(np.array([0.0, 0.0]), np.array([0.1, 0.9])).recall)
+
+
+def test_the_weighted_auroc_agrees_with_scikit_learn_on_ties_and_weights() -> None:
+    truth, probability = case(3)
+    weights = np.random.default_rng(0).integers(0, 4, size=(20, len(truth))).astype(float)
+    found = weighted_auroc(truth, np.round(probability, 1), weights)
+    expected = [roc_auc_score(truth, np.round(probability, 1), sample_weight=each) for each in weights]
+    np.testing.assert_allclose(found, expected, atol=1e-12)
+
+
+def test_the_interval_holds_the_auroc_and_narrows_with_more_patients() -> None:
+    widths = []
+    for count in (80, 2000):
+        truth, probability = case(1, count)
+        low, high = auroc_interval(truth[:, None], probability[:, None], np.arange(count), np.random.default_rng(0))
+        assert low < auroc(truth, probability) < high
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 3
+
+
+def test_films_of_one_patient_widen_the_interval() -> None:
+    truth, probability = (np.repeat(each, 4) for each in case(2))
+    alone, together = (
+        auroc_interval(truth[:, None], probability[:, None], patients, np.random.default_rng(0))
+        for patients in (np.arange(len(truth)), np.repeat(np.arange(len(truth) // 4), 4))
+    )
+    assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
+
+
+def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    true_auroc = 0.7602  # of N(1, 1) against N(0, 1): the normal distribution function at 1 / sqrt(2)
+    covered = 0
+    for _ in range(200):
+        truth = np.repeat([1.0, 0.0], [40, 80])
+        low, high = auroc_interval(truth[:, None], (rng.normal(size=120) + truth)[:, None], np.arange(120), rng, 300)
+        covered += low <= true_auroc <= high
+    assert 0.88 <= covered / 200 <= 0.99
+
+
+def test_an_interval_without_a_defined_observation_is_undefined() -> None:
+    low, high = auroc_interval(np.zeros((4, 1)), np.ones((4, 1)), np.arange(4), np.random.default_rng(0))
+    assert math.isnan(low)
+    assert math.isnan(high)

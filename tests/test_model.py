@@ -1,0 +1,83 @@
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from chex.errors import InputError
+from chex.model import ModelConfig, build_model, check_model
+
+TINY = ModelConfig(backbone="test_resnet")
+
+
+def test_films_become_one_logit_per_observation() -> None:
+    assert build_model(TINY, outputs=3, seed=0)(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
+
+
+@pytest.mark.parametrize("backbone", ["densenet121", "resnet50"])
+def test_the_backbones_that_the_readme_names_take_gray_films(backbone: str) -> None:
+    check_model(ModelConfig(backbone=backbone), image_size=32)
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:
+    first, again, other = (build_model(TINY, 1, seed).head[1].weight for seed in (1, 1, 2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_dropout_and_final_batch_norm_stand_in_the_head() -> None:
+    head = build_model(ModelConfig(backbone="test_resnet", dropout=0.3, final_batch_norm=True), 2, seed=0).head
+    assert [type(layer) for layer in head] == [nn.Dropout, nn.Linear, nn.BatchNorm1d]
+    assert head[0].p == 0.3
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_name() -> None:
+    with pytest.raises(
+        InputError, match=r"model.backbone: 'densnet121' is not a timm model; did you mean 'densenet121'\?"
+    ):
+        build_model(ModelConfig(backbone="densnet121"), 1, seed=0)
+
+
+def test_a_backbone_that_cannot_take_the_image_size_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"model.backbone: 'vit_tiny_patch16_224' cannot take images of 32 px .*; change image.size or"
+    ):
+        check_model(ModelConfig(backbone="vit_tiny_patch16_224"), image_size=32)
+
+
+def test_weights_that_cannot_be_fetched_say_how_to_do_without() -> None:
+    told = r"model.pretrained: weights of 'test_resnet' could not be had from the model hub .* model.pretrained=false"
+    with pytest.raises(InputError, match=told):
+        build_model(ModelConfig(backbone="test_resnet", pretrained=True), 1, seed=0)
+
+
+def test_a_missing_weights_file_is_named() -> None:
+    with pytest.raises(InputError, match=r"model.weights: nowhere.safetensors is not a file; give a file of weights"):
+        build_model(
+            ModelConfig(backbone="test_resnet", pretrained=True, weights=Path("nowhere.safetensors")), 1, seed=0
+        )
+
+
+def test_pretrained_weights_come_from_a_given_file(tmp_path: Path) -> None:
+    import timm
+    from safetensors.torch import save_file
+
+    source = timm.create_model("test_resnet")
+    save_file(source.state_dict(), tmp_path / "weights.safetensors")
+    config = ModelConfig(backbone="test_resnet", pretrained=True, weights=tmp_path / "weights.safetensors")
+    built = build_model(config, 1, seed=0).backbone.state_dict()
+    assert torch.equal(built["layer1.0.conv1.weight"], source.state_dict()["layer1.0.conv1.weight"])
+    stem = source.state_dict()["conv1.0.weight" if "conv1.0.weight" in source.state_dict() else "conv1.weight"]
+    name = "conv1.0.weight" if "conv1.0.weight" in built else "conv1.weight"
+    torch.testing.assert_close(built[name], stem.sum(dim=1, keepdim=True))
+
+
+def test_a_weights_file_that_holds_code_is_refused(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (Path(tmp_path / "owned").touch, ())
+
+    torch.save({"state_dict": Evil()}, tmp_path / "weights.pt")
+    with pytest.raises(InputError, match="could not be had from"):
+        build_model(ModelConfig(backbone="test_resnet", pretrained=True, weights=tmp_path / "weights.pt"), 1, seed=0)
+    assert not (tmp_path / "owned").exists()

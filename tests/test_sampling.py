@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+
+from chex.errors import InputError
+from chex.sampling import SamplingConfig, sample_rows
+from chex.uncertainty import Targets
+
+
+def cells(positive: int, negative: int, ignored: int = 0) -> Targets:
+    values = np.array([1.0] * positive + [0.0] * (negative + ignored), dtype=np.float32)[:, None]
+    weights = np.array([1.0] * (positive + negative) + [0.0] * ignored, dtype=np.float32)[:, None]
+    return Targets(values, weights)
+
+
+def sample(targets: Targets, seed: int = 0, **config: object) -> np.ndarray:
+    return sample_rows(targets, SamplingConfig.model_validate(config), np.random.default_rng(seed))
+
+
+def test_without_settings_every_row_is_used_once() -> None:
+    np.testing.assert_array_equal(sample(cells(3, 7)), np.arange(10))
+
+
+def test_rows_in_which_nothing_has_weight_are_left_out() -> None:
+    np.testing.assert_array_equal(sample(cells(3, 4, ignored=5)), np.arange(7))
+
+
+@pytest.mark.parametrize(
+    ("rows", "fraction", "count"), [(5, 0.5, 2), (7, 0.5, 4), (10, 0.25, 2), (223_414, 0.3, 67_024)]
+)
+def test_a_fraction_rounds_halves_to_even(rows: int, fraction: float, count: int) -> None:
+    chosen = sample(cells(rows, 0), fraction=fraction)
+    assert len(chosen) == count
+    assert len(np.unique(chosen)) == count
+
+
+def test_over_repeats_the_smaller_class_until_both_are_equal() -> None:
+    chosen = sample(cells(20, 80), balance="over")
+    assert len(chosen) == 160
+    assert (chosen < 20).sum() == 80
+    assert set(chosen) == set(range(100))
+
+
+def test_under_drops_the_larger_class_until_both_are_equal() -> None:
+    chosen = sample(cells(20, 80), balance="under")
+    assert len(chosen) == len(set(chosen)) == 40
+    assert (chosen < 20).sum() == 20
+
+
+def test_the_fraction_is_taken_of_the_balanced_rows() -> None:
+    chosen = sample(cells(27_000, 196_414), balance="over", fraction=0.3)
+    assert len(chosen) == 117_848
+    assert abs((chosen < 27_000).mean() - 0.5) < 0.01
+
+
+@pytest.mark.parametrize("balance", ["none", "over", "under"])
+def test_the_same_seed_gives_the_same_rows_and_another_does_not(balance: str) -> None:
+    first, again, other = (sample(cells(30, 70), seed, balance=balance, fraction=0.5) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+
+
+def test_balancing_several_observations_is_refused() -> None:
+    several = Targets(np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32))
+    with pytest.raises(
+        InputError, match=r"sampling.balance: 'over' balances one observation and data.observations names 2"
+    ):
+        sample(several, balance="over")
+
+
+def test_balancing_one_class_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"sampling.balance: 'under' needs both classes and all 5 training rows are neg"
+    ):
+        sample(cells(0, 5), balance="under")
+
+
+def test_a_fraction_that_leaves_nothing_is_refused() -> None:
+    with pytest.raises(
+        InputError, match=r"sampling.fraction: 0.1 of 10 training rows leaves 1; a run needs at least 2"
+    ):
+        sample(cells(5, 5), fraction=0.1)
