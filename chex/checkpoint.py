@@ -60,7 +60,7 @@ def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 def save_predictions(
     folder: Path, paths: np.ndarray, patients: np.ndarray, observations: Sequence[str], truth: np.ndarray, p: np.ndarray
 ) -> None:
-    """Writes a row per validation image: Path, patient, each observation's truth (blank: not scored) and probability."""
+    """Writes a row per validation image: Path, patient, truth (blank: not scored) and probability of each."""
     table = pd.DataFrame({"Path": paths, "patient": patients})
     for column, name in enumerate(observations):
         table[name], table[f"{name} probability"] = truth[:, column], p[:, column]

@@ -27,7 +27,7 @@ VALID_BATCH = 128
 
 
 class Diverged(RuntimeError):
-    """The training loss is no longer a number."""
+    """The training or validation loss is no longer a number."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ class _Run:
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
-        return self._finite(loss.item(), step)
+        return self._finite(loss.item(), "training")
 
     def report(self, train_loss: float) -> Report:
         """Scores the validation split, writes the checkpoint and returns what was found."""
@@ -172,12 +172,13 @@ class _Run:
         values, weights = (torch.from_numpy(each).to(self.device) for each in chosen)
         return values, weights
 
-    def _finite(self, loss: float, step: int) -> float:
+    def _finite(self, loss: float, kind: str) -> float:
         if math.isfinite(loss):
             return loss
         rate = self.optimizer.param_groups[0]["lr"]
         raise Diverged(
-            f"the training loss became {loss} at step {step + 1} of {self.steps}, at a learning rate of {rate:.3g}; "
+            f"the {kind} loss became {loss} at step {self.progress.step} of {self.steps}, at a learning rate of "
+            f"{rate:.3g}; "
             "lower optimizer.lr"
         )
 
@@ -193,7 +194,7 @@ class _Run:
         joined = torch.cat(logits)
         scored = torch.from_numpy(~np.isnan(self.data.truth)).float()
         loss = masked_loss(joined, torch.from_numpy(np.nan_to_num(self.data.truth)), scored)
-        return joined.sigmoid().numpy(), loss.item()
+        return joined.sigmoid().numpy(), self._finite(loss.item(), "validation")
 
     def _keep_best(self, probability: np.ndarray) -> None:
         about = {

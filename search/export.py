@@ -46,10 +46,11 @@ def export_best(folder: Path, row: TrialRow, base: dict[str, Any], saved: Path) 
     write_text(folder / BEST, header + dump(config))
 
 
-def drop_weights(saved: Path) -> None:
-    """Removes the large files of an ended trial's checkpoint; what is worth keeping has been copied out."""
+def drop_weights(trial: Path) -> None:
+    """Removes the large files of an ended trial's checkpoints; what is worth keeping has been copied out."""
     for name in (checkpoint.STATE, checkpoint.WEIGHTS):
-        (saved / name).unlink(missing_ok=True)
+        for path in trial.glob(f"checkpoint_*/{name}"):
+            path.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -69,4 +69,4 @@ class Watcher(tune.Callback):
         keep_tables(self.folder, row.number, saved)
         if row is best([each for each in rows if each.state in ENDED]):
             export_best(self.folder, row, self.base, saved)
-        drop_weights(saved)
+        drop_weights(saved.parent)

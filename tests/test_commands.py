@@ -1,0 +1,179 @@
+"""What a user may type wrong: one sentence, exit code 2, nothing written."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+import chex as chex_package
+from chex.__main__ import main as chex
+from search.__main__ import main as chex_search
+
+Damage = Callable[[Path], object]
+
+
+def drop_column(tree: Path) -> None:
+    pd.read_csv(tree / "train.csv").drop(columns="Edema").to_csv(tree / "train.csv", index=False)
+
+
+def set_cell(split: str, column: str, value: object) -> Damage:
+    def damage(tree: Path) -> None:
+        table = pd.read_csv(tree / f"{split}.csv", dtype=object)
+        table.loc[2, column] = value
+        table.to_csv(tree / f"{split}.csv", index=False)
+
+    return damage
+
+
+def nothing(tree: Path) -> None:
+    pass
+
+
+FILM = "train/patient00003/study1/view1_frontal.jpg"
+TREES: dict[str, tuple[Damage, str]] = {
+    "a missing CSV": (lambda tree: (tree / "train.csv").unlink(), "has no train.csv"),
+    "a missing column": (drop_column, "train.csv lacks the columns Edema"),
+    "a strange label": (set_cell("train", "Edema", 7), "column 'Edema': label '7' is not 1, 0, -1 or blank"),
+    "a path that leaves the root": (
+        set_cell("train", "Path", "a/../../patient1/study1/x.jpg"),
+        "could leave the data root",
+    ),
+    "a missing film": (
+        lambda tree: (tree / FILM).unlink(),
+        f"1 of 36 images that the CSVs list are missing, first {FILM}",
+    ),
+    "a damaged film": (lambda tree: (tree / FILM).write_bytes(b"x"), f"1 of 36 images cannot be decoded, first {FILM}"),
+    "a path listed twice": (
+        set_cell("train", "Path", f"CheXpert-v1.0-small/{FILM.replace('3', '1')}"),
+        "1 rows repeat a Path",
+    ),
+    "a patient in both splits": (
+        set_cell("valid", "Path", "CheXpert-v1.0-small/valid/patient00003/study1/x.jpg"),
+        "1 patients are in both train.csv and valid.csv, first patient00003",
+    ),
+}
+SETS = {
+    "data.observations=Cardiomegalie": "'Cardiomegalie' is not an observation; did you mean 'Cardiomegaly'?",
+    "data.observations=Fracture": "AUROC is undefined for Fracture",
+    "policy.default=one": "policy.default: 'one' is not a policy; did you mean 'ones'? choices: zeros, ones, ignore",
+    "model.backbone=densenet12": "model.backbone: 'densenet12' is not a timm model; did you mean 'densenet121'?",
+    "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; choices: name, lr, weight_decay",
+    "model.pretrained=true": "give a file with model.weights=FILE, or start from random weights with model.pretrained=",
+    "sampling.fraction=0": "sampling.fraction: 0 is refused, it should be greater than 0",
+}
+SEARCH_SETS = {
+    "space.optimizer.lr={loguniform: [0.1, 0.01]}": "[0.1, 0.01] is upside down or empty; write the smaller",
+    "space.optimizer.lr={uniform: [0.1, 99]}": "optimizer.lr: 99.0 is refused, it should be less than or equal",
+    "resources.cpus_per_trial=5000": "resources.cpus_per_trial: a trial asks for 5000 CPUs and this machine has",
+    "resources.gpus_per_trial=64": "resources.gpus_per_trial: a trial asks for 64 GPUs and this machine has",
+    "budget.trial=3": "budget.trial: unknown key; did you mean 'trials'? choices: trials",
+}
+
+
+@pytest.fixture
+def configs(tmp_path: Path, tree: Path) -> Path:
+    """A folder with run.yaml and search.yaml; whatever a command writes would land in it."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    small = {"image": {"size": 32, "cache": str(folder / "cache")}, "model": {"backbone": "test_resnet"}}
+    (folder / "run.yaml").write_text(yaml.safe_dump(small))
+    space = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}
+    (folder / "search.yaml").write_text(yaml.safe_dump({"base": "run.yaml", "space": space}))
+    return folder
+
+
+@pytest.fixture
+def refuse(configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """Runs a command that must refuse; returns its sentence."""
+
+    def run(command: str, *more: str, data: Path = tree) -> str:
+        before = sorted(configs.rglob("*"))
+        if command == "chex":
+            code = chex(["train", str(configs / "run.yaml"), "--data", str(data), "--out", str(configs / "out"), *more])
+        else:
+            arguments = [
+                "run",
+                str(configs / "search.yaml"),
+                "--data",
+                str(data),
+                "--results",
+                str(configs / "results"),
+            ]
+            code = chex_search([*arguments, *more])
+        told = capsys.readouterr().err.strip().splitlines()
+        assert code == 2
+        assert sorted(path for path in configs.rglob("*") if path.name != "cache") == before
+        assert told[:-1] in ([], ["fetching pretrained weights"])
+        assert told[-1].startswith(("chex train: ", "chex-search run: "))
+        return told[-1]
+
+    return run
+
+
+BOTH = pytest.mark.parametrize("command", ["chex", "chex-search"])
+
+
+@BOTH
+@pytest.mark.parametrize("case", TREES)
+def test_a_damaged_tree_is_refused(refuse: Callable[..., str], tree: Path, command: str, case: str) -> None:
+    damage, told = TREES[case]
+    damage(tree)
+    assert told in refuse(command)
+
+
+@BOTH
+def test_a_missing_tree_is_refused(refuse: Callable[..., str], command: str) -> None:
+    assert "data.root: nowhere is not a folder" in refuse(command, data=Path("nowhere")).replace(f"{Path.cwd()}/", "")
+
+
+@BOTH
+@pytest.mark.parametrize("setting", SETS)
+def test_a_wrong_setting_is_refused(refuse: Callable[..., str], command: str, setting: str) -> None:
+    assert SETS[setting] in refuse(command, "--set", setting)
+
+
+@pytest.mark.parametrize("setting", SEARCH_SETS)
+def test_a_wrong_setting_of_a_search_is_refused(refuse: Callable[..., str], setting: str) -> None:
+    assert SEARCH_SETS[setting] in refuse("chex-search", "--set", setting)
+
+
+def test_another_package_named_chex_is_told_from_ours(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(chex_package, "__file__", "/elsewhere/site-packages/chex/__init__.py")
+    assert chex_search(["run", "x.yaml"]) == 2
+    told = capsys.readouterr().err
+    assert "`chex` was imported from /elsewhere/site-packages and `search` from" in told
+    assert "remove the other package named chex from this environment" in told
+
+
+def test_a_run_is_trained_reported_and_not_overwritten(
+    configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", str(configs / "run.yaml"), "--data", str(tree), "--out", str(configs / "out")]
+    assert chex(train) == 0
+    told = capsys.readouterr().out
+    assert "Cardiomegaly; policy default: zeros; 24 rows of 24 training films; 12 validation films" in told
+    assert "95 % interval" in told
+    assert f"best weights: {configs / 'out' / 'best.safetensors'}" in told
+    assert chex(train) == 2
+    assert "holds a finished run; add --fresh to train again, or give another folder" in capsys.readouterr().err
+    assert chex([*train, "--fresh", "--set", "optimizer.lr=1e-4"]) == 0
+
+
+def test_what_auroc_is_averaged_over_is_said(configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    more = ["--data", str(tree), "--out", str(configs / "out"), "--set", "data.observations=[Fracture, Cardiomegaly]"]
+    assert chex(["train", str(configs / "run.yaml"), *more]) == 0
+    told = "AUROC is undefined for Fracture (one class in the validation split); averaged over Cardiomegaly"
+    assert told in capsys.readouterr().out
+
+
+def test_a_diverged_run_ends_with_its_step_and_code_1(
+    configs: Path, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chex.loop.set_rate", lambda optimizer, lr, momentum: optimizer.param_groups[0].update(lr=1e30))
+    more = ["--data", str(tree), "--out", str(configs / "out")]
+    assert chex(["train", str(configs / "run.yaml"), *more]) == 1
+    assert "at a learning rate of 1e+30; lower optimizer.lr" in capsys.readouterr().err

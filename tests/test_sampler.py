@@ -1,0 +1,50 @@
+import math
+from typing import Any
+
+import pytest
+from optuna.distributions import FloatDistribution
+from optuna.trial import TrialState
+
+from chex.metrics import METRIC
+from search.sampler import SamplerConfig, TruthfulOptunaSearch, build_searcher, told
+
+
+def searcher(seed: int = 0) -> TruthfulOptunaSearch:
+    return build_searcher({"optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True)}, SamplerConfig(seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "value"),
+    [
+        ({METRIC: 0.8, "percent": 100}, TrialState.COMPLETE, 0.8),
+        ({METRIC: 0.8, "percent": 50}, TrialState.PRUNED, None),
+        ({METRIC: math.nan, "percent": 100}, TrialState.FAIL, None),
+        ({}, TrialState.FAIL, None),
+    ],
+)
+def test_optuna_is_told_how_a_trial_really_ended(
+    result: dict[str, Any], state: TrialState, value: float | None
+) -> None:
+    assert told(result) == (state, value)
+
+
+def test_a_stopped_a_finished_and_a_failed_trial_stand_so_in_the_study() -> None:
+    search = searcher()
+    for name, result in (
+        ("a", {METRIC: 0.7, "percent": 25}),
+        ("b", {METRIC: 0.8, "percent": 100}),
+        ("c", {METRIC: math.nan, "percent": 0}),
+    ):
+        search.suggest(name)
+        search.on_trial_complete(name, result)
+    search.suggest("d")
+    search.on_trial_complete("d", error=True)
+    trials = search._ot_study.trials
+    assert [trial.state.name for trial in trials] == ["PRUNED", "COMPLETE", "FAIL", "FAIL"]
+    assert trials[0].intermediate_values == {25: 0.7}
+    assert search._ot_study.best_value == 0.8
+
+
+def test_the_same_seed_proposes_the_same_trials() -> None:
+    proposed = [[searcher(seed).suggest(f"{trial}") for trial in range(3)] for seed in (1, 1, 2)]
+    assert proposed[0] == proposed[1] != proposed[2]

@@ -1,0 +1,163 @@
+"""One real search, with Ray, on a tiny tree; the tests read what it left."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+from chex import checkpoint
+from chex.__main__ import main as chex
+from chex.config import load_run
+from chex.metrics import METRIC, auroc
+from tests.conftest import TREE, write_split
+
+TRIALS = 6
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("search")
+    write_split(folder / TREE, "train", range(1, 13), uncertain_every=5)
+    write_split(folder / TREE, "valid", range(101, 107))
+    small = {
+        "base": {
+            "image": {"size": 32, "cache": str(folder / "cache")},
+            "model": {"backbone": "test_resnet"},
+            "batches": {"size": 8},
+        },
+        "space": {
+            "policy.default": {"choice": ["zeros", "ones", "ignore"]},
+            "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
+            "schedule.epochs": {"int": [1, 3]},
+        },
+        "budget": {"trials": TRIALS},
+    }
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(small))
+    return folder
+
+
+def run(home: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "search", "run", str(home / "tiny.yaml"), "--data", str(home / TREE)]
+    return subprocess.run(
+        [*command, "--results", str(home / "results"), *more], capture_output=True, text=True, timeout=240, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def ran(home: Path) -> subprocess.CompletedProcess[str]:
+    return run(home)
+
+
+@pytest.fixture
+def results(home: Path, ran: subprocess.CompletedProcess[str]) -> Path:
+    assert ran.returncode == 0, ran.stderr
+    return home / "results" / "tiny"
+
+
+def test_the_last_screen_names_the_best_config_its_interval_and_what_to_type(
+    results: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
+    assert "Best config: trial" in ran.stdout
+    assert "95 % interval" in ran.stdout
+    assert f"train {results / 'best.yaml'}" in ran.stdout
+    assert f"--logdir {results}" in ran.stdout
+
+
+def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
+    lines = [line for line in ran.stderr.splitlines() if line]
+    assert len(lines) == TRIALS
+    assert all(line.startswith("trial ") for line in lines)
+
+
+def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path) -> None:
+    trials = pd.read_csv(results / "trials.csv")
+    assert list(trials["trial"]) == list(range(1, TRIALS + 1))
+    assert set(trials["state"]) <= {"finished", "stopped"}
+    assert ((trials["percent"] == 100) == (trials["state"] == "finished")).all()
+    assert trials[["policy.default", "optimizer.lr", "schedule.epochs", METRIC]].notna().all(axis=None)
+
+
+def test_the_best_files_are_those_of_the_highest_trial(results: Path) -> None:
+    trials = pd.read_csv(results / "trials.csv")
+    winner = trials.loc[trials[METRIC].idxmax()]
+    best = load_run(results / "best.yaml")
+    assert best.optimizer.lr == winner["optimizer.lr"]
+    assert best.policy["default"] == winner["policy.default"]
+    _, truth, probability = checkpoint.load_predictions(results / "predictions.csv", ("Cardiomegaly",))
+    assert auroc(truth[:, 0], probability[:, 0]) == winner[METRIC]
+    weights, about = checkpoint.load_weights(results / "best.safetensors")
+    assert about["backbone"] == "test_resnet"
+    assert all(np.isfinite(tensor.numpy()).all() for tensor in weights.values())
+
+
+def test_chex_train_gives_the_winner_again_without_ray(
+    results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chex(["train", str(results / "best.yaml"), "--out", str(tmp_path / "again")]) == 0
+    winner = pd.read_csv(results / "trials.csv")[METRIC].max()
+    assert checkpoint.best_auroc(tmp_path / "again") == winner
+    first, again = (checkpoint.load_weights(folder / checkpoint.WEIGHTS)[0] for folder in (results, tmp_path / "again"))
+    assert all((first[name] == again[name]).all() for name in first)
+
+
+def test_every_trial_was_scored_on_the_same_labels(results: Path) -> None:
+    tables = [pd.read_csv(path)[["Path", "Cardiomegaly"]] for path in sorted(results.glob("trials/*/predictions.csv"))]
+    assert len(tables) == TRIALS
+    assert all(table.equals(tables[0]) for table in tables)
+
+
+def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:
+    trials = pd.read_csv(results / "trials.csv")
+    for number, percent in zip(trials["trial"], trials["percent"], strict=True):
+        events = EventAccumulator(str(results / "trials" / f"{number:03d}")).Reload()  # type: ignore[no-untyped-call]
+        assert {"auroc", "train_loss", "valid_loss", METRIC} <= set(events.Tags()["scalars"])
+        assert events.Scalars("percent")[-1].value == percent
+
+
+def test_the_hparams_table_has_every_knob_of_the_space_as_a_column(results: Path) -> None:
+    described = _hparams(results)[0].experiment
+    assert {info.name for info in described.hparam_infos} == {"policy.default", "optimizer.lr", "schedule.epochs"}
+    assert described.metric_infos[0].name.tag == METRIC
+    for number in range(1, TRIALS + 1):
+        start, end = _hparams(results / "trials" / f"{number:03d}")
+        assert set(start.session_start_info.hparams) == {"policy.default", "optimizer.lr", "schedule.epochs"}
+        assert end.session_end_info.status == 1  # STATUS_SUCCESS
+
+
+def test_running_it_again_shows_the_result_and_trains_nothing(home: Path, results: Path) -> None:
+    before = (results / "trials.csv").stat().st_mtime_ns
+    again = run(home)
+    assert again.returncode == 0
+    assert "is finished; --fresh starts it over" in again.stdout
+    assert "Best config: trial" in again.stdout
+    assert (results / "trials.csv").stat().st_mtime_ns == before
+
+
+def test_another_search_does_not_get_its_folder(home: Path, results: Path) -> None:
+    refused = run(home, "--set", "budget.trials=9", "--name", "tiny")
+    assert refused.returncode == 2
+    assert "holds another search (its search.yaml differs); give this one a --name of its own" in refused.stderr
+
+
+def test_no_large_file_is_left_of_ended_trials(results: Path) -> None:
+    assert [path.name for path in results.rglob("*.safetensors")] == ["best.safetensors"]
+    assert not list(results.rglob("state.pt"))
+
+
+def _hparams(folder: Path) -> list[HParamsPluginData]:
+    from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
+
+    found = []
+    for path in sorted(folder.glob("events.out.tfevents.*")):
+        for raw in RawEventFileLoader(str(path)).Load():  # type: ignore[no-untyped-call]
+            for value in Event.FromString(raw).summary.value:
+                if value.metadata.plugin_data.plugin_name == "hparams":
+                    found.append(HParamsPluginData.FromString(value.metadata.plugin_data.content))
+    return found
