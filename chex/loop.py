@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from chex import checkpoint
+from chex.batch_norm import refresh_statistics
 from chex.batches import epoch_batches, in_order, light, load_batch, steps_per_epoch
 from chex.config import RunConfig, dump
 from chex.device import autocast, pick_device
@@ -133,6 +134,7 @@ class _Run:
     def report(self, train_loss: float) -> Report:
         """Scores the validation split, writes the checkpoint and returns what was found."""
         started = time.monotonic()
+        self._refresh_statistics()
         probability, valid_loss = self._validate()
         scores = {
             name: score(self.data.truth[:, k], probability[:, k]) for k, name in enumerate(self.data.observations)
@@ -177,10 +179,17 @@ class _Run:
             return loss
         rate = self.optimizer.param_groups[0]["lr"]
         raise Diverged(
-            f"the {kind} loss became {loss} at step {self.progress.step} of {self.steps}, at a learning rate of "
-            f"{rate:.3g}; "
-            "lower optimizer.lr"
+            f"the {kind} loss became {loss} at step {self.progress.step} of {self.steps}, "
+            f"at a learning rate of {rate:.3g}; lower optimizer.lr"
         )
+
+    def _refresh_statistics(self) -> None:
+        size = self.config.batches.size
+        rows = self.data.rows[: self.config.model.statistics_films]
+        torch.manual_seed(stream_seed(self.config.seed, "statistics"))  # dropout before a final batch norm
+        pieces = [rows[piece] for piece in in_order(len(rows), size) if len(piece) == min(size, len(rows))]
+        if pieces:
+            refresh_statistics(self.model, (load_batch(self.data.images, piece, self.device) for piece in pieces))
 
     @torch.no_grad()
     def _validate(self) -> tuple[np.ndarray, float]:

@@ -27,6 +27,8 @@ class ModelConfig(BaseModel):
     """Before the last layer."""
     final_batch_norm: bool = False
     """Batch norm on the outputs, as fastai's `bn_final`."""
+    statistics_films: int = Field(256, ge=0)
+    """Training films from which batch norm statistics are taken anew before each report; 0: the running averages."""
 
 
 class Classifier(nn.Module):

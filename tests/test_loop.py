@@ -112,3 +112,9 @@ def test_on_step_hears_of_every_step(make_run: Make, tmp_path: Path) -> None:
 def test_weights_keep_their_shape_under_every_policy(make_run: Make, tmp_path: Path) -> None:
     kept = {policy: len(prepare(make_run({"policy.default": policy})).rows) for policy in ("zeros", "ones", "ignore")}
     assert kept == {"zeros": 24, "ones": 24, "ignore": 20}
+
+
+def test_taking_statistics_anew_does_not_change_how_training_goes(make_run: Make, tmp_path: Path) -> None:
+    rows = [run(make_run({"model.statistics_films": films}), tmp_path / str(films)) for films in (0, 24)]
+    assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
+    assert rows[0][0]["valid_loss"] != rows[1][0]["valid_loss"]
