@@ -60,12 +60,12 @@ def _train(options: argparse.Namespace) -> int:
 def _phantom(options: argparse.Namespace) -> int:
     from chex.config import parse_sets, validated
     from chex.console import progress_bar
-    from chex.phantom import PhantomConfig, write_phantom
+    from chex.phantom.write import PhantomConfig, write_phantom
 
     config = validated(PhantomConfig, parse_sets(options.sets), "chex phantom")
     with progress_bar("writing films") as advance:
         root = write_phantom(options.out, config, advance)
-    print(f"{root}\nNow: chex train configs/run/densenet121.yaml --data {root}")
+    print(root if config.table_only else f"{root}\nNow: chex train configs/run/densenet121.yaml --data {root}")
     return 0
 
 

@@ -6,10 +6,10 @@ import pytest
 from PIL import Image
 from pydantic import ValidationError
 
-from chex import phantom
 from chex.errors import InputError
 from chex.labels import FIVE, OBSERVATIONS
-from chex.phantom import PhantomConfig, write_phantom
+from chex.phantom import write as phantom
+from chex.phantom.write import PhantomConfig, write_phantom
 
 SMALL = PhantomConfig(train=40, valid=20, seed=5)
 HEADER = ["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS]

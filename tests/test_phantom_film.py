@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from chex.labels import FIVE
-from chex.phantom_chest import LEFT, RIGHT, frontal_chest, lung_mask
-from chex.phantom_film import Film, draw_film
-from chex.phantom_frontal import draw_frontal
-from chex.phantom_signs import Signs, place_signs
+from chex.phantom.chest import LEFT, RIGHT, frontal_chest, lung_mask
+from chex.phantom.film import Film, draw_film
+from chex.phantom.frontal import draw_frontal
+from chex.phantom.signs import Signs, place_signs
 
 NOTHING = dict.fromkeys(FIVE, 0.0)
 STUDIES = range(5)
@@ -120,7 +120,7 @@ def test_atelectasis_raises_its_hemidiaphragm_and_its_mimic_does_not() -> None:
 @pytest.mark.parametrize("name", FIVE)
 def test_every_sign_shows_in_both_views_and_more_when_stronger(view: str, name: str) -> None:
     changes = [
-        np.mean([np.abs(drawn(a_film(view, {name: strength}), n) - drawn(a_film(view), n)).mean() for n in STUDIES])
+        np.mean([np.abs(drawn(a_film(view, {name: strength}), n) - drawn(a_film(view), n)).mean() for n in STUDIES[:3]])
         for strength in (0.2, 0.9)
     ]
     assert 0.1 < changes[0] < changes[1]

@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 
 from chex.labels import FIVE, OBSERVATIONS
-from chex.phantom import POSITIVE_GIVEN_UNCERTAIN
-from chex.phantom_labels import fill
-from chex.phantom_table import train_table, truth_table, valid_table
+from chex.phantom.labeler import fill
+from chex.phantom.table import train_table, truth_table, valid_table
+from chex.phantom.write import POSITIVE_GIVEN_UNCERTAIN
 
 OTHERS = [name for name in OBSERVATIONS if name not in ("No Finding", "Support Devices")]
 
