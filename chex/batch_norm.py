@@ -12,7 +12,7 @@ def refresh_statistics(model: nn.Module, batches: Iterable[torch.Tensor]) -> Non
     """Replaces the running mean and variance of every batch norm layer by their average over `batches`.
 
     The running averages trail the weights by tens of steps, so that a short run, or one whose rate is still high, is
-    scored with statistics of a model that it no longer is ("precise batch norm": Wu and Johnson 2021, arXiv:2105.07576).
+    scored with statistics of a model that it no longer is (Wu and Johnson 2021, arXiv:2105.07576).
     Training itself does not read them and goes on as if nothing had been done.
     """
     layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
@@ -71,11 +71,11 @@ class Lines:
         pass
 
 
-def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int) -> Table:
-    """The table of at most `room` trials: running ones first, then the best."""
+def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int) -> Group:
+    """The headline, and a table of at most `room` trials: running ones first, then the best."""
     leader = best(rows)
     ended = sum(row.state in ENDED for row in rows)
-    table = Table(title=headline(rows, total, seconds), title_justify="left", title_style="bold", expand=False)
+    table = Table(expand=False)
     knobs = list(dict.fromkeys(path for row in rows for path in row.knobs))
     for name in ("trial", *map(short_name, knobs), "progress", "", "AUROC", "best so far", "ETA"):
         table.add_column(name, justify="left" if name in ("policy", "progress") else "right", no_wrap=True)
@@ -85,7 +85,7 @@ def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int) -> T
         )
     if len(rows) > room:
         table.caption = f"and {len(rows) - room} more trials; {ended} of {total} have ended"
-    return table
+    return Group(Text(headline(rows, total, seconds), style="bold"), table)
 
 
 def headline(rows: Sequence[TrialRow], total: int, seconds: float) -> str:
