@@ -62,8 +62,10 @@ def _policies(rows: Sequence[TrialRow]) -> list[str]:
     found = best_by(rows, "policy.default")
     if len(found) < 2:
         return []
-    each = "   ".join(f"{name} {decimal(value)} ({count})" for name, (value, count) in found.items())
-    return ["", f"Best by policy (trials): {each}"]
+    each = (
+        f"  {name:<24}{decimal(them.best)}   {them.finished} of {them.trials} finished" for name, them in found.items()
+    )
+    return ["", "Best finished trial of each policy:", *each]
 
 
 def _next(folder: Path) -> list[str]:

@@ -1,5 +1,6 @@
 """What the trials prove, and what they do not."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,10 +53,25 @@ def judge(rows: Sequence[TrialRow], predictions: Path, observations: tuple[str, 
     )
 
 
-def best_by(rows: Sequence[TrialRow], path: str) -> dict[str, tuple[float, int]]:
-    """For each value of the knob `path`: the highest METRIC of its trials and their number, failed ones left out."""
-    found: dict[str, list[float]] = {}
+@dataclass(frozen=True)
+class Among:
+    """The trials that share a value of one knob."""
+
+    best: float
+    """The highest METRIC of those that finished; NaN where none did."""
+    finished: int
+    trials: int
+
+
+def best_by(rows: Sequence[TrialRow], path: str) -> dict[str, Among]:
+    """What the trials of each value of the knob `path` reached. A stopped trial counts, its early AUROC does not."""
+    found: dict[str, list[TrialRow]] = {}
     for row in rows:
-        if path in row.knobs and row.value == row.value:
-            found.setdefault(str(row.knobs[path]), []).append(row.value)
-    return {value: (max(values), len(values)) for value, values in sorted(found.items())}
+        if path in row.knobs:
+            found.setdefault(str(row.knobs[path]), []).append(row)
+    return {value: _among(those) for value, those in sorted(found.items())}
+
+
+def _among(rows: Sequence[TrialRow]) -> Among:
+    values = [row.value for row in rows if row.state == "finished"]
+    return Among(max(values, default=math.nan), len(values), len(rows))

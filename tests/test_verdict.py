@@ -7,7 +7,7 @@ import pytest
 from chex import checkpoint
 from chex.metrics import METRIC
 from search.ledger import State, TrialRow, best, table
-from search.verdict import best_by, judge
+from search.verdict import Among, best_by, judge
 
 
 def row(number: int, value: float, state: State = "finished", policy: str = "zeros", percent: int = 100) -> TrialRow:
@@ -67,5 +67,8 @@ def test_a_search_in_which_all_failed_has_no_verdict(predictions: Path) -> None:
     assert judge([ROWS[5]], predictions, ("Edema",), seed=0) is None
 
 
-def test_policies_are_compared_by_their_best_trial_without_the_failed() -> None:
-    assert best_by(ROWS, "policy.default") == {"ones": (0.86, 2), "zeros": (0.80, 2)}
+def test_policies_are_compared_by_their_best_finished_trial() -> None:
+    found = best_by(ROWS, "policy.default")
+    assert found["ones"] == Among(0.86, finished=2, trials=2)
+    assert found["zeros"] == Among(0.80, finished=1, trials=3)
+    assert math.isnan(found["ignore"].best)
