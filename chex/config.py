@@ -55,7 +55,9 @@ def dump(config: BaseModel) -> str:
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping. Raises InputError."""
     if not path.is_file():
-        raise InputError(f"{path} is not a file; give a YAML file, for example one of configs/")
+        there = sorted(each.name for each in path.parent.glob("*.yaml"))
+        remedy = one_of(path.name, there) if there else "give a YAML file, for example one of configs/"
+        raise InputError(f"{path} is not a file; {remedy}")
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:

@@ -81,7 +81,7 @@ def check_root(root: Path) -> None:
         )
     for name in ("train.csv", "valid.csv"):
         if not (root / name).is_file():
-            below = sorted(path.parent for path in root.glob(f"*/{name}"))
+            below = sorted(path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/{name}"))
             hint = f"did you mean --data {below[0]}?" if below else "give the folder that holds both CSVs with --data"
             raise InputError(f"data.root: {root} has no {name}; {hint}")
 

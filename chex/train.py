@@ -52,7 +52,8 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
 
 def _show(config: RunConfig, data: Prepared, out: Path) -> None:
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training")
         for report in fit(config, data, out, lambda done, total: bar.update(task, completed=done, total=total)):
             print(_line(report), flush=True)

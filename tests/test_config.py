@@ -87,6 +87,12 @@ def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str, told
         load_run(tmp_path / "run.yaml")
 
 
+def test_a_misspelt_file_is_answered_with_the_nearest_one() -> None:
+    told = r"configs/run/densnet121.yaml is not a file; did you mean 'densenet121.yaml'\? choices: chexpert.yaml, dense"
+    with pytest.raises(InputError, match=told):
+        load_run(Path("configs/run/densnet121.yaml"))
+
+
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(InputError, match=r"nowhere.yaml is not a file; give a YAML file, for example one of configs/"):
         load_run(Path("nowhere.yaml"))
