@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
     except Interrupted:
         print("chex-search run: interrupted; the same command goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED
-    text = conclude(rows, folder, config.base.data.observations, config.base.seed)
+    text = conclude(rows, folder, config)
     if text is None:
         failures = "; ".join(f"trial {row.number}: {row.error}" for row in rows[:3])
         print(f"chex-search run: all {len(rows)} trials failed ({failures})", file=sys.stderr)

@@ -12,23 +12,24 @@ from chex.console import decimal
 from search.export import BEST, TRIALS
 from search.ledger import TrialRow
 from search.progress import shown
+from search.search_config import SearchConfig
 from search.verdict import Verdict, best_by, judge
 
 REPORT = "report.txt"
 
 
-def conclude(rows: Sequence[TrialRow], folder: Path, observations: tuple[str, ...], seed: int) -> str | None:
+def conclude(rows: Sequence[TrialRow], folder: Path, search: SearchConfig) -> str | None:
     """Judges ended trials, writes the last screen into `folder` and returns it; None if all trials failed."""
-    verdict = judge(rows, folder / checkpoint.PREDICTIONS, observations, seed)
+    verdict = judge(rows, folder / checkpoint.PREDICTIONS, search.base.data.observations, search.base.seed)
     if verdict is None:
         return None
-    text = report(verdict, rows, folder)
+    text = report(verdict, rows, folder, baseline=search.first_point() is not None)
     write_text(folder / REPORT, text + "\n")
     return text
 
 
-def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path) -> str:
-    """The last screen, as text."""
+def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path, baseline: bool) -> str:
+    """The last screen, as text; `baseline`: trial 1 was the base run itself."""
     winner = next(row for row in rows if row.number == verdict.trial)
     knobs = [f"  {path:<24}{shown(value)}" for path, value in winner.knobs.items()]
     counts = f"{verdict.trials} trials, {verdict.stopped} stopped early, {verdict.failed} failed"
@@ -40,12 +41,18 @@ def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path) -> str:
             f"validation AUROC {decimal(verdict.auroc)}   "
             f"95 % interval {decimal(verdict.low)} to {decimal(verdict.high)} "
             f"(bootstrap over {verdict.patients:,} patients, {verdict.films:,} films)",
+            *(_baseline(rows[0]) if baseline else []),
             *_caveats(verdict),
             *_policies(rows),
             "",
             *_next(folder),
         ]
     )
+
+
+def _baseline(first: TrialRow) -> list[str]:
+    how = "" if first.state == "finished" else f" ({first.state} at {first.percent} %)"
+    return [f"The base config, trial 1, reached {decimal(first.value)}{how}."]
 
 
 def _caveats(verdict: Verdict) -> list[str]:

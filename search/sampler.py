@@ -52,12 +52,13 @@ def told(result: dict[str, Any]) -> tuple[optuna.trial.TrialState, float | None]
     return optuna.trial.TrialState.COMPLETE, value
 
 
-def build_searcher(space: Space, config: SamplerConfig) -> TruthfulOptunaSearch:
-    """TPE over `space`, seeded, maximising METRIC."""
+def build_searcher(space: Space, config: SamplerConfig, first: dict[str, Any] | None = None) -> TruthfulOptunaSearch:
+    """TPE over `space`, seeded, maximising METRIC; it proposes the point `first` before all others."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
             seed=config.seed, n_startup_trials=config.startup, multivariate=True, constant_liar=True
         )
-    return TruthfulOptunaSearch(space=dict(space), metric=METRIC, mode=MODE, sampler=sampler)
+    points = [first] if first else None
+    return TruthfulOptunaSearch(space=dict(space), points_to_evaluate=points, metric=METRIC, mode=MODE, sampler=sampler)

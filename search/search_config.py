@@ -12,7 +12,7 @@ from chex.config import RunConfig, override, parse_sets, read_yaml, validated
 from chex.errors import InputError
 from search.resources import Resources
 from search.sampler import SamplerConfig
-from search.space import Space, build_space
+from search.space import Space, base_point, build_space
 
 
 class Budget(BaseModel):
@@ -51,6 +51,10 @@ class SearchConfig(BaseModel):
     def distributions(self) -> Space:
         """The space as Optuna distributions. Raises InputError (see `build_space`)."""
         return build_space(self.space, self.base.model_dump(mode="json"))
+
+    def first_point(self) -> dict[str, Any] | None:
+        """The base run as a point of the space, which the first trial tries; None where it lies outside."""
+        return base_point(self.distributions(), self.base.model_dump(mode="json"))
 
 
 def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:

@@ -36,6 +36,27 @@ def build_space(raw: Mapping[str, Any], base: Mapping[str, Any]) -> Space:
     return space
 
 
+def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The base run's own value of every knob in `space`, or None where one lies outside its domain."""
+    point = {path: _value_at(base, path) for path in space}
+    return point if all(_inside(domain, point[path]) for path, domain in space.items()) else None
+
+
+def _value_at(base: Mapping[str, Any], path: str) -> Any:
+    head, _, rest = path.partition(".")
+    if not rest:
+        return base[head]
+    inner = base[head]
+    return inner.get(rest, inner["default"]) if head == "policy" else _value_at(inner, rest)
+
+
+def _inside(domain: BaseDistribution, value: Any) -> bool:
+    try:
+        return bool(domain._contains(domain.to_internal_repr(value)))
+    except ValueError:  # not one of the choices, or not a number
+        return False
+
+
 def _check_path(path: str) -> None:
     head = path.split(".")[0]
     if head in HELD:

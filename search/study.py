@@ -101,7 +101,7 @@ def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tun
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=search.budget.trials,
-            search_alg=build_searcher(search.distributions(), search.sampler),
+            search_alg=build_searcher(search.distributions(), search.sampler, search.first_point()),
             scheduler=_scheduler(search),
             reuse_actors=True,
             trial_dirname_creator=_trial_name,

@@ -18,17 +18,18 @@ def verdict(within: int) -> Verdict:
 
 
 def test_the_last_screen_gives_the_config_the_interval_and_its_limits() -> None:
-    lines = report(verdict(within=1), ROWS, Path("results/demo")).splitlines()
+    lines = report(verdict(within=1), ROWS, Path("results/demo"), baseline=True).splitlines()
     assert lines[0] == "Best config: trial 1 of 3 trials, 1 stopped early, 0 failed"
     assert lines[1].split() == ["policy.default", "ones"]
     told = "validation AUROC .860   95 % interval .810 to .910 (bootstrap over 200 patients, 234 films)"
     assert told in lines
+    assert "The base config, trial 1, reached .860." in lines
     assert "It was chosen as the best of 3 on these same films: on new ones, expect less." in lines
     assert "1 other finished trial lies inside the interval: this search does not tell them from the best." in lines
 
 
 def test_a_policy_of_which_no_trial_finished_has_no_figure() -> None:
-    lines = report(verdict(within=0), ROWS, Path("results/demo")).splitlines()
+    lines = report(verdict(within=0), ROWS, Path("results/demo"), baseline=True).splitlines()
     table = [line.split() for line in lines[lines.index("Best finished trial of each policy:") + 1 :]]
     assert table[:3] == [
         ["ignore", "-", "0", "of", "1", "finished"],
@@ -38,7 +39,7 @@ def test_a_policy_of_which_no_trial_finished_has_no_figure() -> None:
 
 
 def test_the_next_commands_name_the_folder() -> None:
-    text = report(verdict(within=2), ROWS, Path("results/demo").absolute())
+    text = report(verdict(within=2), ROWS, Path("results/demo").absolute(), baseline=False)
     assert "train results/demo/best.yaml" in text
     assert "--logdir results/demo" in text
     assert "2 other finished trials lie inside the interval" in text

@@ -48,3 +48,8 @@ def test_a_stopped_a_finished_and_a_failed_trial_stand_so_in_the_study() -> None
 def test_the_same_seed_proposes_the_same_trials() -> None:
     proposed = [[searcher(seed).suggest(f"{trial}") for trial in range(3)] for seed in (1, 1, 2)]
     assert proposed[0] == proposed[1] != proposed[2]
+
+
+def test_a_first_point_is_proposed_before_all_others() -> None:
+    space = {"optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True)}
+    assert build_searcher(space, SamplerConfig(), {"optimizer.lr": 0.03}).suggest("a") == {"optimizer.lr": 0.03}

@@ -5,7 +5,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from chex.config import RunConfig
 from chex.errors import InputError
-from search.space import build_space
+from search.space import base_point, build_space
 
 BASE = RunConfig().model_dump(mode="json")
 
@@ -78,3 +78,25 @@ def test_a_wrong_domain_is_refused_before_anything_starts(path: str, spec: Any, 
 def test_an_empty_space_is_refused() -> None:
     with pytest.raises(InputError, match=r"space: empty; name at least one dotted path"):
         build_space({}, BASE)
+
+
+def test_the_base_run_is_a_point_of_a_space_that_holds_it() -> None:
+    raw = {
+        "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
+        "policy.Edema": {"choice": ["ones", "zeros"]},
+        "seed": {"int": [0, 3]},
+    }
+    assert base_point(build_space(raw, BASE), BASE) == {"optimizer.lr": 2e-3, "policy.Edema": "zeros", "seed": 0}
+
+
+@pytest.mark.parametrize(
+    ("path", "spec"),
+    [
+        ("optimizer.lr", {"uniform": [0.1, 0.2]}),
+        ("policy.default", {"choice": ["ones", "ignore"]}),
+        ("device.threads", None),
+    ],
+)
+def test_a_base_run_outside_the_space_is_no_point_of_it(path: str, spec: Any) -> None:
+    space = build_space({path: spec}, BASE) if spec else {"device.threads": IntDistribution(1, 2)}
+    assert base_point(space, BASE) is None
