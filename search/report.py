@@ -41,7 +41,7 @@ def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path, baseline: b
             f"validation AUROC {decimal(verdict.auroc)}   "
             f"95 % interval {decimal(verdict.low)} to {decimal(verdict.high)} "
             f"(bootstrap over {verdict.patients:,} patients, {verdict.films:,} films)",
-            *(_baseline(rows[0]) if baseline else []),
+            *(_baseline(verdict, rows[0]) if baseline else []),
             *_caveats(verdict),
             *_policies(rows),
             "",
@@ -50,7 +50,9 @@ def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path, baseline: b
     )
 
 
-def _baseline(first: TrialRow) -> list[str]:
+def _baseline(verdict: Verdict, first: TrialRow) -> list[str]:
+    if verdict.trial == first.number:
+        return ["That is the base config itself: no other trial did better."]
     how = "" if first.state == "finished" else f" ({first.state} at {first.percent} %)"
     return [f"The base config, trial 1, reached {decimal(first.value)}{how}."]
 

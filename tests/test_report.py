@@ -13,8 +13,8 @@ def row(number: int, state: State, policy: str, value: float) -> TrialRow:
 ROWS = [row(1, "finished", "ones", 0.86), row(2, "finished", "zeros", 0.85), row(3, "stopped", "ignore", 0.7)]
 
 
-def verdict(within: int) -> Verdict:
-    return Verdict(1, 0.86, 0.81, 0.91, films=234, patients=200, trials=3, stopped=1, failed=0, within=within)
+def verdict(within: int, trial: int = 1) -> Verdict:
+    return Verdict(trial, 0.86, 0.81, 0.91, films=234, patients=200, trials=3, stopped=1, failed=0, within=within)
 
 
 def test_the_last_screen_gives_the_config_the_interval_and_its_limits() -> None:
@@ -23,7 +23,7 @@ def test_the_last_screen_gives_the_config_the_interval_and_its_limits() -> None:
     assert lines[1].split() == ["policy.default", "ones"]
     told = "validation AUROC .860   95 % interval .810 to .910 (bootstrap over 200 patients, 234 films)"
     assert told in lines
-    assert "The base config, trial 1, reached .860." in lines
+    assert "That is the base config itself: no other trial did better." in lines
     assert "It was chosen as the best of 3 on these same films: on new ones, expect less." in lines
     assert "1 other finished trial lies inside the interval: this search does not tell them from the best." in lines
 
@@ -36,6 +36,11 @@ def test_a_policy_of_which_no_trial_finished_has_no_figure() -> None:
         ["ones", ".860", "1", "of", "1", "finished"],
         ["zeros", ".850", "1", "of", "1", "finished"],
     ]
+
+
+def test_a_winner_is_set_beside_the_base_config() -> None:
+    lines = report(verdict(within=1, trial=2), ROWS, Path("results/demo"), baseline=True).splitlines()
+    assert "The base config, trial 1, reached .860." in lines
 
 
 def test_the_next_commands_name_the_folder() -> None:

@@ -100,7 +100,7 @@ def test_the_best_files_are_those_of_the_highest_trial(results: Path) -> None:
 def test_the_first_trial_is_the_base_run(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
     first = pd.read_csv(results / "trials.csv").iloc[0]
     assert (first["policy.default"], first["optimizer.lr"], first["schedule.epochs"]) == ("zeros", 2e-3, 2)
-    assert "The base config, trial 1, reached" in ran.stdout
+    assert "base config" in ran.stdout
 
 
 def test_chex_train_gives_the_winner_again_without_ray(
