@@ -1,5 +1,6 @@
 """One real search, with Ray, on a tiny tree; the tests read what it left."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -66,8 +67,8 @@ def test_the_last_screen_names_the_best_config_its_interval_and_what_to_type(
 ) -> None:
     assert "Best config: trial" in ran.stdout
     assert "95 % interval" in ran.stdout
-    assert f"train {results / 'best.yaml'}" in ran.stdout
-    assert f"--logdir {results}" in ran.stdout
+    assert re.search(r"train \S*/results/tiny/best.yaml ", ran.stdout)
+    assert re.search(r"--logdir \S*/results/tiny ", ran.stdout)
 
 
 def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
