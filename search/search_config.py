@@ -92,7 +92,7 @@ def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchCon
 def search_name(path: Path, sets: Sequence[str]) -> str:
     """The search's folder under results/: the file's stem and the values that --set gave, so that variants differ."""
     values = [str(value) for value in parse_sets(sets).values()]
-    return "-".join(re.sub(r"[^\w.]+", "_", part).strip("_") for part in (path.stem, *values))
+    return "-".join(re.sub(r"[^\w.-]+", "_", part).strip("_") for part in (path.stem, *values))
 
 
 def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

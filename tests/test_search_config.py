@@ -44,7 +44,7 @@ def test_set_reaches_the_run_the_search_and_the_space(tmp_path: Path) -> None:
 
 
 def test_a_variant_has_a_folder_of_its_own() -> None:
-    assert search_name(Path("configs/search/demo.yaml"), []) == "demo"
+    assert search_name(Path("configs/search/nih-small.yaml"), []) == "nih-small"
     assert search_name(Path("demo.yaml"), ["model.backbone=resnet50", "seed=2"]) == "demo-resnet50-2"
     assert "/" not in search_name(Path("demo.yaml"), ["image.cache=/tmp/../x y"])
 
