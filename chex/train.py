@@ -29,12 +29,7 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
     """
     if (out / DONE).exists() and not fresh:
         raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
-    read_tree(config)
-    if config.model.pretrained:
-        print("fetching pretrained weights", file=sys.stderr)
-    check_model(config.model, config.image.size)
-    with progress_bar("decoding films") as advance:
-        data = prepare(config, advance)
+    data = preflight(config)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
@@ -48,6 +43,19 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
     print(_result(config, out))
     (out / DONE).touch()
     return 0
+
+
+def preflight(config: RunConfig) -> Prepared:
+    """The run's data, after all that can be checked without training has been; cheap checks come first.
+
+    Decodes films where no cache has them, with a bar. Raises InputError.
+    """
+    read_tree(config)
+    if config.model.pretrained:
+        print("fetching pretrained weights", file=sys.stderr)
+    check_model(config.model, config.image.size)
+    with progress_bar("decoding films") as advance:
+        return prepare(config, advance)
 
 
 def _show(config: RunConfig, data: Prepared, out: Path) -> None:

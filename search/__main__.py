@@ -1,7 +1,6 @@
 """The command `chex-search`: many runs."""
 
 import argparse
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -54,20 +53,17 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     from search.report import REPORT, conclude
     from search.search_config import load_search, search_name
-    from search.study import Interrupted, check_folder, preflight, run_search
+    from search.study import Interrupted, check_folder, run_search
 
     config = load_search(options.config, options.sets, options.data)
     folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
-    if options.fresh and folder.exists():
-        preflight(config)
-        shutil.rmtree(folder)
-    check_folder(config, folder)
     finished = folder / REPORT
-    if finished.exists():
+    if finished.exists() and not options.fresh:
+        check_folder(config, folder)
         print(f"{folder} is finished; --fresh starts it over\n\n{finished.read_text(encoding='utf-8')}", end="")
         return 0
     try:
-        rows = run_search(config, folder)
+        rows = run_search(config, folder, options.fresh)
     except Interrupted:
         print("chex-search run: interrupted; the same command goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED

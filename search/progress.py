@@ -13,7 +13,7 @@ from rich.text import Text
 from chex.console import decimal
 from search.ledger import ENDED, TrialRow, best
 
-STATE_STYLE = {"waiting": "dim", "running": "bold cyan", "finished": "green", "stopped": "yellow", "failed": "red"}
+STATE_STYLE = {"waiting": "dim", "running": "bold cyan", "finished": "", "stopped": "yellow", "failed": "red"}
 
 
 class Display(Protocol):
@@ -80,9 +80,7 @@ def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int) -> G
     for name in ("trial", *map(short_name, knobs), "progress", "", "AUROC", "best so far", "ETA"):
         table.add_column(name, justify="left" if name in ("policy", "progress") else "right", no_wrap=True)
     for row in sorted(rows, key=_importance)[:room]:
-        table.add_row(
-            *_cells(row, knobs, row is leader), style=STATE_STYLE[row.state] if row.state != "finished" else ""
-        )
+        table.add_row(*_cells(row, knobs, row is leader), style=STATE_STYLE[row.state])
     if len(rows) > room:
         table.caption = f"and {len(rows) - room} more trials; {ended} of {total} have ended"
     return Group(Text(headline(rows, total, seconds), style="bold"), table)

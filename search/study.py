@@ -1,7 +1,6 @@
 """Runs a search: checks, Ray, Tune, and what is left in its folder."""
 
 import shutil
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,9 @@ from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from chex.atomic import write_text
 from chex.config import dump
-from chex.console import progress_bar
 from chex.errors import InputError
 from chex.metrics import METRIC, MODE
-from chex.model import check_model
-from chex.prepare import prepare, read_tree
+from chex.train import preflight
 from search.ledger import TrialRow, ledger
 from search.resources import check_resources, machine
 from search.sampler import build_searcher
@@ -30,14 +27,17 @@ class Interrupted(Exception):
     """The search was stopped from outside; running it again goes on."""
 
 
-def run_search(search: SearchConfig, folder: Path) -> list[TrialRow]:
+def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow]:
     """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
-    Goes on where an earlier call for the same search and folder stopped. Raises InputError before anything is written,
-    and Interrupted after Ctrl-C.
+    Goes on where an earlier call for this search and folder stopped, unless `fresh` empties the folder first. Raises
+    InputError before anything is written or removed, and Interrupted after Ctrl-C.
     """
-    check_folder(search, folder)
-    base = preflight(search)
+    if not fresh:
+        check_folder(search, folder)
+    base = _trial_base(search)
+    if fresh:
+        shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(search))
     _start_ray()
@@ -51,20 +51,12 @@ def run_search(search: SearchConfig, folder: Path) -> list[TrialRow]:
     return rows
 
 
-def preflight(search: SearchConfig) -> dict[str, Any]:
-    """The base run as every trial gets it, after all that can be checked without training has been.
-
-    Images are decoded here, once, so that trials find them. Raises InputError.
-    """
+def _trial_base(search: SearchConfig) -> dict[str, Any]:
+    """The base run as every trial gets it, checked, its films decoded so that trials find them."""
     check_resources(search.resources, *machine())
-    read_tree(search.base)
-    if search.base.model.pretrained:
-        print("fetching pretrained weights", file=sys.stderr)
-    check_model(search.base.model, search.base.image.size)
+    preflight(search.base)
     kind = "cuda" if search.resources.gpus_per_trial else "cpu"
     device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
-    with progress_bar("decoding films") as advance:
-        prepare(search.base, advance)
     return search.base.model_copy(update={"device": device}).model_dump(mode="json")
 
 
