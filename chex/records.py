@@ -1,12 +1,13 @@
-"""train.csv and valid.csv as checked arrays: image paths, patients, labels."""
+"""train.csv and valid.csv as checked arrays: image paths, patients, studies, views, metadata, labels."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from chex.errors import InputError
 from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, Observations
@@ -25,6 +26,14 @@ class DataConfig(BaseModel):
     """The folder that holds train.csv and valid.csv."""
     observations: Observations = ("Cardiomegaly",)
     """One observation, a list of them, or `five` (the scored ones)."""
+    views: Literal["all", "frontal", "lateral"] = "all"
+    """Which films a run trains on and is scored on."""
+    holdout: float | None = Field(None, gt=0, lt=1)
+    """Share of train.csv's patients to score on in place of valid.csv, on their certain cells; blank: valid.csv."""
+    split_seed: int = Field(0, ge=0, lt=2**32)
+    """Which patients are held out; it is not the run's seed, so that runs of other seeds are scored on the same."""
+    scoring: Literal["image", "study"] = "image"
+    """What counts once: a film, or a study, whose probability is the highest of its films."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +44,25 @@ class Records:
     """str (N,): the image's path inside the root."""
     patients: np.ndarray
     """str (N,): `patient00001`."""
+    studies: np.ndarray
+    """str (N,): the study's folder inside the root, `train/patient00001/study1`."""
+    frontal: np.ndarray
+    """bool (N,): a frontal film; the others are lateral."""
+    projections: np.ndarray
+    """str (N,): AP, PA, LL or RL as the CSV has it; "" where blank, as it is for laterals."""
+    sexes: np.ndarray
+    """str (N,): Female, Male or Unknown as the CSV has it; "" where blank."""
+    ages: np.ndarray
+    """float32 (N,): years; NaN where the CSV has no number."""
     labels: np.ndarray
     """int8 (N, 14): POSITIVE, NEGATIVE, UNCERTAIN or BLANK per observation."""
 
     def __len__(self) -> int:
         return len(self.paths)
+
+    def take(self, rows: np.ndarray) -> "Records":
+        """The records of `rows`, in that order."""
+        return Records(**{field.name: getattr(self, field.name)[rows] for field in fields(self)})
 
 
 @dataclass(frozen=True)
@@ -59,11 +82,19 @@ class Tree:
 def load_tree(root: Path) -> Tree:
     """The tree's two tables.
 
-    Raises InputError for a missing folder, CSV or column, a label other than 1 / 0 / -1 / blank, a path that is not
-    of CheXpert's form or leaves the root, a path listed twice, and a patient in both splits.
+    Raises InputError for a missing folder, CSV or column, a label other than 1 / 0 / -1 / blank, a view other than
+    Frontal / Lateral, a path that is not of CheXpert's form or leaves the root, a path listed twice, and a patient in
+    both splits.
     """
     check_root(root)
     train, valid = read_records(root / "train.csv"), read_records(root / "valid.csv")
+    for name, records in (("train", train), ("valid", valid)):
+        repeated = repeated_rows(records)
+        if len(repeated):
+            raise InputError(
+                f"{root / name}.csv: {len(repeated)} rows repeat a Path, first {records.paths[repeated[0]]} in row "
+                f"{repeated[0] + 2}; an image may be listed once: remove the repeated rows"
+            )
     shared = np.intersect1d(train.patients, valid.patients)
     if len(shared):
         raise InputError(
@@ -71,6 +102,11 @@ def load_tree(root: Path) -> Tree:
             "in one split only (else validation scores are inflated): remove the patient's rows from one of the files"
         )
     return Tree(root, train, valid)
+
+
+def repeated_rows(records: Records) -> np.ndarray:
+    """int64: the rows whose path an earlier row has."""
+    return np.flatnonzero(pd.Series(records.paths).duplicated())
 
 
 def check_root(root: Path) -> None:
@@ -87,18 +123,20 @@ def check_root(root: Path) -> None:
 
 
 def read_records(csv: Path) -> Records:
-    """The rows of one CSV. Raises InputError as `load_tree` does."""
+    """The rows of one CSV, each checked by itself. Raises InputError as `load_tree` does."""
     table = _read_csv(csv)
-    labels = np.stack([_encode(table[name], csv) for name in OBSERVATIONS], axis=1)
     patients = _patients(table["Path"], csv)
     paths = table["Path"].str.split("/", n=1).str[1]
-    twice = paths[paths.duplicated()]
-    if len(twice):
-        raise InputError(
-            f"{csv}: {len(twice)} rows repeat a Path, first {twice.iloc[0]} in row {twice.index[0] + 2}; "
-            "an image may be listed once: remove the repeated rows"
-        )
-    return Records(paths.to_numpy(dtype=str), patients, labels)
+    return Records(
+        paths=paths.to_numpy(dtype=str),
+        patients=patients,
+        studies=paths.str.rsplit("/", n=1).str[0].to_numpy(dtype=str),
+        frontal=_frontal(table["Frontal/Lateral"], csv),
+        projections=table["AP/PA"].str.strip().to_numpy(dtype=str),
+        sexes=table["Sex"].str.strip().to_numpy(dtype=str),
+        ages=pd.to_numeric(table["Age"], errors="coerce").to_numpy(np.float32),
+        labels=np.stack([_encode(table[name], csv) for name in OBSERVATIONS], axis=1),
+    )
 
 
 def _read_csv(csv: Path) -> pd.DataFrame:
@@ -128,6 +166,17 @@ def _encode(cells: pd.Series, csv: Path) -> np.ndarray:
             f"({int(bad.sum())} such cells in this column); correct the cells"
         )
     return codes.to_numpy(dtype=np.int8)
+
+
+def _frontal(cells: pd.Series, csv: Path) -> np.ndarray:
+    views = cells.str.strip()
+    bad = np.flatnonzero(~views.isin(["Frontal", "Lateral"]))
+    if len(bad):
+        raise InputError(
+            f"{csv} row {bad[0] + 2}, column 'Frontal/Lateral': '{views.iloc[bad[0]]}' is neither Frontal nor Lateral "
+            f"({len(bad)} such cells); correct the cells"
+        )
+    return (views == "Frontal").to_numpy()
 
 
 def _patients(paths: pd.Series, csv: Path) -> np.ndarray:
