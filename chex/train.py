@@ -15,7 +15,7 @@ from chex.errors import InputError
 from chex.loop import Diverged, Report, fit
 from chex.metrics import auroc_interval
 from chex.model import check_model
-from chex.prepare import Prepared, prepare, read_tree
+from chex.prepare import Prepared, prepare, select
 from chex.seeds import stream
 
 CONFIG, DONE = "run.yaml", "done"
@@ -50,12 +50,12 @@ def preflight(config: RunConfig) -> Prepared:
 
     Decodes films where no cache has them, with a bar. Raises InputError.
     """
-    read_tree(config)
+    selection = select(config)
     if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
     check_model(config.model, config.image.size)
     with progress_bar("decoding films") as advance:
-        return prepare(config, advance)
+        return prepare(config, selection, advance)
 
 
 def _show(config: RunConfig, data: Prepared, out: Path) -> None:
@@ -68,12 +68,12 @@ def _show(config: RunConfig, data: Prepared, out: Path) -> None:
 
 
 def _headline(config: RunConfig, data: Prepared) -> str:
-    policies = ", ".join(f"{key}: {name}" for key, name in config.policy.items())
+    policies = ", ".join(f"{key}: {policy}" for key, policy in config.policy.items())
     left_out = [name for name in data.observations if name not in data.averaged_over]
     lines = [
         f"{config.model.backbone} at {config.image.size} px on {config.data.root}",
         f"{', '.join(data.observations)}; policy {policies}; {len(data.rows):,} rows of "
-        f"{len(data.targets.values):,} training films; {len(data.truth):,} validation films",
+        f"{len(data.tree.train):,} training films; {len(data.scored.paths):,} validation {scored_as(config)}",
     ]
     if left_out:
         lines.append(
@@ -81,6 +81,11 @@ def _headline(config: RunConfig, data: Prepared) -> str:
             f"averaged over {', '.join(data.averaged_over)}"
         )
     return "\n".join(lines)
+
+
+def scored_as(config: RunConfig) -> str:
+    """What validation counts, in words."""
+    return {"image": "films", "study": "studies"}[config.data.scoring] + (" held out" if config.data.holdout else "")
 
 
 def _line(report: Report) -> str:
