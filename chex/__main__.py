@@ -5,10 +5,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chex.errors import InputError
 
+if TYPE_CHECKING:
+    from chex.config import RunConfig
+
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from the last report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except KeyboardInterrupt:
+        print(
+            f"\nchex {options.command}: interrupted; {AFTERWARDS.get(options.command, 'start it again')}",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
     except InputError as error:
         print(f"chex {options.command}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -33,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fresh", action="store_true", help="train again where OUT holds a finished run")
     train.set_defaults(run=_train)
 
+    relabel = commands.add_parser("relabel", help="make the probability table that self_trained or forest reads")
+    relabel.add_argument("maker", choices=["teacher"], help="a network that ignored the uncertain cells")
+    relabel.add_argument("config", type=Path, metavar="RUN.yaml")
+    relabel.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    relabel.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+    relabel.add_argument("--out", type=Path, help="folder of the table (default: results/<maker>-<name of RUN.yaml>)")
+    relabel.set_defaults(run=_relabel)
+
     phantom = commands.add_parser("phantom", help="write a synthetic CheXpert tree with known truth")
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
@@ -44,17 +63,29 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from chex.config import load_run
     from chex.train import train
 
-    sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
-    config = load_run(options.config, sets)
     out = options.out or Path("results") / f"run-{options.config.stem}"
-    try:
-        return train(config, out.absolute(), fresh=options.fresh)
-    except KeyboardInterrupt:
-        print("\nchex train: interrupted; the same command goes on from the last report", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return train(_run_config(options), out.absolute(), fresh=options.fresh)
+
+
+def _relabel(options: argparse.Namespace) -> int:
+    from chex.relabel import TABLE
+    from chex.tables import make_teacher_table
+
+    out = options.out or Path("results") / f"{options.maker}-{options.config.stem}"
+    code = make_teacher_table(_run_config(options), out.absolute())
+    if code == 0:
+        used = f"policy.default=self_trained relabel.self_trained={out / TABLE}"
+        print(f"Now: chex train {options.config} --data {options.data} --set {used}")
+    return code
+
+
+def _run_config(options: argparse.Namespace) -> "RunConfig":
+    from chex.config import load_run
+
+    sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
+    return load_run(options.config, sets)
 
 
 def _phantom(options: argparse.Namespace) -> int:

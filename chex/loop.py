@@ -28,6 +28,10 @@ from chex.seeds import stream, stream_seed
 VALID_BATCH = 128
 
 
+OnStep = Callable[[int, int], None]
+"""Hears of each step: how many are done and how many there are."""
+
+
 class Diverged(RuntimeError):
     """The training or validation loss is no longer a number."""
 
@@ -89,13 +93,11 @@ class _Progress:
     best_auroc: float = -math.inf
 
 
-def fit(
-    config: RunConfig, data: Prepared, folder: Path, on_step: Callable[[int, int], None] | None = None
-) -> Iterator[Report]:
+def fit(config: RunConfig, data: Prepared, folder: Path, on_step: OnStep | None = None) -> Iterator[Report]:
     """Trains and yields a report at equal distances; before each, `folder` holds its checkpoint (see checkpoint.py).
 
-    Goes on from the checkpoint in `folder` where there is one. `on_step` hears of each step done and their number.
-    Raises InputError for a checkpoint of another config, and Diverged when the loss stops being a finite number.
+    Goes on from the checkpoint in `folder` where there is one. Raises InputError for a checkpoint of another config,
+    and Diverged when the loss stops being a finite number.
     """
     run = _Run(config, data, folder)
     losses: list[float] = []

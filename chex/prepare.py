@@ -28,6 +28,8 @@ class Selection:
     """Of all training images, (N_train, K)."""
     outputs: Outputs
     """What the model has to give for these targets."""
+    trainable: np.ndarray
+    """int64 (T,): the training rows that the split allows, before any sampling."""
     rows: np.ndarray
     """int64 (M,): the sampled training rows, repeats included."""
     scored: Scored
@@ -73,6 +75,7 @@ def select(config: RunConfig) -> Selection:
         observations=observations,
         targets=cells,
         outputs=Outputs(len(observations), tuple(observations.index(name) for name in three)),
+        trainable=parts.rows,
         rows=sample_rows(cells, parts.rows, tree.train.patients, config.sampling, stream(config.seed, "sampling")),
         scored=parts.scored,
     )
