@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
     phantom.set_defaults(run=_phantom)
+
+    forest = commands.add_parser("forest", help="a forest on labels, sex and age alone: what metadata can tell")
+    forest.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    forest.add_argument("--target", nargs="+", required=True, metavar="OBSERVATION", help="one, several, or five")
+    forest.add_argument("--folds", type=int, default=5, help="parts of the cross-validation (default: 5)")
+    forest.add_argument("--out", type=Path, help="folder of the report (default: results/forest-<target>)")
+    forest.add_argument("--seed", type=int, default=0)
+    forest.set_defaults(run=_forest)
     return parser
 
 
@@ -98,6 +106,16 @@ def _phantom(options: argparse.Namespace) -> int:
         root = write_phantom(options.out, config, advance)
     print(root if config.table_only else f"{root}\nNow: chex train configs/run/densenet121.yaml --data {root}")
     return 0
+
+
+def _forest(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from chex.forest_report import report_forests
+    from chex.records import load_tree
+
+    train = load_tree(options.tree).train
+    return report_forests(train, np.arange(len(train)), options.target, options.folds, options.seed, options.out)
 
 
 if __name__ == "__main__":
