@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from chex.config import RunConfig
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+POLICY_OF_TABLE = {"teacher": "self_trained", "forest": "forest"}
+"""What `chex relabel` makes tables with, and the policy that reads each."""
+
 AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from the last report")
 
 
@@ -45,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     train.set_defaults(run=_train)
 
     relabel = commands.add_parser("relabel", help="make the probability table that self_trained or forest reads")
-    relabel.add_argument("maker", choices=["teacher"], help="a network that ignored the uncertain cells")
+    relabel.add_argument("maker", choices=POLICY_OF_TABLE, help="a network, or a forest on the metadata")
     relabel.add_argument("config", type=Path, metavar="RUN.yaml")
     relabel.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     relabel.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
@@ -79,12 +82,14 @@ def _train(options: argparse.Namespace) -> int:
 
 def _relabel(options: argparse.Namespace) -> int:
     from chex.relabel import TABLE
-    from chex.tables import make_teacher_table
+    from chex.tables import make_forest_table, make_teacher_table
 
+    make = {"teacher": make_teacher_table, "forest": make_forest_table}[options.maker]
     out = options.out or Path("results") / f"{options.maker}-{options.config.stem}"
-    code = make_teacher_table(_run_config(options), out.absolute())
+    code = make(_run_config(options), out.absolute())
     if code == 0:
-        used = f"policy.default=self_trained relabel.self_trained={out / TABLE}"
+        policy = POLICY_OF_TABLE[options.maker]
+        used = f"policy.default={policy} relabel.{policy}={out / TABLE}"
         print(f"Now: chex train {options.config} --data {options.data} --set {used}")
     return code
 

@@ -12,7 +12,7 @@ from chex.errors import InputError
 from chex.labels import UNCERTAIN, columns
 from chex.records import Records
 
-MAKERS = {
+COMMANDS = {
     "self_trained": "chex relabel teacher RUN.yaml --data TREE",
     "forest": "chex relabel forest RUN.yaml --data TREE",
 }
@@ -79,7 +79,7 @@ def _read(
 ) -> np.ndarray:
     table = _read_csv(path, kind, needed)
     figures = table.reindex(train.paths)[list(needed)].to_numpy(np.float32)
-    remedy = f"make one for this run with `{MAKERS[kind]}`"
+    remedy = f"make one for this run with `{COMMANDS[kind]}`"
     uncertain = train.labels[:, columns(needed)] == UNCERTAIN
     missing = (np.isnan(figures) & uncertain)[rows].any(axis=1)
     if missing.any():
@@ -100,7 +100,7 @@ def _read(
 
 
 def _read_csv(path: Path | None, kind: str, needed: tuple[str, ...]) -> pd.DataFrame:
-    make = f"make one with `{MAKERS[kind]}` and give it with --set relabel.{kind}=FILE"
+    make = f"make one with `{COMMANDS[kind]}` and give it with --set relabel.{kind}=FILE"
     if path is None:
         raise InputError(
             f"relabel.{kind}: not set, and the policy '{kind}' of {', '.join(needed)} reads a probability table; {make}"

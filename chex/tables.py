@@ -9,9 +9,11 @@ import pandas as pd
 from chex import checkpoint
 from chex.atomic import write_text
 from chex.config import RunConfig, dump
-from chex.console import decimal
+from chex.console import Advance, decimal, progress_bar
+from chex.forest import forest_probabilities
 from chex.loop import Diverged
-from chex.relabel import TABLE
+from chex.prepare import select
+from chex.relabel import TABLE, write_probabilities
 from chex.teacher import teach, teacher_of
 from chex.train import CONFIG, headline, preflight, show
 
@@ -35,11 +37,31 @@ def make_teacher_table(config: RunConfig, out: Path) -> int:
     return 0
 
 
+def make_forest_table(config: RunConfig, out: Path) -> int:
+    """Grows a forest on the metadata for each observation of `config` and writes the table into `out`; 0.
+
+    Raises InputError before anything is written.
+    """
+    with progress_bar("growing forests") as advance:
+        write_forest_table(config, out / TABLE, advance)
+    print(table_summary(out / TABLE))
+    return 0
+
+
+def write_forest_table(config: RunConfig, path: Path, advance: Advance) -> None:
+    """Writes what forests say of the uncertain cells of all films that may be trained on. Raises InputError."""
+    selection = select(teacher_of(config))
+    train = selection.tree.train
+    soft = forest_probabilities(train, selection.trainable, selection.observations, config.seed, advance)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_probabilities(path, train.paths, selection.observations, soft)
+
+
 def teacher_cost(folder: Path) -> str:
     """What a teacher that has been trained reached and took, in a line."""
     last = pd.read_csv(folder / checkpoint.REPORTS).iloc[-1]
     return (
-        f"teacher: validation AUROC {decimal(last['best_auroc'])}, {int(last['images_seen']):,} images in "
+        f"a teacher of validation AUROC {decimal(last['best_auroc'])}: {int(last['images_seen']):,} images, "
         f"{last['seconds']:.0f} s"
     )
 

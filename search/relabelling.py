@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from optuna.distributions import CategoricalDistribution
 from ray.exceptions import RayTaskError
 
 from chex.config import RunConfig, validated
@@ -33,7 +34,8 @@ def _possible(observation: str, base: RunConfig, space: Space) -> set[str]:
     for key in (observation, "default"):
         knob = space.get(f"policy.{key}")
         if knob is not None:
-            return set(knob.domain.choices)
+            assert isinstance(knob.domain, CategoricalDistribution)  # RunConfig takes nothing else
+            return set(map(str, knob.domain.choices))
         if key in base.policy:
             break
     return {policy_of(base.policy, observation).kind}
@@ -103,7 +105,7 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> Non
     print(teacher_cost(folder), file=sys.stderr)
 
 
-@ray.remote(max_calls=1)  # its process ends with it, and so gives back the GPU's memory
+@ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  # its process ends with it, and so gives back the GPU's memory
 def _teach(config: dict[str, Any], folder: str) -> Iterator[dict[str, float]]:
     teacher = validated(RunConfig, config, "teacher")
     for report in teach(teacher, prepare(teacher, select(teacher)), Path(folder)):

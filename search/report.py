@@ -9,11 +9,13 @@ from pathlib import Path
 from chex import checkpoint
 from chex.atomic import write_text
 from chex.console import decimal
+from chex.train import scored_as
 from search.export import BEST, TRIALS
 from search.ledger import TrialRow
 from search.progress import shown
+from search.relabelling import told_costs
 from search.search_config import SearchConfig
-from search.verdict import Verdict, best_by, judge
+from search.verdict import Among, Verdict, best_by, judge
 
 REPORT = "report.txt"
 
@@ -23,13 +25,23 @@ def conclude(rows: Sequence[TrialRow], folder: Path, search: SearchConfig) -> st
     verdict = judge(rows, folder / checkpoint.PREDICTIONS, search.base.data.observations, search.base.seed)
     if verdict is None:
         return None
-    text = report(verdict, rows, folder, baseline=search.first_point() is not None)
+    text = report(verdict, rows, folder, search.first_point() is not None, told_costs(folder), scored_as(search.base))
     write_text(folder / REPORT, text + "\n")
     return text
 
 
-def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path, baseline: bool) -> str:
-    """The last screen, as text; `baseline`: trial 1 was the base run itself."""
+def report(
+    verdict: Verdict,
+    rows: Sequence[TrialRow],
+    folder: Path,
+    baseline: bool,
+    costs: Sequence[str] = (),
+    unit: str = "films",
+) -> str:
+    """The last screen, as text.
+
+    `baseline`: trial 1 was the base run itself; `costs`: lines on what else was spent; `unit`: what was scored.
+    """
     winner = next(row for row in rows if row.number == verdict.trial)
     knobs = [f"  {path:<24}{shown(value)}" for path, value in winner.knobs.items()]
     counts = f"{verdict.trials} trials, {verdict.stopped} stopped early, {verdict.failed} failed"
@@ -40,9 +52,10 @@ def report(verdict: Verdict, rows: Sequence[TrialRow], folder: Path, baseline: b
             "",
             f"validation AUROC {decimal(verdict.auroc)}   "
             f"95 % interval {decimal(verdict.low)} to {decimal(verdict.high)} "
-            f"(bootstrap over {verdict.patients:,} patients, {verdict.films:,} films)",
+            f"(bootstrap over {verdict.patients:,} patients, {verdict.units:,} {unit})",
             *(_baseline(verdict, rows[0]) if baseline else []),
             *_caveats(verdict),
+            *costs,
             *_policies(rows),
             "",
             *_next(folder),
@@ -68,13 +81,25 @@ def _caveats(verdict: Verdict) -> list[str]:
 
 
 def _policies(rows: Sequence[TrialRow]) -> list[str]:
-    found = best_by(rows, "policy.default")
-    if len(found) < 2:
-        return []
-    each = (
-        f"  {name:<24}{decimal(them.best)}   {them.finished} of {them.trials} finished" for name, them in found.items()
-    )
-    return ["", "Best finished trial of each policy:", *each]
+    paths = dict.fromkeys(path for row in rows for path in row.knobs if path.count(".") == 1 and path[:7] == "policy.")
+    found = {path.removeprefix("policy."): best_by(rows, path) for path in paths}
+    if "default" in found and len(found["default"]) > 1:
+        each = (
+            f"  {name:<24}{decimal(them.best)}   {them.finished} of {them.trials} finished"
+            for name, them in found.pop("default").items()
+        )
+        return ["", "Best finished trial of each policy:", *each, *_by_observation(found)]
+    return _by_observation(found)
+
+
+def _by_observation(found: dict[str, dict[str, Among]]) -> list[str]:
+    lines = [f"  {name:<24}{_ranked(policies)}" for name, policies in found.items() if len(policies) > 1]
+    return ["", "Best finished trial by an observation's policy (finished of tried):", *lines] if lines else []
+
+
+def _ranked(policies: dict[str, Among]) -> str:
+    order = sorted(policies.items(), key=lambda item: -item[1].best if item[1].finished else 1)
+    return "   ".join(f"{name} {decimal(them.best)} ({them.finished} of {them.trials})" for name, them in order)
 
 
 def _next(folder: Path) -> list[str]:

@@ -1,15 +1,17 @@
 """Optuna's proposals, and what it is told of a trial's end."""
 
+import itertools
 import math
 import warnings
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field
 from ray.tune.search.optuna import OptunaSearch
 
+from chex.errors import InputError
 from chex.metrics import METRIC, MODE
 from search.space import Space
 
@@ -21,6 +23,8 @@ class SamplerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    kind: Literal["tpe", "grid"] = "tpe"
+    """`grid`: every combination of choices and whole numbers, in turn, for comparisons at equal numbers of trials."""
     seed: int = Field(0, ge=0, lt=2**32)
     startup: int = Field(6, ge=1)
     """Trials drawn at random before the tree-structured Parzen estimator takes over."""
@@ -77,25 +81,53 @@ def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
 
 
 def build_searcher(space: Space, config: SamplerConfig, first: dict[str, Any] | None = None) -> TruthfulOptunaSearch:
-    """TPE over `space`, seeded, maximising METRIC; it proposes the point `first` before all others.
+    """What proposes trials of `space`, seeded, maximising METRIC.
 
-    Knobs that exist in the same trials are modelled together (Optuna's `group`).
+    TPE tries the point `first` before all others; a grid has its own order. Raises InputError for a space without one.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     conditional = any(knob.when for knob in space.values())
+    points = grid(space) if config.kind == "grid" else [first] if first else None
+    return TruthfulOptunaSearch(
+        space=Conditional(space) if conditional else {path: knob.domain for path, knob in space.items()},
+        points_to_evaluate=points,
+        metric=METRIC,
+        mode=MODE,
+        sampler=_tpe(config, conditional),
+    )
+
+
+def _tpe(config: SamplerConfig, conditional: bool) -> optuna.samplers.BaseSampler:
+    """Knobs that exist in the same trials are modelled together (`group`)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        sampler = optuna.samplers.TPESampler(
+        return optuna.samplers.TPESampler(
             seed=config.seed,
             n_startup_trials=config.startup,
             multivariate=True,
             group=conditional,
             constant_liar=True,
         )
-    return TruthfulOptunaSearch(
-        space=Conditional(space) if conditional else {path: knob.domain for path, knob in space.items()},
-        points_to_evaluate=[first] if first else None,
-        metric=METRIC,
-        mode=MODE,
-        sampler=sampler,
-    )
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Every combination of the knobs' values; the first knob changes fastest.
+
+    Raises InputError for a knob that has no list of values.
+    """
+    for path, knob in space.items():
+        if knob.when or isinstance(knob.domain, FloatDistribution):
+            raise InputError(
+                f"space.{path}: sampler.kind=grid needs a choice or whole numbers, without a condition; "
+                "use choice: [...], or sampler.kind=tpe"
+            )
+    paths = list(space)[::-1]
+    every = itertools.product(*(_listed(space[path].domain) for path in paths))
+    return [dict(zip(paths[::-1], values[::-1], strict=True)) for values in every]
+
+
+def _listed(domain: BaseDistribution) -> list[Any]:
+    if isinstance(domain, CategoricalDistribution):
+        return list(domain.choices)
+    assert isinstance(domain, IntDistribution)
+    return list(range(domain.low, domain.high + 1))

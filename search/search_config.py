@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chex.config import RunConfig, override, parse_sets, read_yaml, validated
 from chex.errors import InputError
 from search.resources import Resources
-from search.sampler import SamplerConfig
+from search.sampler import SamplerConfig, grid
 from search.space import Space, base_point, build_space
 
 
@@ -53,7 +53,9 @@ class SearchConfig(BaseModel):
         return build_space(self.space, self.base.model_dump(mode="json"))
 
     def first_point(self) -> dict[str, Any] | None:
-        """The base run as a point of the space, which the first trial tries; None where it lies outside."""
+        """The base run as a point of the space, for the first trial; None where it lies outside, or for a grid."""
+        if self.sampler.kind == "grid":
+            return None
         return base_point(self.knobs(), self.base.model_dump(mode="json"))
 
 
@@ -85,7 +87,7 @@ def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchCon
                 f"--set {knob}: the space of {path} searches it; set space.{knob} or drop it from the space"
             )
     _check_rungs(search)
-    search.knobs()
+    _check_grid(search)
     return search
 
 
@@ -100,6 +102,15 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     of_search = {path: value for path, value in values.items() if path.split(".")[0] in own}
     of_run = {path: value for path, value in values.items() if path not in of_search}
     return of_search, of_run
+
+
+def _check_grid(search: SearchConfig) -> None:
+    knobs = search.knobs()
+    if search.sampler.kind == "grid" and search.budget.trials != len(grid(knobs)):
+        raise InputError(
+            f"budget.trials: {search.budget.trials} is not the size of the grid, {len(grid(knobs))}; "
+            f"use budget.trials={len(grid(knobs))}, or sampler.kind=tpe"
+        )
 
 
 def _check_rungs(search: SearchConfig) -> None:

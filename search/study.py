@@ -9,11 +9,12 @@ from ray import tune
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
 
 from chex.atomic import write_text
-from chex.config import dump
+from chex.config import RunConfig, dump
 from chex.errors import InputError
 from chex.metrics import METRIC, MODE
 from chex.train import preflight
 from search.ledger import TrialRow, ledger
+from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import check_resources, machine
 from search.sampler import build_searcher
 from search.search_config import SearchConfig
@@ -35,14 +36,17 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     """
     if not fresh:
         check_folder(search, folder)
-    base = _trial_base(search)
+    base = _checked_base(search)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(search))
     _start_ray()
     try:
-        results = _tuner(search, folder, base).fit()
+        base = with_tables(search, base, folder)
+        results = _tuner(search, folder, base.model_dump(mode="json")).fit()
+    except KeyboardInterrupt:  # before Tune took it over
+        raise Interrupted from None
     finally:
         ray.shutdown()
     rows = ledger(results._experiment_analysis.trials)  # ResultGrid itself does not tell stopped from finished
@@ -51,13 +55,17 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     return rows
 
 
-def _trial_base(search: SearchConfig) -> dict[str, Any]:
-    """The base run as every trial gets it, checked, its films decoded so that trials find them."""
+def _checked_base(search: SearchConfig) -> RunConfig:
+    """The base run as every trial gets it, but for tables still to be made; its films decoded so that trials find them.
+
+    Raises InputError.
+    """
     check_resources(search.resources, *machine())
-    preflight(search.base)
+    check_given_tables(search.base, search.knobs())
+    preflight(without_tables(search.base))
     kind = "cuda" if search.resources.gpus_per_trial else "cpu"
     device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
-    return search.base.model_copy(update={"device": device}).model_dump(mode="json")
+    return search.base.model_copy(update={"device": device})
 
 
 def check_folder(search: SearchConfig, folder: Path) -> None:

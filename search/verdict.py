@@ -22,7 +22,8 @@ class Verdict:
     low: float
     high: float
     """95 % interval of the winner's validation AUROC (bootstrap over patients)."""
-    films: int
+    units: int
+    """Films or studies that were scored."""
     patients: int
     trials: int
     stopped: int
@@ -44,7 +45,7 @@ def judge(rows: Sequence[TrialRow], predictions: Path, observations: tuple[str, 
         auroc=winner.value,
         low=low,
         high=high,
-        films=len(truth),
+        units=len(truth),
         patients=len(np.unique(patients)),
         trials=len(rows),
         stopped=states.count("stopped"),

@@ -14,7 +14,7 @@ ROWS = [row(1, "finished", "ones", 0.86), row(2, "finished", "zeros", 0.85), row
 
 
 def verdict(within: int, trial: int = 1) -> Verdict:
-    return Verdict(trial, 0.86, 0.81, 0.91, films=234, patients=200, trials=3, stopped=1, failed=0, within=within)
+    return Verdict(trial, 0.86, 0.81, 0.91, units=234, patients=200, trials=3, stopped=1, failed=0, within=within)
 
 
 def test_the_last_screen_gives_the_config_the_interval_and_its_limits() -> None:

@@ -6,8 +6,9 @@ from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
 from chex.config import RunConfig
+from chex.errors import InputError
 from chex.metrics import METRIC
-from search.sampler import SamplerConfig, TruthfulOptunaSearch, build_searcher, told
+from search.sampler import SamplerConfig, TruthfulOptunaSearch, build_searcher, grid, told
 from search.space import Knob, base_point, build_space
 
 
@@ -79,3 +80,20 @@ def test_a_conditional_knob_is_proposed_only_where_it_exists() -> None:
     assert len(smooth) > 20
     assert all(set(trial) == set(SMOOTHED) for trial in smooth)
     assert all(set(trial) == {"policy.Edema"} for trial in proposed if trial not in smooth)
+
+
+def test_a_grid_goes_through_every_combination_once_the_first_knob_fastest() -> None:
+    raw = {"policy.default": {"choice": ["zeros", "ones"]}, "seed": {"int": [0, 2]}}
+    space = build_space(raw, RunConfig().model_dump(mode="json"))
+    search = build_searcher(space, SamplerConfig(kind="grid"))
+    proposed = [search.suggest(f"{number}") for number in range(6)]
+    assert proposed == grid(space)
+    assert [(each["policy.default"], each["seed"]) for each in grid(space)] == [
+        (policy, seed) for seed in range(3) for policy in ("zeros", "ones")
+    ]
+
+
+def test_a_space_of_real_numbers_has_no_grid() -> None:
+    told = r"space.optimizer.lr: sampler.kind=grid needs a choice or whole numbers, without a condition; use choice: \["
+    with pytest.raises(InputError, match=told):
+        grid({"optimizer.lr": Knob(FloatDistribution(0, 1))})

@@ -87,7 +87,7 @@ def test_the_command_trains_a_teacher_and_says_what_it_cost_and_what_to_type(
     assert chex(arguments) == 0
     told = capsys.readouterr().out
     assert "policy default: ignore; 20 rows of 24 training films" in told
-    assert "teacher: validation AUROC 1.000, 32 images in" in told
+    assert "a teacher of validation AUROC 1.000: 32 images, " in told
     assert "probabilities of 4 uncertain cells" in told
     assert f"--set policy.default=self_trained relabel.self_trained={out / TABLE}" in told
     first = (out / TABLE).read_bytes()

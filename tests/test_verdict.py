@@ -58,7 +58,7 @@ def test_the_verdict_counts_what_it_cannot_tell_from_the_best(predictions: Path)
     verdict = judge(ROWS, predictions, ("Edema",), seed=0)
     assert verdict is not None
     assert (verdict.trial, verdict.auroc, verdict.trials, verdict.stopped, verdict.failed) == (2, 0.86, 6, 1, 2)
-    assert (verdict.films, verdict.patients) == (200, 100)
+    assert (verdict.units, verdict.patients) == (200, 100)
     assert verdict.low < verdict.high
     assert verdict.within == sum(value >= verdict.low for value in (0.80, 0.85))
 
