@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih lock clean
+.PHONY: help setup demo test check nih bench-policies lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,11 @@ check: $(READY) ## format, lint, types, import directions
 
 nih: $(READY) ## a small search on real films, where NIH=<tree> holds them
 	$(BIN)/chex-search run configs/search/nih-small.yaml --data $(NIH)
+
+bench-policies: $(READY) ## what each policy is worth for each observation, on a phantom: about 45 minutes on 2 cores
+	test -d data/policies || $(BIN)/chex phantom data/policies --set train=2000 valid=2000
+	$(BIN)/chex-search run configs/search/policies.yaml --data data/policies/CheXpert-v1.0-small
+	$(BIN)/python tests/bench/bench_policies.py results/policies
 
 lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

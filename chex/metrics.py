@@ -64,7 +64,7 @@ def auroc_interval(
     Patients, not films, are drawn, because films of one patient are alike. An observation that has one class in a draw
     is left out of that draw's mean, and one that has one class in `truth` out of all. NaN, NaN where none is left.
     """
-    weights = _patient_weights(patients, rng, draws)
+    weights = patient_weights(patients, rng, draws)
     columns = np.flatnonzero(defined(truth))
     if len(columns) == 0:
         return float("nan"), float("nan")
@@ -87,7 +87,8 @@ def weighted_auroc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarr
     return np.divide(wins, pairs, out=np.full(len(weights), np.nan), where=pairs > 0)
 
 
-def _patient_weights(patients: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+def patient_weights(patients: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """float (draws, N): how often each film is in each bootstrap draw of whole patients; `patients` is str (N,)."""
     names, of_image = np.unique(patients, return_inverse=True)
     times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
     weights: np.ndarray = times[:, of_image].astype(float)

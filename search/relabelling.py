@@ -9,6 +9,7 @@ import ray
 from optuna.distributions import CategoricalDistribution
 from ray.exceptions import RayTaskError
 
+from chex import checkpoint
 from chex.config import RunConfig, validated
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
@@ -102,6 +103,7 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> Non
                 "or make a table with `chex relabel teacher RUN.yaml` and give it with --set relabel.self_trained=FILE"
             ) from error
         raise
+    (folder / checkpoint.STATE).unlink(missing_ok=True)
     print(teacher_cost(folder), file=sys.stderr)
 
 

@@ -17,6 +17,8 @@ from chex import checkpoint
 from chex.__main__ import main as chex
 from chex.config import load_run
 from chex.metrics import METRIC, auroc
+from chex.relabel import TABLE
+from chex.uncertainty import TABLE_POLICIES
 from tests.conftest import TREE, write_split
 
 TRIALS = 6
@@ -34,7 +36,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "batches": {"size": 8},
         },
         "space": {
-            "policy.default": {"choice": ["zeros", "ones", "ignore"]},
+            "policy.default": {"choice": ["zeros", "self_trained", "forest"]},
             "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
             "schedule.epochs": {"int": [1, 3]},
         },
@@ -73,8 +75,11 @@ def test_the_last_screen_names_the_best_config_its_interval_and_what_to_type(
 
 def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
     lines = [line for line in ran.stderr.splitlines() if line]
-    assert len(lines) == TRIALS
-    assert all(line.startswith("trial ") for line in lines)
+    assert lines[0] == "training the teacher of self_trained, once for all trials"
+    assert [line.split("AUROC")[0].strip() for line in lines[1:5]] == [f"teacher {25 * k:>3} %" for k in range(1, 5)]
+    assert re.match(r"a teacher of validation AUROC [\d.]+: 32 images, \d+ s$", lines[5])
+    assert len(lines[6:]) == TRIALS
+    assert all(line.startswith("trial ") for line in lines[6:])
 
 
 def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path) -> None:
@@ -153,8 +158,18 @@ def test_another_search_does_not_get_its_folder(home: Path, results: Path) -> No
     assert "holds another search (its search.yaml differs); give this one a --name of its own" in refused.stderr
 
 
+def test_each_table_is_made_once_and_the_best_config_says_where_it_is(results: Path) -> None:
+    tables = {kind: results / "tables" / kind / TABLE for kind in TABLE_POLICIES}
+    figures = [pd.read_csv(path)["Cardiomegaly"] for path in tables.values()]
+    assert all(len(column) == 4 and column.between(0, 1).all() for column in figures)
+    assert {kind: getattr(load_run(results / "best.yaml").relabel, kind) for kind in tables} == tables
+    report = (results / "report.txt").read_text()
+    assert re.search(r"Trained once for self_trained: a teacher of validation AUROC [\d.]+: 32 images, \d+ s\.", report)
+
+
 def test_no_large_file_is_left_of_ended_trials(results: Path) -> None:
-    assert [path.name for path in results.rglob("*.safetensors")] == ["best.safetensors"]
+    kept = {str(path.parent.relative_to(results)) for path in results.rglob("*.safetensors")}
+    assert kept == {".", "tables/self_trained"}
     assert not list(results.rglob("state.pt"))
 
 
