@@ -1,4 +1,4 @@
-"""The command `chex`: one run, and the phantom to try it on."""
+"""The command `chex`: one run, a look at the data before it, and the phantom to try both on."""
 
 import argparse
 import os
@@ -33,6 +33,12 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fresh", action="store_true", help="train again where OUT holds a finished run")
     train.set_defaults(run=_train)
 
+    explore = commands.add_parser("explore", help="write a page of tables and pictures of a tree")
+    explore.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    explore.add_argument("--out", type=Path, help="folder of the page (default: results/explore-<name of TREE>)")
+    explore.add_argument("--films", type=int, default=500, metavar="N", help="how many films to look at (default: 500)")
+    explore.set_defaults(run=_explore)
+
     phantom = commands.add_parser("phantom", help="write a synthetic CheXpert tree with known truth")
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
@@ -55,6 +61,18 @@ def _train(options: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         print("\nchex train: interrupted; the same command goes on from the last report", file=sys.stderr)
         return EXIT_INTERRUPTED
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from chex.explore.exploration import explore
+
+    explored = explore(
+        options.tree, options.out or Path("results") / f"explore-{options.tree.resolve().name}", options.films
+    )
+    for finding in explored.findings:
+        print(f"{finding.weight:<8} {finding.text}")
+    print(explored.page)
+    return 0
 
 
 def _phantom(options: argparse.Namespace) -> int:
