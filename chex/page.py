@@ -79,8 +79,8 @@ class Page:
 def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
     """Writes the page, its pictures and tables into `folder` (made if need be); the page's path comes back.
 
-    Each file appears whole, the page last. It needs none of the others and no network. `progress(done, total)` is
-    called after each section.
+    Each file appears whole, the page last. It needs none of the others and no network. What an earlier page left in
+    `folder` and this one lacks is removed. `progress(done, total)` is called after each section.
     """
     folder.mkdir(parents=True, exist_ok=True)
     sections = []
@@ -90,12 +90,28 @@ def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | 
         sections.append({"title": section.title, "anchor": anchor, "parts": parts})
         if progress:
             progress(len(sections), len(page.sections))
+    written = [
+        f"{part.name}.{'png' if isinstance(part, Picture) else 'csv'}"
+        for section in page.sections
+        for part in section.parts
+        if isinstance(part, Picture | Table)
+    ]
+    for name in _earlier(folder / INDEX) - set(written):
+        (folder / name).unlink(missing_ok=True)
     template = files("chex").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    write_text(
-        folder / INDEX, environment.from_string(template).render(title=page.title, lead=page.lead, sections=sections)
+    html = environment.from_string(template).render(
+        title=page.title, lead=page.lead, sections=sections, beside=" ".join(written)
     )
+    write_text(folder / INDEX, html)
     return folder / INDEX
+
+
+def _earlier(index: Path) -> set[str]:
+    if not index.is_file():
+        return set()
+    beside = re.search(r'<meta name="beside" content="([^"]*)">', index.read_text(encoding="utf-8", errors="replace"))
+    return set(re.findall(r"(?<!\S)[\w-]+\.(?:png|csv)(?!\S)", beside[1])) if beside else set()
 
 
 def _part(part: Part, folder: Path) -> dict[str, Any]:

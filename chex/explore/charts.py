@@ -38,7 +38,7 @@ def ages(splits: Mapping[str, Records]) -> Picture:
         axes.stairs(shares, bins, label=split, fill=first, color="#c9d8ea" if first else INKS[1], linewidth=1.8)
         axes.axvline(years.mean(), color=INKS[place], linestyle=("-", "--")[place % 2], linewidth=1.2)
     axes.set(xlabel="age in years, five to a step (vertical lines: means)", ylabel="share of the split's rows")
-    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.yaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     axes.grid(axis="x", visible=False)
     if known:
         axes.legend(frameon=False, loc="upper left")
@@ -93,7 +93,7 @@ def uncertain(counts: pd.DataFrame) -> Picture:
     _named_rows(axes, list(ordered["observation"]))
     axes.set_xlim(0, max(1.4 * ordered["uncertain of rows"].max(), 0.01))
     axes.set_xlabel("share of train.csv's rows (and their number)")
-    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     total = int(ordered["uncertain"].sum())
     if not total:
         return Picture("uncertain", figure, "no label is uncertain.", "Uncertain labels per observation: none")
@@ -149,31 +149,38 @@ def _swing(swings: dict[str, pd.DataFrame]) -> str:
     )
 
 
-def together(shares: pd.DataFrame, counts: Sequence[int], kind: str) -> Picture:
-    """Heat map of tables.together; `counts` is how many rows have `kind`, per observation."""
-    names = list(shares.index)
-    figure, axes = picture(7.4, 6.2)
-    off = shares.to_numpy(copy=True)
+def together(shares: pd.DataFrame, counts: np.ndarray, kind: str) -> Picture:
+    """Heat map of tables.together, without the observations that never are `kind`; at least two must be.
+
+    `counts` is int (14,): how many rows of each observation are `kind`.
+    """
+    some = np.flatnonzero(counts)
+    names = [str(name) for name in shares.index[some]]
+    counts = counts[some]
+    off = shares.to_numpy()[np.ix_(some, some)]
     np.fill_diagonal(off, np.nan)
-    axes.imshow(np.nan_to_num(off), cmap="Greys", vmin=0, vmax=1, aspect="auto")
+    darkest = max(float(np.nanmax(off)), 0.1)
+    figure, axes = picture(7.6, 1.8 + 0.32 * len(some))
+    axes.imshow(np.nan_to_num(off), cmap="Greys", vmin=0, vmax=1.15 * darkest, aspect="auto")
     for row, column in np.argwhere(~np.isnan(off)):
-        share = off[row, column]
-        ink = "white" if share > 0.55 else "black"
-        axes.text(column, row, f"{100 * share:.0f}", ha="center", va="center", fontsize=8, color=ink)
+        ink = "white" if off[row, column] > 0.6 * darkest else "black"
+        axes.text(column, row, f"{100 * off[row, column]:.0f}", ha="center", va="center", fontsize=8, color=ink)
     axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
-    axes.set_xticks(range(len(names)), names, rotation=55, ha="right", rotation_mode="anchor")
-    axes.set_yticks(range(len(names)), [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)])
+    axes.spines[:].set_visible(True)
+    axes.set_xticks(range(len(some)), names, rotation=40, ha="right", rotation_mode="anchor")
+    axes.set_yticks(range(len(some)), [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)])
     axes.tick_params(length=0)
-    axes.set_title(f"of the rows where ... is {kind} (rows), % where ... is too", fontsize="medium", loc="left")
-    enough = np.where(np.asarray(counts)[:, None] >= ROWS_TO_COMPARE, off, np.nan)
-    reading = f"too few rows are {kind} to compare."
+    axes.set_title(f"Of the rows where the left is {kind} (their number): % where the one below is too", fontsize=10)
+    enough = np.where(counts[:, None] >= ROWS_TO_COMPARE, off, np.nan)
+    reading = f"no observation is {kind} in {ROWS_TO_COMPARE} rows or more, too few to compare."
     if not np.isnan(enough).all():
         row, column = np.unravel_index(int(np.nanargmax(enough)), enough.shape)
         reading = (
             f"read along a row; the strongest pair: where {names[row]} is {kind}, {names[column]} is too in "
             f"{percent(float(enough[row, column]))} of rows."
         )
+    if len(some) < len(shares):
+        reading += f" Never {kind}, and left out: {listed(name for name in shares.index if name not in names)}."
     return Picture(
         f"together-{kind}", figure, reading, f"Heat map: how often two observations are {kind} together", wide=True
     )
@@ -184,18 +191,13 @@ def film_sizes(looked: Look) -> Picture:
     figure, axes = picture(WIDTH, 3.6)
     axes.scatter(looked.widths, looked.heights, s=18, color=INKS[0], alpha=0.35, linewidths=0)
     axes.set(xlabel="width in pixels", ylabel="height in pixels")
-    for axis, low, high in (
-        ("x", looked.widths.min(), looked.widths.max()),
-        ("y", looked.heights.min(), looked.heights.max()),
-    ):
-        margin = max(8.0, 0.08 * (high - low))
-        axes.set(**{f"{axis}lim": (low - margin, high + margin)})
-    pairs = pd.Series(list(zip(looked.widths, looked.heights, strict=True))).value_counts()
+    axes.margins(0.08)
+    pairs = pd.Series(zip(looked.widths, looked.heights, strict=True)).value_counts()
     (width, height), count = pairs.index[0], int(pairs.iloc[0])
+    longer = np.maximum(looked.widths, looked.heights)
     reading = (
-        f"{len(pairs):,} different sizes among {len(looked):,} films, most often {width} x {height} ({count:,}); "
-        f"the longer side is {np.maximum(looked.widths, looked.heights).min():,} to "
-        f"{np.maximum(looked.widths, looked.heights).max():,} pixels."
+        f"{len(pairs):,} different sizes among {len(looked):,} films, most often {width:,} x {height:,} ({count:,}); "
+        f"the longer side is {longer.min():,} to {longer.max():,} pixels."
     )
     return Picture("film-sizes", figure, reading, "Scatter of film widths and heights")
 
@@ -232,7 +234,9 @@ def _sheet(name: str, shots: Sequence[Shot], across: int, reading: str, alt: str
     down = max(1, len(shots) // across)
     figure, panes = panels(down, across, 7.4, 0.2 + 1.85 * down)
     for axes in panes:
-        axes.set_axis_off()
+        axes.grid(visible=False)
+        axes.set(xticks=[], yticks=[])
+        axes.spines[:].set(visible=True, color="#b5b5b5")
     for place, (axes, shot) in enumerate(zip(panes, shots, strict=False)):
         axes.imshow(shot.pixels, cmap="gray", vmin=0, vmax=255)
         axes.text(0.5, -0.03, shot.caption, transform=axes.transAxes, ha="center", va="top", fontsize=9)

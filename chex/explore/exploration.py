@@ -89,7 +89,7 @@ def _found(found: list[Finding]) -> Section:
         "refused: no run starts on this tree before it is put right. mind: it bears on what can be learnt or "
         "concluded. fact: good to know."
     )
-    return Section("Findings", [Points([(each.weight, each.text) for each in found]), how])
+    return Section("Findings", [how, Points([(each.weight, each.text) for each in found])])
 
 
 def _size(splits: Mapping[str, Records]) -> Section:
@@ -128,7 +128,12 @@ def _views(splits: Mapping[str, Records]) -> Section:
 def _ages(splits: Mapping[str, Records]) -> Section:
     parts: list[Part] = [
         charts.ages(splits),
-        Table("ages", tables.ages(splits), "Ages in years", dict.fromkeys(("lowest", "median", "highest"), _short)),
+        Table(
+            "ages",
+            tables.ages(splits),
+            "Ages in years",
+            dict.fromkeys(("lowest", "Q1", "median", "Q3", "highest"), _short),
+        ),
     ]
     young = tables.under_age(splits)
     if len(young):
@@ -182,9 +187,12 @@ def _balance(train: Records) -> Section:
 def _together(train: Records) -> Section:
     parts: list[Part] = []
     for kind in ("positive", "uncertain"):
-        shares = tables.together(train.labels, kind)
         counts = (train.labels == tables.KINDS[kind]).sum(axis=0)
-        parts.append(charts.together(shares, counts.tolist(), kind))
+        if np.count_nonzero(counts) < 2:
+            parts.append(f"Fewer than two observations are ever {kind} in train.csv.")
+            continue
+        shares = tables.together(train.labels, kind)
+        parts.append(charts.together(shares, counts, kind))
         table = pd.concat([pd.Series(shares.index, index=shares.index, name="where this is"), shares], axis=1)
         caption = f"Share of rows where both are {kind}, of the rows where the first is"
         parts.append(Table(f"together-{kind}", table, caption, _percent(*shares.columns), folded=True))
@@ -210,7 +218,7 @@ def _films(root: Path, train: Records, there: np.ndarray, looked: films.Look | N
     shots = films.contact_sheet(root, train, there, stream(seed, "contact sheet"))
     told = f"{looked.looked_at:,} films, drawn at random, were opened; {len(looked):,} of them could be decoded."
     caption = "The films looked at, darkest first"
-    parts: list[Part] = [told, charts.film_sizes(looked), charts.brightness(looked)]
+    parts: list[Part] = [told, _sizes(looked), charts.brightness(looked)]
     if darkest:
         parts.append(charts.extremes(darkest))
     parts.append(Table("films", measures, caption, grays, folded=True, most=20))
@@ -231,6 +239,13 @@ def _films(root: Path, train: Records, there: np.ndarray, looked: films.Look | N
             ],
         ),
     ]
+
+
+def _sizes(looked: films.Look) -> Part:
+    widths, heights = np.unique(looked.widths), np.unique(looked.heights)
+    if len(widths) == len(heights) == 1:
+        return f"All of them are {widths[0]:,} pixels wide and {heights[0]:,} high."
+    return charts.film_sizes(looked)
 
 
 def _percent(*names: str) -> dict[str, Callable[[float], str]]:

@@ -92,7 +92,7 @@ def sexes(splits: Mapping[str, Records]) -> pd.DataFrame:
 
 
 def ages(splits: Mapping[str, Records]) -> pd.DataFrame:
-    """Per split: mean, standard deviation, quartiles and extremes of the age in years, and counts of rows.
+    """Per split: rows with an age, its mean, standard deviation, quartiles and extremes in years, and counts of rows.
 
     The statistics are NaN where no row has an age (the deviation: where only one has).
     """
@@ -102,13 +102,13 @@ def ages(splits: Mapping[str, Records]) -> pd.DataFrame:
         rows.append(
             {
                 "split": split,
-                "rows with an age": len(known),
+                "rows": len(known),
                 "mean": known.mean(),
                 "sd": known.std(),
                 "lowest": known.min(),
-                "quartile 1": known.quantile(0.25),
+                "Q1": known.quantile(0.25),
                 "median": known.median(),
-                "quartile 3": known.quantile(0.75),
+                "Q3": known.quantile(0.75),
                 "highest": known.max(),
                 "under 18": int((known < ADULT).sum()),
                 "90 and above": int((known >= AGE_CAP).sum()),
@@ -181,13 +181,17 @@ def balance(labels: np.ndarray, policies: Iterable[str]) -> pd.DataFrame:
     positives, negatives = (labels == POSITIVE).sum(axis=0), (labels == NEGATIVE).sum(axis=0)
     frames = [_balance(AS_LABELLED, positives, negatives, len(labels) - positives - negatives)]
     for policy in policies:
-        treated = targets(labels, OBSERVATIONS, {"default": policy})
-        values, weights = treated.values.astype(np.float64), treated.weights.astype(np.float64)
+        values, weights = _treated(labels, policy)
         positives = (values * weights).sum(axis=0)
         frames.append(_balance(policy, positives, weights.sum(axis=0) - positives, (weights == 0).sum(axis=0)))
     table = pd.concat(frames, ignore_index=True)
     place = table["observation"].map({name: place for place, name in enumerate(OBSERVATIONS)})
     return table.loc[place.sort_values(kind="stable").index].reset_index(drop=True)
+
+
+def _treated(labels: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray]:
+    treated = targets(labels, OBSERVATIONS, {"default": policy})
+    return treated.values.astype(np.float64), treated.weights.astype(np.float64)
 
 
 def _balance(policy: str, positives: np.ndarray, negatives: np.ndarray, ignored: np.ndarray) -> pd.DataFrame:
