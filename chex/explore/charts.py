@@ -93,6 +93,7 @@ def uncertain(counts: pd.DataFrame) -> Picture:
     _named_rows(axes, list(ordered["observation"]))
     axes.set_xlim(0, max(1.4 * ordered["uncertain of rows"].max(), 0.01))
     axes.set_xlabel("share of train.csv's rows (and their number)")
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:g} %")
     total = int(ordered["uncertain"].sum())
     if not total:
@@ -163,14 +164,15 @@ def together(shares: pd.DataFrame, counts: np.ndarray, kind: str) -> Picture:
     figure, axes = picture(7.6, 1.8 + 0.32 * len(some))
     axes.imshow(np.nan_to_num(off), cmap="Greys", vmin=0, vmax=1.15 * darkest, aspect="auto")
     for row, column in np.argwhere(~np.isnan(off)):
-        ink = "white" if off[row, column] > 0.6 * darkest else "black"
+        ink = "white" if off[row, column] > 0.7 * darkest else "black"
         axes.text(column, row, f"{100 * off[row, column]:.0f}", ha="center", va="center", fontsize=8, color=ink)
     axes.grid(visible=False)
     axes.spines[:].set_visible(True)
     axes.set_xticks(range(len(some)), names, rotation=40, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(some)), [f"{name} ({count:,})" for name, count in zip(names, counts, strict=True)])
     axes.tick_params(length=0)
-    axes.set_title(f"Of the rows where the left is {kind} (their number): % where the one below is too", fontsize=10)
+    told = f"Of the rows where the one on the left is {kind} (their number): % where the one below is too"
+    figure.suptitle(told, x=0.02, ha="left", fontsize=10)
     enough = np.where(counts[:, None] >= ROWS_TO_COMPARE, off, np.nan)
     reading = f"no observation is {kind} in {ROWS_TO_COMPARE} rows or more, too few to compare."
     if not np.isnan(enough).all():
@@ -232,14 +234,14 @@ def contact_sheet(shots: Sequence[Shot]) -> Picture:
 
 def _sheet(name: str, shots: Sequence[Shot], across: int, reading: str, alt: str) -> Picture:
     down = max(1, len(shots) // across)
-    figure, panes = panels(down, across, 7.4, 0.2 + 1.85 * down)
+    figure, panes = panels(down, across, 7.4, 0.1 + 1.95 * down)
     for axes in panes:
         axes.grid(visible=False)
         axes.set(xticks=[], yticks=[])
         axes.spines[:].set(visible=True, color="#b5b5b5")
     for place, (axes, shot) in enumerate(zip(panes, shots, strict=False)):
         axes.imshow(shot.pixels, cmap="gray", vmin=0, vmax=255)
-        axes.text(0.5, -0.03, shot.caption, transform=axes.transAxes, ha="center", va="top", fontsize=9)
+        axes.set_xlabel(shot.caption, fontsize=9, labelpad=2)
         if place % across == 0:
             axes.set_title(shot.group, loc="left", fontsize=10, fontweight="bold")
     return Picture(name, figure, reading, alt, wide=True)

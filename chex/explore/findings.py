@@ -200,13 +200,13 @@ def _labels(train: Records, valid: Records) -> Iterable[Finding]:
         most = int(uncertain.sum(axis=0).argmax())
         yield Finding(
             "fact",
-            f"{int(uncertain.sum()):,} labels of train.csv are uncertain, in {_of_rows(uncertain)}; "
-            f"{int(five.sum()):,} of them lie among the five scored observations, in {_of_rows(five)}.",
+            f"{_many(int(uncertain.sum()), 'label', 'of train.csv is', 'of train.csv are')} uncertain, in "
+            f"{_of_rows(uncertain)}; {int(five.sum()):,} of them lie among the five scored observations, "
+            f"in {_of_rows(five)}.",
         )
         yield Finding(
             "fact",
-            f"Most often uncertain is {OBSERVATIONS[most]}: {int(uncertain[:, most].sum()):,} rows "
-            f"({percent(float(uncertain[:, most].mean()))}) of train.csv.",
+            f"Most often uncertain is {OBSERVATIONS[most]}: {_of_rows(uncertain[:, [most]])} of train.csv.",
         )
 
 
@@ -216,7 +216,7 @@ def _by_observation(records: Records) -> Iterable[tuple[str, np.ndarray]]:
 
 def _of_rows(cells: np.ndarray) -> str:
     rows = int(cells.any(axis=1).sum())
-    return f"{rows:,} rows ({percent(rows / len(cells))})"
+    return f"{rows:,} row{'' if rows == 1 else 's'} ({percent(rows / len(cells))})"
 
 
 def _of(part: int, whole: int, what: str) -> str:
