@@ -93,6 +93,22 @@ def test_a_tree_without_films_has_a_page_of_its_tables(
     assert not (tmp_path / "out" / "films.csv").exists()
 
 
+def test_a_tree_that_says_next_to_nothing_has_a_page_too(
+    plain_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "mute"
+    tree.mkdir()
+    for split in ("train", "valid"):
+        table = pd.read_csv(plain_tree / f"{split}.csv", dtype=str).head(1)
+        table.iloc[:, 5:] = ""
+        table[["Sex", "Age", "AP/PA"]] = ""
+        table.to_csv(tree / f"{split}.csv", index=False)
+    assert chex(["explore", str(tree), "--out", str(tmp_path / "out")]) == 0
+    assert "In train.csv 1 row has no number as Age." in capsys.readouterr().out
+    assert "no row has an age." in page_of(tmp_path / "out")
+    assert "Fewer than two observations are ever positive in train.csv." in page_of(tmp_path / "out")
+
+
 def test_the_page_lies_under_results_unless_told_otherwise(
     plain_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -196,6 +196,6 @@ def test_what_is_planted_is_found(copy: Path, case: str) -> None:
 
 def test_the_gravest_come_first(copy: Path) -> None:
     put("train", [2, 3], ["Age"], "90")(copy)
-    put("train", [5], ["Age"], "9")(copy)
-    (copy / FILM).unlink()
+    shutil.copy(copy / FILM, copy / OTHER)
+    edit("valid", lambda table: pd.concat([table, table.loc[[2]]]))(copy)
     assert [weight for weight, _ in told(copy)] == ["refused", "mind", "fact"]

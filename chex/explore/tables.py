@@ -224,11 +224,8 @@ def together(labels: np.ndarray, kind: str) -> pd.DataFrame:
 
 def differing_studies(records: Records) -> np.ndarray:
     """str: the studies whose rows do not all have the same labels."""
-    studies, code = np.unique(records.studies, return_inverse=True)
-    order = np.argsort(code, kind="stable")
-    starts = np.searchsorted(code[order], np.arange(len(studies)))
-    first = records.labels[order[starts]][code]
-    return np.unique(records.studies[(records.labels != first).any(axis=1)])
+    _, first, study = np.unique(records.studies, return_index=True, return_inverse=True)
+    return np.unique(records.studies[(records.labels != records.labels[first[study]]).any(axis=1)])
 
 
 def differing_patients(patients: np.ndarray, values: np.ndarray) -> np.ndarray:
