@@ -5,10 +5,15 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from chex.errors import InputError
 
+if TYPE_CHECKING:
+    from chex.config import RunConfig
+
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
+AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from the last report")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -16,6 +21,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except KeyboardInterrupt:
+        print(
+            f"\nchex {options.command}: interrupted; {AFTERWARDS.get(options.command, 'start it again')}",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
     except InputError as error:
         print(f"chex {options.command}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -33,6 +44,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--fresh", action="store_true", help="train again where OUT holds a finished run")
     train.set_defaults(run=_train)
 
+    relabel = commands.add_parser("relabel", help="make the probability table that self_trained or forest reads")
+    relabel.add_argument("maker", choices=["teacher"], help="a network that ignored the uncertain cells")
+    relabel.add_argument("config", type=Path, metavar="RUN.yaml")
+    relabel.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    relabel.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+    relabel.add_argument("--out", type=Path, help="folder of the table (default: results/<maker>-<name of RUN.yaml>)")
+    relabel.set_defaults(run=_relabel)
+
     explore = commands.add_parser("explore", help="write a page of tables and pictures of a tree")
     explore.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     explore.add_argument("--out", type=Path, help="folder of the page (default: results/explore-<name of TREE>)")
@@ -43,6 +62,14 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
     phantom.set_defaults(run=_phantom)
+
+    forest = commands.add_parser("forest", help="a forest on labels, sex and age alone: what metadata can tell")
+    forest.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    forest.add_argument("--target", nargs="+", required=True, metavar="OBSERVATION", help="one, several, or five")
+    forest.add_argument("--folds", type=int, default=5, help="parts of the cross-validation (default: 5)")
+    forest.add_argument("--out", type=Path, help="folder of the report (default: results/forest-<target>)")
+    forest.add_argument("--seed", type=int, default=0)
+    forest.set_defaults(run=_forest)
     return parser
 
 
@@ -50,25 +77,36 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _train(options: argparse.Namespace) -> int:
-    from chex.config import load_run
     from chex.train import train
 
-    sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
-    config = load_run(options.config, sets)
     out = options.out or Path("results") / f"run-{options.config.stem}"
-    try:
-        return train(config, out.absolute(), fresh=options.fresh)
-    except KeyboardInterrupt:
-        print("\nchex train: interrupted; the same command goes on from the last report", file=sys.stderr)
-        return EXIT_INTERRUPTED
+    return train(_run_config(options), out.absolute(), fresh=options.fresh)
+
+
+def _relabel(options: argparse.Namespace) -> int:
+    from chex.relabel import TABLE
+    from chex.tables import make_teacher_table
+
+    out = options.out or Path("results") / f"{options.maker}-{options.config.stem}"
+    code = make_teacher_table(_run_config(options), out.absolute())
+    if code == 0:
+        used = f"policy.default=self_trained relabel.self_trained={out / TABLE}"
+        print(f"Now: chex train {options.config} --data {options.data} --set {used}")
+    return code
+
+
+def _run_config(options: argparse.Namespace) -> "RunConfig":
+    from chex.config import load_run
+
+    sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
+    return load_run(options.config, sets)
 
 
 def _explore(options: argparse.Namespace) -> int:
     from chex.explore.exploration import explore
 
-    explored = explore(
-        options.tree, options.out or Path("results") / f"explore-{options.tree.resolve().name}", options.films
-    )
+    out = options.out or Path("results") / f"explore-{options.tree.resolve().name}"
+    explored = explore(options.tree, out, options.films)
     for finding in explored.findings:
         print(f"{finding.weight:<8} {finding.text}")
     print(explored.page)
@@ -85,6 +123,16 @@ def _phantom(options: argparse.Namespace) -> int:
         root = write_phantom(options.out, config, advance)
     print(root if config.table_only else f"{root}\nNow: chex train configs/run/densenet121.yaml --data {root}")
     return 0
+
+
+def _forest(options: argparse.Namespace) -> int:
+    import numpy as np
+
+    from chex.forest_report import report_forests
+    from chex.records import load_tree
+
+    train = load_tree(options.tree).train
+    return report_forests(train, np.arange(len(train)), options.target, options.folds, options.seed, options.out)
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 import types
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -16,9 +16,10 @@ from chex.errors import InputError, one_of
 from chex.model import ModelConfig
 from chex.optimizer import OptimizerConfig
 from chex.records import DataConfig
+from chex.relabel import RelabelConfig
 from chex.sampling import SamplingConfig
 from chex.schedule import ScheduleConfig
-from chex.uncertainty import PolicyNames
+from chex.uncertainty import Policies, PolicyConfig
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -33,7 +34,8 @@ class RunConfig(BaseModel):
     """How often in a run, at equal distances, metrics are taken and a checkpoint is written."""
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
-    policy: Annotated[PolicyNames, Field(validate_default=True)] = {"default": "zeros"}
+    policy: Policies = {"default": PolicyConfig(kind="zeros")}
+    relabel: RelabelConfig = RelabelConfig()
     sampling: SamplingConfig = SamplingConfig()
     batches: BatchesConfig = BatchesConfig()
     model: ModelConfig = ModelConfig()
@@ -82,14 +84,20 @@ def parse_sets(sets: Iterable[str]) -> dict[str, Any]:
 
 
 def override(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the nested mapping `base` with each dotted path of `values` set; a path through a value: InputError."""
+    """A copy of the nested mapping `base` with each dotted path of `values` set, shorter paths first.
+
+    A path through a word takes the word as {kind: word} (`policy.Edema.low` through `zeros`). Raises InputError for a
+    path through another value.
+    """
     result = dict(base)
-    for path, value in values.items():
+    for path, value in sorted(values.items(), key=lambda item: item[0].count(".")):
         head, dot, rest = path.partition(".")
         if not dot:
             result[head] = value
             continue
         inner = result.get(head) or {}
+        if isinstance(inner, str):
+            inner = {"kind": inner}
         if not isinstance(inner, Mapping):
             raise InputError(f"{path}: '{head}' holds the value {inner!r} and has no fields below it; shorten the path")
         result[head] = override(inner, {rest: value})
@@ -137,5 +145,5 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
 
 
 def _inner_model(annotation: object) -> type[BaseModel] | None:
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType) else (annotation,)
+    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, dict) else (annotation,)
     return next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)

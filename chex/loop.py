@@ -20,11 +20,16 @@ from chex.loss import masked_loss
 from chex.metrics import Scores, mean_defined, score
 from chex.model import build_model
 from chex.optimizer import build_optimizer, set_rate
+from chex.outputs import Outputs
 from chex.prepare import Prepared
 from chex.schedule import one_cycle
 from chex.seeds import stream, stream_seed
 
 VALID_BATCH = 128
+
+
+OnStep = Callable[[int, int], None]
+"""Hears of each step: how many are done and how many there are."""
 
 
 class Diverged(RuntimeError):
@@ -65,6 +70,21 @@ class Report:
         return flat
 
 
+@torch.no_grad()
+def predict(
+    model: torch.nn.Module, data: Prepared, films: np.ndarray, config: RunConfig, device: torch.device
+) -> torch.Tensor:
+    """float32 (V, K) on the CPU: the logits of positive of the images `films` (int64 (V,), rows of `data.images`)."""
+    model.eval()
+    logits = []
+    for piece in in_order(len(films), VALID_BATCH):
+        batch = load_batch(data.images, films[piece], device)
+        with autocast(config.device, device):
+            raw = model(batch)
+        logits.append(data.outputs.logits(raw.float()).cpu())
+    return torch.cat(logits)
+
+
 @dataclass
 class _Progress:
     step: int = 0
@@ -73,13 +93,11 @@ class _Progress:
     best_auroc: float = -math.inf
 
 
-def fit(
-    config: RunConfig, data: Prepared, folder: Path, on_step: Callable[[int, int], None] | None = None
-) -> Iterator[Report]:
+def fit(config: RunConfig, data: Prepared, folder: Path, on_step: OnStep | None = None) -> Iterator[Report]:
     """Trains and yields a report at equal distances; before each, `folder` holds its checkpoint (see checkpoint.py).
 
-    Goes on from the checkpoint in `folder` where there is one. `on_step` hears of each step done and their number.
-    Raises InputError for a checkpoint of another config, and Diverged when the loss stops being a finite number.
+    Goes on from the checkpoint in `folder` where there is one. Raises InputError for a checkpoint of another config,
+    and Diverged when the loss stops being a finite number.
     """
     run = _Run(config, data, folder)
     losses: list[float] = []
@@ -103,9 +121,9 @@ class _Run:
         self.epoch_steps = steps_per_epoch(len(data.rows), config.batches.size)
         self.steps = self.epoch_steps * config.schedule.epochs
         self.report_steps = {math.ceil(self.steps * k / config.reports) for k in range(1, config.reports + 1)}
-        self.model = build_model(config.model, len(data.observations), config.seed).to(self.device)
+        self.model = build_model(config.model, data.outputs.count, config.seed).to(self.device)
         self.optimizer = build_optimizer(self.model.parameters(), config.optimizer)
-        self.digest = checkpoint.digest(dump(config) + data.valid_digest)
+        self.digest = checkpoint.digest(dump(config) + data.digest)
         self.progress = _Progress()
         self.rows: list[dict[str, float]] = []
         self.batches: list[np.ndarray] = []
@@ -123,8 +141,8 @@ class _Run:
         torch.manual_seed(stream_seed(config.seed, "dropout", step))
         self.model.train()
         with autocast(config.device, self.device):
-            logits = self.model(films)
-        loss = masked_loss(logits.float(), *self._cells(rows))
+            raw = self.model(films)
+        loss = masked_loss(raw.float(), self.data.outputs, *self._cells(rows))
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
@@ -137,7 +155,8 @@ class _Run:
         self._refresh_statistics()
         probability, valid_loss = self._validate()
         scores = {
-            name: score(self.data.truth[:, k], probability[:, k]) for k, name in enumerate(self.data.observations)
+            name: score(self.data.scored.truth[:, k], probability[:, k])
+            for k, name in enumerate(self.data.observations)
         }
         means = {
             name: mean_defined([getattr(each, name) for each in scores.values()]) for name in Scores.__annotations__
@@ -169,10 +188,11 @@ class _Run:
             self.batches = epoch_batches(self.data.rows, self.config.batches.size, self.config.seed, epoch)
         return self.batches[position]
 
-    def _cells(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-        chosen = self.data.targets.values[rows], self.data.targets.weights[rows]
-        values, weights = (torch.from_numpy(each).to(self.device) for each in chosen)
-        return values, weights
+    def _cells(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        cells = self.data.targets
+        chosen = cells.values[rows], cells.weights[rows], cells.doubt[rows]
+        values, weights, doubt = (torch.from_numpy(each).to(self.device) for each in chosen)
+        return values, weights, doubt
 
     def _finite(self, loss: float, kind: str) -> float:
         if math.isfinite(loss):
@@ -191,30 +211,28 @@ class _Run:
         if pieces:
             refresh_statistics(self.model, (load_batch(self.data.images, piece, self.device) for piece in pieces))
 
-    @torch.no_grad()
     def _validate(self) -> tuple[np.ndarray, float]:
-        self.model.eval()
-        first = len(self.data.targets.values)
-        logits = []
-        for piece in in_order(len(self.data.truth), VALID_BATCH):
-            films = load_batch(self.data.images, first + piece, self.device)
-            with autocast(self.config.device, self.device):
-                logits.append(self.model(films).float().cpu())
-        joined = torch.cat(logits)
-        scored = torch.from_numpy(~np.isnan(self.data.truth)).float()
-        loss = masked_loss(joined, torch.from_numpy(np.nan_to_num(self.data.truth)), scored)
-        return joined.sigmoid().numpy(), self._finite(loss.item(), "validation")
+        """Probabilities (U, K) of what is scored, and the loss over its films."""
+        scored = self.data.scored
+        logits = predict(self.model, self.data, scored.films, self.config, self.device)
+        truth = scored.truth[scored.unit]
+        known = torch.from_numpy(~np.isnan(truth)).float()
+        outputs = Outputs(len(self.data.observations))
+        values = torch.from_numpy(np.nan_to_num(truth))
+        loss = masked_loss(logits, outputs, values, known, torch.zeros_like(values))
+        return scored.pooled(logits.sigmoid().numpy()), self._finite(loss.item(), "validation")
 
     def _keep_best(self, probability: np.ndarray) -> None:
+        data, scored = self.data, self.data.scored
         about = {
             "backbone": self.config.model.backbone,
-            "observations": ",".join(self.data.observations),
+            "observations": ",".join(data.observations),
+            "multiclass": ",".join(data.observations[column] for column in data.outputs.multiclass),
             "image_size": str(self.config.image.size),
         }
         checkpoint.save_weights(self.folder, self.model.state_dict(), about)
-        data = self.data
         checkpoint.save_predictions(
-            self.folder, data.valid_paths, data.valid_patients, data.observations, data.truth, probability
+            self.folder, scored.paths, scored.patients, data.observations, scored.truth, probability
         )
 
     def _save(self) -> None:

@@ -1,14 +1,22 @@
 """What training minimises."""
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits
+from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax
+
+from chex.outputs import Outputs
 
 
-def masked_loss(logits: torch.Tensor, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy averaged over the weight of the cells, a scalar.
+def masked_loss(
+    raw: torch.Tensor, outputs: Outputs, values: torch.Tensor, weights: torch.Tensor, doubt: torch.Tensor
+) -> torch.Tensor:
+    """Cross-entropy averaged over the weight of the cells, a scalar; of three classes where `outputs` has them.
 
-    All arguments have shape (B, K). A cell of weight 0 has a gradient of exactly zero; with no weight at all the loss
-    is zero and finite.
+    `raw` (B, outputs.count) is what the model gave; `values`, `weights` and `doubt` are Targets, (B, K). A cell of
+    weight 0 has a gradient of exactly zero; with no weight at all the loss is zero and finite.
     """
-    cells = binary_cross_entropy_with_logits(logits, values, weight=weights, reduction="sum")
-    return cells / weights.sum().clamp(min=1.0)
+    cells = binary_cross_entropy_with_logits(raw[:, : outputs.observations], values, reduction="none")
+    if outputs.multiclass:
+        columns = list(outputs.multiclass)
+        wanted = torch.stack([doubt, 1 - values - doubt, values], dim=-1)[:, columns]
+        cells[:, columns] = -(wanted * log_softmax(outputs.classes(raw), dim=-1)).sum(dim=-1)
+    return (cells * weights).sum() / weights.sum().clamp(min=1.0)

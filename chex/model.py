@@ -1,4 +1,4 @@
-"""A timm backbone with one output per observation."""
+"""A timm backbone with a head of one or more outputs per observation (see outputs.py)."""
 
 import logging
 from pathlib import Path
@@ -32,7 +32,7 @@ class ModelConfig(BaseModel):
 
 
 class Classifier(nn.Module):
-    """Films (B, 1, H, W) to logits (B, K)."""
+    """Films (B, 1, H, W) to outputs (B, outputs)."""
 
     def __init__(self, backbone: nn.Module, features: int, outputs: int, dropout: float, final_batch_norm: bool):
         super().__init__()
@@ -43,8 +43,8 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(*layers)
 
     def forward(self, films: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.backbone(films))
-        return logits
+        raw: torch.Tensor = self.head(self.backbone(films))
+        return raw
 
 
 def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:

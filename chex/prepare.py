@@ -1,4 +1,4 @@
-"""Everything a run needs before its first step, checked: tables, decoded images, targets, rows."""
+"""Everything a run needs before its first step, checked: tables, split, targets, rows, decoded images."""
 
 import hashlib
 from dataclasses import dataclass
@@ -9,67 +9,86 @@ from chex.cache import Progress, open_images
 from chex.config import RunConfig
 from chex.errors import InputError
 from chex.metrics import defined
+from chex.outputs import Outputs
 from chex.records import Tree, load_tree
+from chex.relabel import read_tables
 from chex.sampling import sample_rows
 from chex.seeds import stream
-from chex.uncertainty import Targets, targets, truth
+from chex.split import Scored, split
+from chex.uncertainty import TABLE_POLICIES, Targets, observations_under, targets
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run's data. Training rows come first in `images`, validation rows follow."""
+class Selection:
+    """What a run trains on and is scored on, without its images."""
 
+    tree: Tree
     observations: tuple[str, ...]
-    images: np.ndarray
-    """uint8 (N_train + N_valid, size, size)."""
     targets: Targets
     """Of all training images, (N_train, K)."""
+    outputs: Outputs
+    """What the model has to give for these targets."""
+    trainable: np.ndarray
+    """int64 (T,): the training rows that the split allows, before any sampling."""
     rows: np.ndarray
     """int64 (M,): the sampled training rows, repeats included."""
-    truth: np.ndarray
-    """float32 (N_valid, K): 1, 0 or NaN (not scored)."""
-    valid_paths: np.ndarray
-    valid_patients: np.ndarray
+    scored: Scored
 
     @property
     def averaged_over(self) -> tuple[str, ...]:
         """The observations whose AUROC is defined: those with both classes in the validation split."""
-        return tuple(np.array(self.observations)[defined(self.truth)].tolist())
+        return tuple(np.array(self.observations)[defined(self.scored.truth)].tolist())
 
     @property
     def valid_digest(self) -> str:
         """A fingerprint of what validation scores against; scores with different ones cannot be compared."""
-        content = "\n".join(self.valid_paths).encode() + self.truth.tobytes() + repr(self.observations).encode()
-        return hashlib.sha256(content).hexdigest()[:16]
+        names = "\n".join(self.scored.paths).encode()
+        return _digest(names, self.scored.truth, self.scored.films, self.scored.unit, repr(self.observations).encode())
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of what training and validation see, images left out."""
+        cells = self.targets
+        return _digest(self.valid_digest.encode(), cells.values, cells.weights, cells.doubt, self.rows)
 
 
-def prepare(config: RunConfig, progress: Progress | None = None) -> Prepared:
-    """Loads and checks what the run reads; decodes images where no cache has them yet. Raises InputError."""
-    tree = read_tree(config)
-    observations = config.data.observations
-    chosen = targets(tree.train.labels, observations, config.policy)
-    rows = sample_rows(chosen, config.sampling, stream(config.seed, "sampling"))
-    return Prepared(
+@dataclass(frozen=True)
+class Prepared(Selection):
+    """A run's data, images included."""
+
+    images: np.ndarray
+    """uint8 (N_train + N_valid, size, size): training rows come first."""
+
+
+def select(config: RunConfig) -> Selection:
+    """Loads and checks the tables that the run reads and takes its sample; opens no image. Raises InputError."""
+    if config.data.root is None:
+        raise InputError("data.root: not set; give the folder that holds train.csv and valid.csv with --data")
+    tree, observations = load_tree(config.data.root), config.data.observations
+    parts = split(tree, config.data)
+    needed = {kind: observations_under(config.policy, observations, (kind,)) for kind in TABLE_POLICIES}
+    tables = read_tables(config.relabel, needed, observations, tree.train, parts.rows, parts.held_out)
+    cells = targets(tree.train.labels, observations, config.policy, config.seed, tables)
+    three = observations_under(config.policy, observations, ("multiclass",))
+    return Selection(
+        tree=tree,
         observations=observations,
-        images=open_images(tree.root, tree.paths, config.image, progress),
-        targets=chosen,
-        rows=rows,
-        truth=truth(tree.valid.labels, observations),
-        valid_paths=tree.valid.paths,
-        valid_patients=tree.valid.patients,
+        targets=cells,
+        outputs=Outputs(len(observations), tuple(observations.index(name) for name in three)),
+        trainable=parts.rows,
+        rows=sample_rows(cells, parts.rows, tree.train.patients, config.sampling, stream(config.seed, "sampling")),
+        scored=parts.scored,
     )
 
 
-def read_tree(config: RunConfig) -> Tree:
-    """The run's tree. Raises InputError where none is named or no observation can be scored on its validation split."""
-    if config.data.root is None:
-        raise InputError("data.root: not set; give the folder that holds train.csv and valid.csv with --data")
-    tree = load_tree(config.data.root)
-    labels = truth(tree.valid.labels, config.data.observations)
-    if not defined(labels).any():
-        names = ", ".join(config.data.observations)
-        raise InputError(
-            f"{tree.root / 'valid.csv'}: AUROC is undefined for {names}, because the {len(tree.valid):,} validation "
-            "images hold only one class; choose data.observations with positives and negatives there"
-        )
-    return tree
+def prepare(config: RunConfig, selection: Selection, progress: Progress | None = None) -> Prepared:
+    """`selection` with its images, which are decoded where no cache has them yet. Raises InputError."""
+    tree = selection.tree
+    return Prepared(**vars(selection), images=open_images(tree.root, tree.paths, config.image, progress))
+
+
+def _digest(*parts: bytes | np.ndarray) -> str:
+    content = hashlib.sha256()
+    for part in parts:
+        content.update(part if isinstance(part, bytes) else np.ascontiguousarray(part).tobytes())
+    return content.hexdigest()[:16]

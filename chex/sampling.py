@@ -1,4 +1,4 @@
-"""Which training rows a run sees: class balance first, then a fraction of what that gives."""
+"""Which training rows a run sees: after the split and the policy, class balance, then a fraction of what that gives."""
 
 from typing import Literal
 
@@ -20,26 +20,41 @@ class SamplingConfig(BaseModel):
 
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the rows, after balancing."""
+    by: Literal["image", "patient"] = "image"
+    """What the fraction counts: rows, or patients with all of their rows."""
     balance: Literal["none", "over", "under"] = "none"
     """`over` repeats rows of the smaller class, `under` drops rows of the larger one, until both are equal."""
 
 
-def sample_rows(targets: Targets, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
-    """int64 (M,): the training rows to use, repeats included; M = fraction x rows, halves rounded to even.
+def sample_rows(
+    targets: Targets, rows: np.ndarray, patients: np.ndarray, config: SamplingConfig, rng: np.random.Generator
+) -> np.ndarray:
+    """int64 (M,): those of `rows` to train on, repeats included.
 
-    Rows in which every cell has weight 0 train nothing and are left out first. Raises InputError where balancing has
-    more than one observation to balance, or only one class.
+    Rows of `targets` in which every cell has weight 0 train nothing and are left out first. A target above .5 counts as
+    positive when balancing. The fraction is of the rows then left, or of their `patients` (str, one per row of
+    `targets`), halves rounded to even. Raises InputError where balancing has more than one observation to balance, or
+    only one class, and where fewer than 2 rows would be left.
     """
-    rows = np.flatnonzero(targets.weights.any(axis=1))
+    kept = rows[targets.weights[rows].any(axis=1)]
     if config.balance != "none":
-        rows = _balanced(rows, targets, config.balance, rng)
-    count = round(config.fraction * len(rows))
-    if count < 2:
+        kept = _balanced(kept, targets, config.balance, rng)
+    chosen = _fraction(kept, patients, config, rng)
+    if len(chosen) < 2:
         raise InputError(
-            f"sampling.fraction: {config.fraction} of {len(rows)} training rows leaves {count}; "
+            f"sampling.fraction: {config.fraction} of {len(kept)} training rows leaves {len(chosen)}; "
             "a run needs at least 2: raise the fraction"
         )
-    return rows if count == len(rows) else rng.choice(rows, size=count, replace=False)
+    return chosen
+
+
+def _fraction(rows: np.ndarray, patients: np.ndarray, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
+    if config.by == "image":
+        count = round(config.fraction * len(rows))
+        return rows if count == len(rows) else rng.choice(rows, size=count, replace=False)
+    names, of_row = np.unique(patients[rows], return_inverse=True)
+    drawn = rng.choice(len(names), size=round(config.fraction * len(names)), replace=False)
+    return rows[np.isin(of_row, drawn)]
 
 
 def _balanced(rows: np.ndarray, targets: Targets, balance: str, rng: np.random.Generator) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from rich.console import Console
@@ -12,10 +13,10 @@ from chex.atomic import write_text
 from chex.config import RunConfig, dump
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
-from chex.loop import Diverged, Report, fit
+from chex.loop import Diverged, OnStep, Report, fit
 from chex.metrics import auroc_interval
 from chex.model import check_model
-from chex.prepare import Prepared, prepare, read_tree
+from chex.prepare import Prepared, prepare, select
 from chex.seeds import stream
 
 CONFIG, DONE = "run.yaml", "done"
@@ -34,9 +35,9 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
         shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG, dump(config))
-    print(_headline(config, data), HEAD, sep="\n")
+    print(headline(config, data))
     try:
-        _show(config, data, out)
+        show(lambda on_step: fit(config, data, out, on_step))
     except Diverged as error:
         print(f"chex train: {error}", file=sys.stderr)
         return 1
@@ -50,30 +51,33 @@ def preflight(config: RunConfig) -> Prepared:
 
     Decodes films where no cache has them, with a bar. Raises InputError.
     """
-    read_tree(config)
+    selection = select(config)
     if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
     check_model(config.model, config.image.size)
     with progress_bar("decoding films") as advance:
-        return prepare(config, advance)
+        return prepare(config, selection, advance)
 
 
-def _show(config: RunConfig, data: Prepared, out: Path) -> None:
+def show(fitting: Callable[[OnStep], Iterable[Report]]) -> None:
+    """Draws a bar and prints a line per report while `fitting`, which is given what hears of its steps, goes on."""
+    print(HEAD)
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training")
-        for report in fit(config, data, out, lambda done, total: bar.update(task, completed=done, total=total)):
+        for report in fitting(lambda done, total: bar.update(task, completed=done, total=total)):
             print(_line(report), flush=True)
 
 
-def _headline(config: RunConfig, data: Prepared) -> str:
-    policies = ", ".join(f"{key}: {name}" for key, name in config.policy.items())
+def headline(config: RunConfig, data: Prepared) -> str:
+    """What is trained on what, in lines."""
+    policies = ", ".join(f"{key}: {policy}" for key, policy in config.policy.items())
     left_out = [name for name in data.observations if name not in data.averaged_over]
     lines = [
         f"{config.model.backbone} at {config.image.size} px on {config.data.root}",
         f"{', '.join(data.observations)}; policy {policies}; {len(data.rows):,} rows of "
-        f"{len(data.targets.values):,} training films; {len(data.truth):,} validation films",
+        f"{len(data.tree.train):,} training films; {len(data.scored.paths):,} validation {scored_as(config)}",
     ]
     if left_out:
         lines.append(
@@ -81,6 +85,11 @@ def _headline(config: RunConfig, data: Prepared) -> str:
             f"averaged over {', '.join(data.averaged_over)}"
         )
     return "\n".join(lines)
+
+
+def scored_as(config: RunConfig) -> str:
+    """What validation counts, in words."""
+    return {"image": "films", "study": "studies"}[config.data.scoring] + (" held out" if config.data.holdout else "")
 
 
 def _line(report: Report) -> str:

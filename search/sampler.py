@@ -2,9 +2,11 @@
 
 import math
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field
 from ray.tune.search.optuna import OptunaSearch
 
@@ -52,13 +54,48 @@ def told(result: dict[str, Any]) -> tuple[optuna.trial.TrialState, float | None]
     return optuna.trial.TrialState.COMPLETE, value
 
 
+@dataclass(frozen=True)
+class Conditional:
+    """Proposes the knobs that exist, in the space's order, as Optuna's define-by-run has it."""
+
+    space: Space
+
+    def __call__(self, trial: optuna.Trial) -> None:
+        values: dict[str, Any] = {}
+        for path, knob in self.space.items():
+            if knob.exists(values):
+                values[path] = _suggest(trial, path, knob.domain)
+
+
+def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
+    if isinstance(domain, CategoricalDistribution):
+        return trial.suggest_categorical(path, domain.choices)
+    if isinstance(domain, IntDistribution):
+        return trial.suggest_int(path, domain.low, domain.high)
+    assert isinstance(domain, FloatDistribution)
+    return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
+
+
 def build_searcher(space: Space, config: SamplerConfig, first: dict[str, Any] | None = None) -> TruthfulOptunaSearch:
-    """TPE over `space`, seeded, maximising METRIC; it proposes the point `first` before all others."""
+    """TPE over `space`, seeded, maximising METRIC; it proposes the point `first` before all others.
+
+    Knobs that exist in the same trials are modelled together (Optuna's `group`).
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
+    conditional = any(knob.when for knob in space.values())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         sampler = optuna.samplers.TPESampler(
-            seed=config.seed, n_startup_trials=config.startup, multivariate=True, constant_liar=True
+            seed=config.seed,
+            n_startup_trials=config.startup,
+            multivariate=True,
+            group=conditional,
+            constant_liar=True,
         )
-    points = [first] if first else None
-    return TruthfulOptunaSearch(space=dict(space), points_to_evaluate=points, metric=METRIC, mode=MODE, sampler=sampler)
+    return TruthfulOptunaSearch(
+        space=Conditional(space) if conditional else {path: knob.domain for path, knob in space.items()},
+        points_to_evaluate=[first] if first else None,
+        metric=METRIC,
+        mode=MODE,
+        sampler=sampler,
+    )

@@ -48,13 +48,13 @@ class SearchConfig(BaseModel):
     sampler: SamplerConfig = SamplerConfig()
     resources: Resources = Resources()
 
-    def distributions(self) -> Space:
-        """The space as Optuna distributions. Raises InputError (see `build_space`)."""
+    def knobs(self) -> Space:
+        """The space, checked. Raises InputError (see `build_space`)."""
         return build_space(self.space, self.base.model_dump(mode="json"))
 
     def first_point(self) -> dict[str, Any] | None:
         """The base run as a point of the space, which the first trial tries; None where it lies outside."""
-        return base_point(self.distributions(), self.base.model_dump(mode="json"))
+        return base_point(self.knobs(), self.base.model_dump(mode="json"))
 
 
 def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:
@@ -85,7 +85,7 @@ def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchCon
                 f"--set {knob}: the space of {path} searches it; set space.{knob} or drop it from the space"
             )
     _check_rungs(search)
-    search.distributions()
+    search.knobs()
     return search
 
 

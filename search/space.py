@@ -1,6 +1,8 @@
 """Search spaces: RunConfig's dotted paths to Optuna distributions, checked against the run that they vary."""
 
+import itertools
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
@@ -10,50 +12,76 @@ from chex.errors import InputError, one_of
 
 KINDS = ("uniform", "loguniform", "int", "choice")
 HELD = {
+    "relabel": "the search makes the tables that its policies read",
     "data": "every trial of a search must be scored on the same labels",
     "device": "resources decide it",
     "reports": "early stopping compares trials at the same reports",
 }
-Space = dict[str, BaseDistribution]
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One searched path."""
+
+    domain: BaseDistribution
+    when: dict[str, tuple[Any, ...]] = field(default_factory=dict)
+    """Other knobs, above this one in the space, and the values of each under which this one exists; empty: always."""
+
+    def exists(self, values: Mapping[str, Any]) -> bool:
+        """Whether a trial with these values of the knobs above has this one."""
+        return all(path in values and values[path] in allowed for path, allowed in self.when.items())
+
+
+Space = dict[str, Knob]
 
 
 def build_space(raw: Mapping[str, Any], base: Mapping[str, Any]) -> Space:
-    """Distributions of the paths in `raw`, for example `{"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}`.
+    """Knobs of the paths in `raw`, for example `{"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}`.
 
-    Raises InputError for a path that RunConfig does not have or a search may not vary, a range upside down, and a range
-    or choice that RunConfig refuses.
+    `when: {path: value or list}` beside the domain makes a knob conditional. Raises InputError for a path that
+    RunConfig does not have or a search may not vary, a range upside down, a condition that cannot hold, and a range or
+    choice that RunConfig refuses.
     """
     if not raw:
         raise InputError(
             "space: empty; name at least one dotted path, for example optimizer.lr: {loguniform: [1e-4, 1e-2]}"
         )
-    space = {}
+    space: Space = {}
     for path, spec in raw.items():
         _check_path(path)
-        space[path] = _distribution(path, spec)
-        for value in _probes(space[path]):
-            validated(RunConfig, override(base, {path: value}), f"space.{path}")
+        domain, when = _parted(path, spec)
+        space[path] = Knob(_distribution(path, domain), _conditions(path, when, space))
+        _check_parent(path, space)
+    for path in space:
+        _check_values(path, space, base)
     return space
 
 
 def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The base run's own value of every knob in `space`, or None where one lies outside its domain."""
-    point = {path: _value_at(base, path) for path in space}
-    return point if all(_inside(domain, point[path]) for path, domain in space.items()) else None
+    """The base run's own value of every knob that exists there, or None where one lies outside its domain."""
+    point: dict[str, Any] = {}
+    for path, knob in space.items():
+        if knob.exists(point):
+            point[path] = _value_at(base, path)
+            if not _inside(knob.domain, point[path]):
+                return None
+    return point
 
 
 def _value_at(base: Mapping[str, Any], path: str) -> Any:
     head, _, rest = path.partition(".")
-    if not rest:
-        return base[head]
-    inner = base[head]
-    return inner.get(rest, inner["default"]) if head == "policy" else _value_at(inner, rest)
+    if head == "policy":
+        name, _, bound = rest.partition(".")
+        policy = base["policy"].get(name, base["policy"]["default"])
+        settings = {"kind": policy} if isinstance(policy, str) else policy
+        return settings.get(bound or "kind")
+    return _value_at(base[head], rest) if rest else base[head]
 
 
 def _inside(domain: BaseDistribution, value: Any) -> bool:
     try:
         return bool(domain._contains(domain.to_internal_repr(value)))
-    except ValueError:  # not one of the choices, or not a number
+    except (ValueError, TypeError):  # not one of the choices, or not a number
         return False
 
 
@@ -61,6 +89,61 @@ def _check_path(path: str) -> None:
     head = path.split(".")[0]
     if head in HELD:
         raise InputError(f"space.{path}: cannot be searched, because {HELD[head]}; remove it from the space")
+
+
+def _parted(path: str, spec: object) -> tuple[object, object]:
+    """The domain and the condition in what stands below a path."""
+    if not isinstance(spec, Mapping) or "when" not in spec:
+        return spec, {}
+    return {key: value for key, value in spec.items() if key != "when"}, spec["when"]
+
+
+def _conditions(path: str, when: object, space: Space) -> dict[str, tuple[Any, ...]]:
+    where = f"space.{path}.when"
+    if not isinstance(when, Mapping):
+        raise InputError(f"{where}: {when!r} is not a mapping; write when: {{policy.default: smoothed_ones}}")
+    conditions = {}
+    for other, wanted in when.items():
+        if other not in space:
+            raise InputError(f"{where}: '{other}' is not a knob above {path} in the space; {one_of(other, space)}")
+        values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
+        for value in values:
+            if not _inside(space[other].domain, value):
+                raise InputError(f"{where}.{other}: {value!r} is none of its values; use one that it can take")
+        conditions[other] = values
+    return conditions
+
+
+def _check_parent(path: str, space: Space) -> None:
+    """A setting of a choice exists only under some of its values, which the condition has to name."""
+    for other in space:
+        if path.startswith(f"{other}.") and other not in space[path].when:
+            raise InputError(
+                f"space.{path}: {other} is searched too, and not all of its values have this setting; "
+                f"add when: {{{other}: VALUE}}"
+            )
+
+
+def _check_values(path: str, space: Space, base: Mapping[str, Any]) -> None:
+    """RunConfig takes every probe of the knob, with every probe of the other settings of the same policy."""
+    parent = path.rpartition(".")[0]
+    others = [other for other in space if other != path and other.rpartition(".")[0] == parent and "." in parent]
+    for given in _contexts(path, space):
+        for values in itertools.product(*(_probes(space[each].domain) for each in (path, *others))):
+            probe = dict(zip((path, *others), values, strict=True))
+            validated(RunConfig, override(base, given | probe), f"space.{path}")
+
+
+def _contexts(path: str, space: Space) -> list[dict[str, Any]]:
+    """Values of the knobs above, under each of which the knob exists: one for every way to meet its conditions."""
+    when = space[path].when
+    contexts = []
+    for values in itertools.product(*when.values()):
+        given: dict[str, Any] = {}
+        for other, value in zip(when, values, strict=True):
+            given |= _contexts(other, space)[0] | {other: value}
+        contexts.append(given)
+    return contexts
 
 
 def _distribution(path: str, spec: object) -> BaseDistribution:

@@ -93,7 +93,7 @@ def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tun
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=search.budget.trials,
-            search_alg=build_searcher(search.distributions(), search.sampler, search.first_point()),
+            search_alg=build_searcher(search.knobs(), search.sampler, search.first_point()),
             scheduler=_scheduler(search),
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
@@ -102,7 +102,7 @@ def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tun
             name=TUNE,
             storage_path=str(folder),
             verbose=0,
-            callbacks=[Watcher(folder, base, search.distributions(), search.budget.trials)],
+            callbacks=[Watcher(folder, base, search.knobs(), search.budget.trials)],
             failure_config=tune.FailureConfig(max_failures=2),
             checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
         ),

@@ -54,7 +54,7 @@ class SearchLogs:
 
 def columns_summary(space: Space) -> summary_pb2.Summary:
     """Which knobs and metrics the HParams table has: every knob of the space, METRIC first among the metrics."""
-    columns = [hparams.HParam(path, _domain(domain)) for path, domain in space.items()]
+    columns = [hparams.HParam(path, _domain(knob.domain)) for path, knob in space.items()]
     figures = [METRIC, *(name for name in FIGURES if name not in (METRIC, *NOT_RESULTS))]
     metrics = [hparams.Metric(name, display_name=name.replace("_", " ")) for name in figures]
     return hparams.hparams_config_pb(columns, metrics)

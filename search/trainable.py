@@ -11,7 +11,7 @@ from chex.config import RunConfig, override, validated
 from chex.errors import InputError
 from chex.loop import Diverged, fit
 from chex.metrics import METRIC
-from chex.prepare import prepare
+from chex.prepare import prepare, select
 
 
 def train_trial(sample: dict[str, Any], base: dict[str, Any]) -> None:
@@ -32,7 +32,7 @@ def trial_config(base: dict[str, Any], sample: dict[str, Any]) -> RunConfig:
 
 
 def _fit_and_report(config: RunConfig) -> None:
-    data = prepare(config)
+    data = prepare(config, select(config))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         last = tune.get_checkpoint()

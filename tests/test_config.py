@@ -23,7 +23,7 @@ def test_set_lays_dotted_paths_over_the_file(tmp_path: Path) -> None:
     assert run.optimizer.lr == 3e-4
     assert run.seed == 3
     assert run.schedule.epochs == 5
-    assert run.policy == {"default": "zeros", "Pleural Effusion": "ones"}
+    assert {key: str(policy) for key, policy in run.policy.items()} == {"default": "zeros", "Pleural Effusion": "ones"}
 
 
 def test_an_override_leaves_its_base_alone() -> None:

@@ -12,13 +12,17 @@ from chex.config import RunConfig
 from chex.errors import InputError
 from chex.loop import Diverged, fit
 from chex.metrics import auroc
-from chex.prepare import prepare
+from chex.prepare import Prepared, prepare, select
 
 Make = Callable[..., RunConfig]
 
 
+def prepared(config: RunConfig) -> Prepared:
+    return prepare(config, select(config))
+
+
 def run(config: RunConfig, folder: Path) -> list[dict[str, float]]:
-    return [report.row() for report in fit(config, prepare(config), folder)]
+    return [report.row() for report in fit(config, prepared(config), folder)]
 
 
 def assert_same(first: list[dict[str, float]], second: list[dict[str, float]]) -> None:
@@ -39,7 +43,12 @@ def test_a_run_learns_a_visible_sign_and_reports_at_equal_distances(make_run: Ma
 def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(make_run: Make, tmp_path: Path) -> None:
     rows = run(make_run(), tmp_path)
     _, about = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
-    assert about == {"backbone": "test_resnet", "observations": "Cardiomegaly", "image_size": "32"}
+    assert about == {
+        "backbone": "test_resnet",
+        "observations": "Cardiomegaly",
+        "multiclass": "",
+        "image_size": "32",
+    }
     _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))
     assert auroc(truth[:, 0], probability[:, 0]) == rows[-1]["best_auroc"] == checkpoint.best_auroc(tmp_path)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / checkpoint.REPORTS), pd.DataFrame(rows))
@@ -59,7 +68,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_interrupted(
 ) -> None:
     config = make_run({"model.dropout": 0.3})
     whole = run(config, tmp_path / "whole")
-    interrupted = fit(config, prepare(config), tmp_path / "cut")
+    interrupted = fit(config, prepared(config), tmp_path / "cut")
     rows = [next(interrupted).row() for _ in range(reports_before_the_end)]
     interrupted.close()  # type: ignore[attr-defined]
     torch.manual_seed(99)
@@ -105,13 +114,38 @@ def test_several_observations_are_averaged_where_they_are_defined(make_run: Make
 def test_on_step_hears_of_every_step(make_run: Make, tmp_path: Path) -> None:
     config: Any = make_run()
     heard: list[tuple[int, int]] = []
-    list(fit(config, prepare(config), tmp_path, lambda done, total: heard.append((done, total))))
+    list(fit(config, prepared(config), tmp_path, lambda done, total: heard.append((done, total))))
     assert heard == [(step, 6) for step in range(1, 7)]
 
 
-def test_weights_keep_their_shape_under_every_policy(make_run: Make, tmp_path: Path) -> None:
-    kept = {policy: len(prepare(make_run({"policy.default": policy})).rows) for policy in ("zeros", "ones", "ignore")}
+def test_a_row_that_is_ignored_altogether_is_not_trained_on(make_run: Make) -> None:
+    kept = {policy: len(prepared(make_run({"policy.default": policy})).rows) for policy in ("zeros", "ones", "ignore")}
     assert kept == {"zeros": 24, "ones": 24, "ignore": 20}
+
+
+@pytest.mark.parametrize("policy", ["zeros", "ones", "ignore", "multiclass", "smoothed_zeros", "smoothed_ones"])
+def test_a_run_learns_under_every_policy_and_mixed_ones(make_run: Make, tmp_path: Path, policy: str) -> None:
+    mixed = {"data.observations": ["Cardiomegaly", "Edema"], "policy": {"default": "zeros", "Cardiomegaly": policy}}
+    rows = run(make_run(mixed | {"schedule.epochs": 6}), tmp_path)
+    assert rows[-1]["best_auroc"] == 1
+    _, about = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    assert about["multiclass"] == ("Cardiomegaly" if policy == "multiclass" else "")
+
+
+def test_a_killed_run_under_drawn_targets_goes_on_to_the_last_bit(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"policy.default": "smoothed_ones", "data.scoring": "study"})
+    interrupted = fit(config, prepared(config), tmp_path / "cut")
+    next(interrupted)
+    interrupted.close()
+    assert_same(run(config, tmp_path / "cut")[-1:], run(config, tmp_path / "whole")[-1:])
+
+
+def test_study_scoring_keeps_one_prediction_a_study(make_run: Make, tmp_path: Path) -> None:
+    rows = run(make_run({"data.scoring": "study"}), tmp_path)
+    kept = pd.read_csv(tmp_path / checkpoint.PREDICTIONS)
+    assert kept["Path"].tolist() == [f"valid/patient{number:05d}/study1" for number in range(101, 107)]
+    _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))
+    assert auroc(truth[:, 0], probability[:, 0]) == rows[-1]["best_auroc"]
 
 
 def test_taking_statistics_anew_does_not_change_how_training_goes(make_run: Make, tmp_path: Path) -> None:

@@ -1,24 +1,50 @@
 import math
 
+import pytest
 import torch
 
 from chex.loss import masked_loss
+from chex.outputs import Outputs
+
+
+def loss(raw: torch.Tensor, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return masked_loss(raw, Outputs(values.shape[1]), values, weights, torch.zeros_like(values))
 
 
 def test_a_zero_logit_costs_the_logarithm_of_two_whatever_the_value() -> None:
     values = torch.tensor([[0.0, 0.3, 1.0]])
-    assert math.isclose(masked_loss(torch.zeros(1, 3), values, torch.ones(1, 3)).item(), math.log(2), rel_tol=1e-6)
+    assert math.isclose(loss(torch.zeros(1, 3), values, torch.ones(1, 3)).item(), math.log(2), rel_tol=1e-6)
+
+
+@pytest.mark.parametrize(("value", "doubt"), [(0.0, 0.0), (1.0, 0.0), (0.0, 1.0)])
+def test_three_equal_classes_cost_the_logarithm_of_three_whatever_the_target(value: float, doubt: float) -> None:
+    cell = torch.ones(1, 1)
+    told = masked_loss(torch.zeros(1, 3), Outputs(1, (0,)), value * cell, cell, doubt * cell)
+    assert math.isclose(told.item(), math.log(3), rel_tol=1e-6)
+
+
+def test_the_cost_of_three_classes_is_the_logarithm_of_the_wanted_one() -> None:
+    raw = torch.tensor([[1.0, 0.0, 5.0]])  # positive, negative, uncertain
+    chance = torch.tensor([5.0, 0.0, 1.0]).softmax(0)
+    one, zero = torch.ones(1, 1), torch.zeros(1, 1)
+    told = [
+        masked_loss(raw, Outputs(1, (0,)), value, one, doubt).item()
+        for value, doubt in ((zero, one), (zero, zero), (one, zero))
+    ]
+    assert told == pytest.approx((-chance.log()).tolist())
 
 
 def test_the_mean_is_over_the_cells_that_have_weight() -> None:
-    logits, values = torch.tensor([[0.0, 9.0]]), torch.tensor([[1.0, 0.0]])
-    assert math.isclose(masked_loss(logits, values, torch.tensor([[1.0, 0.0]])).item(), math.log(2), rel_tol=1e-6)
+    raw, values = torch.tensor([[0.0, 9.0]]), torch.tensor([[1.0, 0.0]])
+    assert math.isclose(loss(raw, values, torch.tensor([[1.0, 0.0]])).item(), math.log(2), rel_tol=1e-6)
 
 
-def test_a_batch_without_any_weight_costs_a_finite_zero_and_moves_nothing() -> None:
-    logits = torch.ones(2, 2, requires_grad=True)
-    loss = masked_loss(logits, torch.zeros(2, 2), torch.zeros(2, 2))
-    loss.backward()
-    assert loss.item() == 0
-    assert logits.grad is not None
-    assert (logits.grad == 0).all()
+@pytest.mark.parametrize("outputs", [Outputs(2), Outputs(2, (1,)), Outputs(2, (0, 1))])
+def test_a_batch_without_any_weight_costs_a_finite_zero_and_moves_nothing(outputs: Outputs) -> None:
+    raw = torch.ones(2, outputs.count, requires_grad=True)
+    zero = torch.zeros(2, 2)
+    told = masked_loss(raw, outputs, zero, zero, zero)
+    told.backward()
+    assert told.item() == 0
+    assert raw.grad is not None
+    assert (raw.grad == 0).all()

@@ -7,14 +7,18 @@ import pytest
 
 from chex.config import RunConfig
 from chex.errors import InputError
-from chex.prepare import prepare
+from chex.prepare import Prepared, prepare, select
 
 Make = Callable[..., RunConfig]
 
 
+def prepared(config: RunConfig) -> Prepared:
+    return prepare(config, select(config))
+
+
 def test_what_validation_scores_against_does_not_depend_on_policy_seed_or_sample(make_run: Make) -> None:
     digests = {
-        prepare(make_run(values)).valid_digest
+        prepared(make_run(values)).valid_digest
         for values in (
             {},
             {"policy.default": "ones"},
@@ -27,16 +31,16 @@ def test_what_validation_scores_against_does_not_depend_on_policy_seed_or_sample
 
 
 def test_the_digest_of_validation_changes_with_a_label(make_run: Make, tree: Path) -> None:
-    before = prepare(make_run()).valid_digest
+    before = prepared(make_run()).valid_digest
     table = pd.read_csv(tree / "valid.csv")
     table.loc[0, "Cardiomegaly"] = 0.0
     table.to_csv(tree / "valid.csv", index=False)
-    assert prepare(make_run()).valid_digest != before
+    assert prepared(make_run()).valid_digest != before
 
 
 def test_the_same_seed_gives_the_same_rows_whatever_the_backbone(make_run: Make) -> None:
     first, second = (
-        prepare(make_run({"sampling.fraction": 0.5, "model.backbone": backbone})).rows
+        prepared(make_run({"sampling.fraction": 0.5, "model.backbone": backbone})).rows
         for backbone in ("test_resnet", "densenet121")
     )
     np.testing.assert_array_equal(first, second)
@@ -46,15 +50,15 @@ def test_a_run_without_data_says_how_to_give_it(make_run: Make) -> None:
     with pytest.raises(
         InputError, match=r"data.root: not set; give the folder that holds train.csv and valid.csv with"
     ):
-        prepare(make_run({"data.root": None}))
+        prepared(make_run({"data.root": None}))
 
 
 def test_a_validation_split_of_one_class_is_refused_when_nothing_else_is_scored(make_run: Make) -> None:
     told = r"valid.csv: AUROC is undefined for Fracture, because the 12 validation images hold only one class; choose"
     with pytest.raises(InputError, match=told):
-        prepare(make_run({"data.observations": "Fracture"}))
+        prepared(make_run({"data.observations": "Fracture"}))
 
 
 def test_an_observation_of_one_class_is_left_out_of_the_average(make_run: Make) -> None:
-    data = prepare(make_run({"data.observations": ["Fracture", "Cardiomegaly"]}))
+    data = prepared(make_run({"data.observations": ["Fracture", "Cardiomegaly"]}))
     assert data.averaged_over == ("Cardiomegaly",)

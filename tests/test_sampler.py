@@ -5,12 +5,14 @@ import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import TrialState
 
+from chex.config import RunConfig
 from chex.metrics import METRIC
 from search.sampler import SamplerConfig, TruthfulOptunaSearch, build_searcher, told
+from search.space import Knob, base_point, build_space
 
 
 def searcher(seed: int = 0) -> TruthfulOptunaSearch:
-    return build_searcher({"optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True)}, SamplerConfig(seed=seed))
+    return build_searcher({"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True))}, SamplerConfig(seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -51,5 +53,29 @@ def test_the_same_seed_proposes_the_same_trials() -> None:
 
 
 def test_a_first_point_is_proposed_before_all_others() -> None:
-    space = {"optimizer.lr": FloatDistribution(1e-4, 1e-1, log=True)}
+    space = {"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True))}
     assert build_searcher(space, SamplerConfig(), {"optimizer.lr": 0.03}).suggest("a") == {"optimizer.lr": 0.03}
+
+
+SMOOTHED = {
+    "policy.Edema": {"choice": ["zeros", "smoothed_ones"]},
+    "policy.Edema.low": {"uniform": [0.5, 0.6], "when": {"policy.Edema": "smoothed_ones"}},
+    "policy.Edema.high": {"uniform": [0.7, 0.9], "when": {"policy.Edema": "smoothed_ones"}},
+}
+
+
+def test_a_conditional_knob_is_proposed_only_where_it_exists() -> None:
+    base = RunConfig().model_dump(mode="json")
+    space = build_space(SMOOTHED, base)
+    search = build_searcher(space, SamplerConfig(startup=5), base_point(space, base))
+    proposed = []
+    for number in range(40):
+        proposed.append(search.suggest(f"{number}"))
+        search.on_trial_complete(
+            f"{number}", {METRIC: 0.5 + 0.1 * ("policy.Edema.low" in proposed[-1]), "percent": 100}
+        )
+    assert proposed[0] == {"policy.Edema": "zeros"}
+    smooth = [trial for trial in proposed if trial["policy.Edema"] == "smoothed_ones"]
+    assert len(smooth) > 20
+    assert all(set(trial) == set(SMOOTHED) for trial in smooth)
+    assert all(set(trial) == {"policy.Edema"} for trial in proposed if trial not in smooth)

@@ -9,11 +9,15 @@ from chex.uncertainty import Targets
 def cells(positive: int, negative: int, ignored: int = 0) -> Targets:
     values = np.array([1.0] * positive + [0.0] * (negative + ignored), dtype=np.float32)[:, None]
     weights = np.array([1.0] * (positive + negative) + [0.0] * ignored, dtype=np.float32)[:, None]
-    return Targets(values, weights)
+    return Targets(values, weights, np.zeros_like(values))
 
 
-def sample(targets: Targets, seed: int = 0, **config: object) -> np.ndarray:
-    return sample_rows(targets, SamplingConfig.model_validate(config), np.random.default_rng(seed))
+def sample(targets: Targets, seed: int = 0, rows: np.ndarray | None = None, **config: object) -> np.ndarray:
+    """Two rows a patient."""
+    count = len(targets.values)
+    patients = np.array([f"patient{row // 2:05d}" for row in range(count)])
+    every = np.arange(count) if rows is None else rows
+    return sample_rows(targets, every, patients, SamplingConfig.model_validate(config), np.random.default_rng(seed))
 
 
 def test_without_settings_every_row_is_used_once() -> None:
@@ -52,15 +56,40 @@ def test_the_fraction_is_taken_of_the_balanced_rows() -> None:
     assert abs((chosen < 27_000).mean() - 0.5) < 0.01
 
 
+def test_only_rows_of_the_split_are_sampled_and_balanced() -> None:
+    chosen = sample(cells(20, 80), rows=np.arange(10, 60), balance="over")
+    assert set(chosen) == set(range(10, 60))
+    assert (chosen < 20).sum() == (chosen >= 20).sum() == 40
+
+
+@pytest.mark.parametrize(("fraction", "patients"), [(0.5, 25), (0.25, 12), (0.01, 0), (1.0, 50)])
+def test_a_fraction_by_patient_takes_all_films_of_that_share_of_the_patients(fraction: float, patients: int) -> None:
+    if not patients:
+        with pytest.raises(InputError, match=r"sampling.fraction: 0.01 of 100 training rows leaves 0"):
+            sample(cells(50, 50), by="patient", fraction=fraction)
+        return
+    chosen = sample(cells(50, 50), by="patient", fraction=fraction)
+    assert len(chosen) == 2 * patients
+    assert len(set(chosen // 2)) == patients
+
+
+def test_repeats_of_a_balanced_row_stay_together_when_patients_are_drawn() -> None:
+    chosen = sample(cells(20, 80), balance="over", by="patient", fraction=0.5)
+    assert len(set(chosen // 2)) == 25
+    assert all((chosen // 2 == patient).sum() >= 2 for patient in set(chosen // 2))
+
+
+@pytest.mark.parametrize("by", ["image", "patient"])
 @pytest.mark.parametrize("balance", ["none", "over", "under"])
-def test_the_same_seed_gives_the_same_rows_and_another_does_not(balance: str) -> None:
-    first, again, other = (sample(cells(30, 70), seed, balance=balance, fraction=0.5) for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_rows_and_another_does_not(balance: str, by: str) -> None:
+    first, again, other = (sample(cells(30, 70), seed, balance=balance, by=by, fraction=0.5) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
 
 
 def test_balancing_several_observations_is_refused() -> None:
-    several = Targets(np.zeros((4, 2), np.float32), np.ones((4, 2), np.float32))
+    cell = np.zeros((4, 2), np.float32)
+    several = Targets(cell, cell + 1, cell)
     with pytest.raises(
         InputError, match=r"sampling.balance: 'over' balances one observation and data.observations names 2"
     ):

@@ -90,7 +90,7 @@ def test_the_best_files_are_those_of_the_highest_trial(results: Path) -> None:
     winner = trials.loc[trials[METRIC].idxmax()]
     best = load_run(results / "best.yaml")
     assert best.optimizer.lr == winner["optimizer.lr"]
-    assert best.policy["default"] == winner["policy.default"]
+    assert str(best.policy["default"]) == winner["policy.default"]
     _, truth, probability = checkpoint.load_predictions(results / "predictions.csv", ("Cardiomegaly",))
     assert auroc(truth[:, 0], probability[:, 0]) == winner[METRIC]
     weights, about = checkpoint.load_weights(results / "best.safetensors")

@@ -3,9 +3,9 @@ from typing import Any
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from chex.config import RunConfig
+from chex.config import RunConfig, override
 from chex.errors import InputError
-from search.space import base_point, build_space
+from search.space import Knob, base_point, build_space
 
 BASE = RunConfig().model_dump(mode="json")
 
@@ -19,11 +19,11 @@ def test_every_kind_of_domain_becomes_its_distribution() -> None:
         "policy.Pleural Effusion": {"choice": ["zeros", "ignore"]},
     }
     assert build_space(raw, BASE) == {
-        "optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True),
-        "model.dropout": FloatDistribution(0, 0.5),
-        "schedule.epochs": IntDistribution(1, 4),
-        "policy.default": CategoricalDistribution(["zeros", "ones"]),
-        "policy.Pleural Effusion": CategoricalDistribution(["zeros", "ignore"]),
+        "optimizer.lr": Knob(FloatDistribution(1e-4, 1e-2, log=True)),
+        "model.dropout": Knob(FloatDistribution(0, 0.5)),
+        "schedule.epochs": Knob(IntDistribution(1, 4)),
+        "policy.default": Knob(CategoricalDistribution(["zeros", "ones"])),
+        "policy.Pleural Effusion": Knob(CategoricalDistribution(["zeros", "ignore"])),
     }
 
 
@@ -98,5 +98,87 @@ def test_the_base_run_is_a_point_of_a_space_that_holds_it() -> None:
     ],
 )
 def test_a_base_run_outside_the_space_is_no_point_of_it(path: str, spec: Any) -> None:
-    space = build_space({path: spec}, BASE) if spec else {"device.threads": IntDistribution(1, 2)}
+    space = build_space({path: spec}, BASE) if spec else {"device.threads": Knob(IntDistribution(1, 2))}
     assert base_point(space, BASE) is None
+
+
+WHEN = {"policy.default": "smoothed_ones"}
+CHOICE = {"choice": ["zeros", "smoothed_ones", "smoothed_zeros"]}
+
+
+def test_a_bound_may_be_searched_under_the_policies_that_have_it() -> None:
+    space = build_space({"policy.default": CHOICE, "policy.default.low": {"uniform": [0.5, 0.7], "when": WHEN}}, BASE)
+    knob = space["policy.default.low"]
+    assert knob == Knob(FloatDistribution(0.5, 0.7), {"policy.default": ("smoothed_ones",)})
+    assert knob.exists({"policy.default": "smoothed_ones"})
+    assert not knob.exists({"policy.default": "zeros"})
+    assert not knob.exists({})
+
+
+def test_a_bound_may_be_searched_where_the_base_run_smooths() -> None:
+    base = override(BASE, {"policy.Edema": "smoothed_ones"})
+    space = build_space({"policy.Edema.low": {"uniform": [0.4, 0.8]}}, base)
+    assert base_point(space, RunConfig.model_validate(base).model_dump(mode="json")) == {"policy.Edema.low": 0.55}
+
+
+def test_the_base_point_has_the_knobs_that_exist_there() -> None:
+    raw = {"policy.default": CHOICE, "policy.default.low": {"uniform": [0.5, 0.7], "when": WHEN}}
+    assert base_point(build_space(raw, BASE), BASE) == {"policy.default": "zeros"}
+    smooth = RunConfig.model_validate({"policy": {"default": "smoothed_ones"}}).model_dump(mode="json")
+    assert base_point(build_space(raw, smooth), smooth) == {
+        "policy.default": "smoothed_ones",
+        "policy.default.low": 0.55,
+    }
+
+
+def test_both_bounds_may_be_searched_where_they_never_cross() -> None:
+    bounds = {"low": {"uniform": [0.5, 0.9], "when": WHEN}, "high": {"uniform": [0.9, 1], "when": WHEN}}
+    raw = {"policy.default": CHOICE} | {f"policy.default.{name}": spec for name, spec in bounds.items()}
+    assert list(build_space(raw, BASE)) == list(raw)
+
+
+@pytest.mark.parametrize(
+    ("raw", "told"),
+    [
+        (
+            {"policy.default": CHOICE, "policy.default.low": {"uniform": [0.5, 0.7]}},
+            r"space.policy.default.low: policy.default is searched too, and not all of its values have this setting; "
+            r"add when: \{policy.default: VALUE\}",
+        ),
+        (
+            {"policy.default": CHOICE, "policy.default.low": {"uniform": [0, 1], "when": {"policy.default": "zeros"}}},
+            r"policy.default: 'zeros' draws nothing between bounds, and has no low and high",
+        ),
+        (
+            {"policy.default": CHOICE, "policy.default.low": {"uniform": [0.5, 0.9], "when": WHEN}},
+            r"space.policy.default.low: policy.default: low 0.9 is above high 0.85; write the smaller bound as low",
+        ),
+        (
+            {
+                "policy.default": CHOICE,
+                "policy.default.low": {"uniform": [0.5, 0.7], "when": WHEN},
+                "policy.default.high": {"uniform": [0.6, 0.9], "when": WHEN},
+            },
+            r"space.policy.default.low: policy.default: low 0.7 is above high 0.6; write the smaller bound as low",
+        ),
+        (
+            {"policy.default.low": {"uniform": [0.5, 0.7], "when": WHEN}, "policy.default": CHOICE},
+            r"space.policy.default.low.when: 'policy.default' is not a knob above policy.default.low in the space",
+        ),
+        (
+            {"policy.default": CHOICE, "policy.default.low": {"uniform": [0, 0.1], "when": {"policy.default": "ones"}}},
+            r"space.policy.default.low.when.policy.default: 'ones' is none of its values; use one that it can take",
+        ),
+        (
+            {"policy.default": CHOICE, "policy.default.low": {"uniform": [0, 0.1], "when": "smoothed_ones"}},
+            r"space.policy.default.low.when: 'smoothed_ones' is not a mapping; write when: \{policy.default: smoothed_",
+        ),
+        (
+            {"relabel.forest": {"choice": ["a", "b"]}},
+            r"space.relabel.forest: cannot be searched, because the search ma",
+        ),
+    ],
+)
+def test_a_condition_that_cannot_hold_is_refused(raw: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        build_space(raw, BASE)

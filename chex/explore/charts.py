@@ -9,7 +9,7 @@ from matplotlib.ticker import MaxNLocator
 
 from chex.console import percent
 from chex.explore.films import SHEET, Look, Shot
-from chex.explore.tables import AS_LABELLED, KINDS, group_sizes, listed
+from chex.explore.tallies import AS_LABELLED, KINDS, group_sizes, listed
 from chex.labels import FIVE
 from chex.page import Picture
 from chex.pictures import INKS, panels, picture
@@ -69,7 +69,7 @@ def groups(train: Records) -> Picture:
 
 
 def labels(counts: pd.DataFrame, split: str) -> Picture:
-    """What share of a split's rows has each kind of label; `counts` is tables.label_counts."""
+    """What share of a split's rows has each kind of label; `counts` is tallies.label_counts."""
     figure, axes = picture(WIDTH, 4.6)
     whole = counts[list(KINDS)].sum(axis=1)
     _stack(axes, list(counts["observation"]), {kind: counts[kind] / whole for kind in KINDS})
@@ -83,7 +83,7 @@ def labels(counts: pd.DataFrame, split: str) -> Picture:
 
 
 def uncertain(counts: pd.DataFrame) -> Picture:
-    """Uncertain labels per observation, most first; `counts` is tables.label_counts of train."""
+    """Uncertain labels per observation, most first; `counts` is tallies.label_counts of train."""
     ordered = counts.sort_values("uncertain", ascending=False, kind="stable")
     figure, axes = picture(WIDTH, 4.6)
     places = np.arange(len(ordered))
@@ -109,7 +109,7 @@ def uncertain(counts: pd.DataFrame) -> Picture:
 
 
 def balance(table: pd.DataFrame) -> Picture:
-    """Positive, negative and ignored cells of the scored observations; `table` is tables.balance."""
+    """Positive, negative and ignored cells of the scored observations; `table` is tallies.balance."""
     policies = list(dict.fromkeys(table["policy"]))
     figure, panes = panels(len(FIVE), 1, WIDTH, 0.55 + len(FIVE) * (0.45 + 0.21 * len(policies)))
     swings = {}
@@ -151,7 +151,7 @@ def _swing(swings: dict[str, pd.DataFrame]) -> str:
 
 
 def together(shares: pd.DataFrame, counts: np.ndarray, kind: str) -> Picture:
-    """Heat map of tables.together, without the observations that never are `kind`; at least two must be.
+    """Heat map of tallies.together, without the observations that never are `kind`; at least two must be.
 
     `counts` is int (14,): how many rows of each observation are `kind`.
     """

@@ -9,13 +9,13 @@ import pandas as pd
 
 from chex.console import percent, progress_bar
 from chex.errors import InputError
-from chex.explore import charts, films, tables
+from chex.explore import charts, films, tallies
 from chex.explore.findings import Films, Finding, findings
 from chex.labels import FIVE
 from chex.page import INDEX, Page, Part, Points, Section, Table, write_page
 from chex.records import Records, check_root, read_records
 from chex.seeds import stream
-from chex.uncertainty import POLICIES
+from chex.uncertainty import POLICIES, TABLE_POLICIES
 
 
 @dataclass(frozen=True)
@@ -93,14 +93,14 @@ def _found(found: list[Finding]) -> Section:
 
 
 def _size(splits: Mapping[str, Records]) -> Section:
-    filled = tables.filled(splits)
+    filled = tallies.filled(splits)
     rows = {split: len(records) for split, records in splits.items()}
     for split in splits:
         filled[f"share of {split}"] = filled[split] / rows[split]
     return Section(
         "Rows, studies, patients",
         [
-            Table("sizes", tables.sizes(splits), "What each split holds"),
+            Table("sizes", tallies.sizes(splits), "What each split holds"),
             Table(
                 "filled",
                 filled,
@@ -121,7 +121,7 @@ def _views(splits: Mapping[str, Records]) -> Section:
             text += ": it says how a frontal film was taken, so that a blank there is a lateral and no gap."
         else:
             text += f"; {int((~records.frontal).sum()) - lateral:,} laterals have it filled."
-        parts += [text, Table(f"views-{split}", tables.views(records), f"Views against AP/PA in {split}.csv, rows")]
+        parts += [text, Table(f"views-{split}", tallies.views(records), f"Views against AP/PA in {split}.csv, rows")]
     return Section("Views", parts)
 
 
@@ -130,12 +130,12 @@ def _ages(splits: Mapping[str, Records]) -> Section:
         charts.ages(splits),
         Table(
             "ages",
-            tables.ages(splits),
+            tallies.ages(splits),
             "Ages in years",
             dict.fromkeys(("lowest", "Q1", "median", "Q3", "highest"), _short),
         ),
     ]
-    young = tables.under_age(splits)
+    young = tallies.under_age(splits)
     if len(young):
         parts.append(Table("under-18", young, "Patients under 18, row by row", {"age": _short}, most=20))
     return Section("Ages", parts)
@@ -143,11 +143,11 @@ def _ages(splits: Mapping[str, Records]) -> Section:
 
 def _sexes(splits: Mapping[str, Records]) -> Section:
     form = _percent("share of images", "share of patients")
-    return Section("Sex", [Table("sexes", tables.sexes(splits), "Sex per image and per patient", form)])
+    return Section("Sex", [Table("sexes", tallies.sexes(splits), "Sex per image and per patient", form)])
 
 
 def _groups(splits: Mapping[str, Records]) -> Section:
-    table = Table("groups", tables.spread(splits), "How many studies and patients have 1, 2, 3 ... images and studies")
+    table = Table("groups", tallies.spread(splits), "How many studies and patients have 1, 2, 3 ... images and studies")
     return Section("Studies and images a patient", [charts.groups(splits["train"]), table])
 
 
@@ -155,7 +155,7 @@ def _labels(splits: Mapping[str, Records]) -> Section:
     parts: list[Part] = []
     form = _percent("uncertain of rows", "uncertain of mentioned")
     for split, records in splits.items():
-        counts = tables.label_counts(records)
+        counts = tallies.label_counts(records)
         if split == "train":
             parts += [charts.uncertain(counts)]
         parts += [
@@ -166,15 +166,18 @@ def _labels(splits: Mapping[str, Records]) -> Section:
 
 
 def _balance(train: Records) -> Section:
-    table = tables.balance(train.labels, POLICIES)
+    policies = [name for name in POLICIES if name not in TABLE_POLICIES]
+    table = tallies.balance(train.labels, policies)
     whole = dict.fromkeys(("positives", "negatives"), lambda value: f"{value:,.0f}")
     form = {**whole, **_percent("share positive")}
     scored = table[table["observation"].isin(FIVE)]
     return Section(
         "Class balance under each policy",
         [
-            "A policy decides what uncertain labels count as; under every policy blank counts as negative. "
-            f"As labelled, uncertain and blank labels are not counted. Policies: {', '.join(POLICIES)}.",
+            "A policy decides what uncertain labels count as; under every policy blank counts as negative. As "
+            "labelled, uncertain and blank labels are not counted; under multiclass, uncertain is a class of its own and not "
+            "counted here. Smoothed policies give an uncertain label a share of a positive. What "
+            f"{tallies.listed(TABLE_POLICIES)} give depends on a table that is yet to be made.",
             charts.balance(table),
             Table(
                 "balance-five", scored, "Class balance of the five scored observations in train.csv", form, folded=True
@@ -187,11 +190,11 @@ def _balance(train: Records) -> Section:
 def _together(train: Records) -> Section:
     parts: list[Part] = []
     for kind in ("positive", "uncertain"):
-        counts = (train.labels == tables.KINDS[kind]).sum(axis=0)
+        counts = (train.labels == tallies.KINDS[kind]).sum(axis=0)
         if np.count_nonzero(counts) < 2:
             parts.append(f"Fewer than two observations are ever {kind} in train.csv.")
             continue
-        shares = tables.together(train.labels, kind)
+        shares = tallies.together(train.labels, kind)
         parts.append(charts.together(shares, counts, kind))
         table = pd.concat([pd.Series(shares.index, index=shares.index, name="where this is"), shares], axis=1)
         caption = f"Share of rows where both are {kind}, of the rows where the first is"

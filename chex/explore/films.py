@@ -12,7 +12,7 @@ import pandas as pd
 from PIL import Image
 
 from chex.cache import decode
-from chex.explore.tables import KINDS
+from chex.explore.tallies import KINDS
 from chex.labels import FIVE, columns
 from chex.records import Records
 

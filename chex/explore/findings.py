@@ -8,7 +8,7 @@ import numpy as np
 
 from chex.console import percent
 from chex.explore.films import Look, identical
-from chex.explore.tables import ADULT, AGE_CAP, differing_patients, differing_studies, distinct, listed
+from chex.explore.tallies import ADULT, AGE_CAP, differing_patients, differing_studies, distinct, listed
 from chex.labels import BLANK, FIVE, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, columns
 from chex.records import Records, repeated_rows
 

@@ -4,10 +4,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from chex.explore import tables
+from chex.config import RunConfig
+from chex.explore import tallies
 from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
 from chex.records import Records
-from chex.uncertainty import POLICIES, targets
+from chex.uncertainty import POLICIES, TABLE_POLICIES, targets
 
 P, N, U, B = POSITIVE, NEGATIVE, UNCERTAIN, BLANK
 ATELECTASIS, EDEMA = OBSERVATIONS.index("Atelectasis"), OBSERVATIONS.index("Edema")
@@ -42,7 +43,7 @@ def row(table: pd.DataFrame, **where: str) -> dict[str, object]:
 
 
 def test_rows_studies_patients_and_views_are_counted(seven: Records) -> None:
-    assert row(tables.sizes({"train": seven}), split="train") == {
+    assert row(tallies.sizes({"train": seven}), split="train") == {
         "rows": 7,
         "studies": 4,
         "patients": 3,
@@ -52,26 +53,26 @@ def test_rows_studies_patients_and_views_are_counted(seven: Records) -> None:
 
 
 def test_what_is_not_blank_is_counted_per_column(seven: Records) -> None:
-    table = tables.filled({"train": seven}).set_index("column")["train"]
+    table = tallies.filled({"train": seven}).set_index("column")["train"]
     assert len(table) == 19
     chosen = table[["Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", "Atelectasis", "Edema", "Fracture"]]
     assert list(chosen) == [7, 6, 6, 7, 5, 5, 4, 0]
 
 
 def test_views_are_crossed_with_projections_and_unknown_ones_come_before_blank(seven: Records) -> None:
-    table = tables.views(seven)
+    table = tallies.views(seven)
     assert list(table.columns) == ["view", "AP", "PA", "LL", "XX", "blank", "all"]
     assert table.to_numpy().tolist() == [["Frontal", 2, 1, 1, 1, 0, 5], ["Lateral", 0, 0, 0, 0, 2, 2]]
 
 
 def test_sex_is_counted_per_image_and_per_patient(seven: Records) -> None:
-    table = tables.sexes({"train": seven}).drop(columns="split").set_index("sex")
+    table = tallies.sexes({"train": seven}).drop(columns="split").set_index("sex")
     assert table.loc["Male"].tolist() == [3, 3 / 7, 1, 1 / 3]
     assert table.loc["blank"].tolist() == [1, 1 / 7, 1, 1 / 3]
 
 
 def test_ages_leave_out_what_is_no_number(seven: Records) -> None:
-    told = row(tables.ages({"train": seven}), split="train")
+    told = row(tallies.ages({"train": seven}), split="train")
     assert (told["rows"], told["lowest"], told["median"], told["highest"]) == (6, 50, 71, 95)
     assert (told["under 18"], told["90 and above"]) == (0, 3)
     assert told["mean"] == pytest.approx(427 / 6)
@@ -79,13 +80,13 @@ def test_ages_leave_out_what_is_no_number(seven: Records) -> None:
 
 
 def test_without_any_age_the_statistics_are_undefined(seven: Records) -> None:
-    told = row(tables.ages({"train": seven.take(np.array([6]))}), split="train")
+    told = row(tallies.ages({"train": seven.take(np.array([6]))}), split="train")
     assert (told["rows"], told["under 18"]) == (0, 0)
     assert np.isnan(told["mean"])
 
 
 def test_groups_are_spread_over_their_sizes(seven: Records) -> None:
-    table = tables.spread({"train": seven})
+    table = tallies.spread({"train": seven})
     shown = ["1", "2", "3", "4 to 9", "10 or more", "most"]
     expected = {
         "images a study": [2, 1, 1, 0, 0, 3],
@@ -99,7 +100,7 @@ def test_groups_are_spread_over_their_sizes(seven: Records) -> None:
 
 
 def test_labels_are_counted_per_observation(seven: Records) -> None:
-    table = tables.label_counts(seven)
+    table = tallies.label_counts(seven)
     assert list(table["observation"]) == list(OBSERVATIONS)
     assert list(row(table, observation="Atelectasis").values()) == [2, 2, 1, 2, 2 / 7, 2 / 5]
     assert list(row(table, observation="Edema").values()) == [2, 1, 1, 3, 1 / 7, 1 / 4]
@@ -107,12 +108,13 @@ def test_labels_are_counted_per_observation(seven: Records) -> None:
 
 
 def test_balance_by_hand(seven: Records) -> None:
-    table = tables.balance(seven.labels, ("zeros", "ones", "ignore"))
+    table = tallies.balance(seven.labels, ("zeros", "ones", "ignore", "multiclass"))
     expected = {
         "as labelled": [2, 1, 4, 2 / 3, 1 / 2],
         "zeros": [2, 5, 0, 2 / 7, 5 / 2],
         "ones": [4, 3, 0, 4 / 7, 3 / 4],
         "ignore": [2, 3, 2, 2 / 5, 3 / 2],
+        "multiclass": [2, 3, 2, 2 / 5, 3 / 2],
     }
     assert list(table["observation"].unique()) == list(OBSERVATIONS)
     for policy, figures in expected.items():
@@ -120,19 +122,20 @@ def test_balance_by_hand(seven: Records) -> None:
     assert np.isnan(row(table, observation="Fracture", policy="zeros")["negatives a positive"])
 
 
-@pytest.mark.parametrize("policy", ["zeros", "ones", "ignore"])
+@pytest.mark.parametrize("policy", [name for name in POLICIES if name not in TABLE_POLICIES])
 def test_balance_is_that_of_the_targets_a_run_sees(policy: str) -> None:
     labels = np.random.default_rng(0).choice([P, N, U, B], size=(500, 14)).astype(np.int8)
-    table = tables.balance(labels, POLICIES)
-    treated = targets(labels, OBSERVATIONS, {"default": policy})
-    own = table[table["policy"] == policy]
-    np.testing.assert_allclose(own["positives"], (treated.values * treated.weights).sum(axis=0))
-    np.testing.assert_allclose(own["negatives"], ((1 - treated.values) * treated.weights).sum(axis=0))
-    np.testing.assert_array_equal(own["ignored"], (treated.weights == 0).sum(axis=0))
+    own = tallies.balance(labels, [policy]).query("policy == @policy")
+    config = RunConfig.model_validate({"policy": {"default": policy}})
+    treated = targets(labels, OBSERVATIONS, config.policy, config.seed)
+    counts = (treated.weights > 0) & (treated.doubt == 0)
+    np.testing.assert_allclose(own["positives"], treated.values.sum(axis=0, where=counts), rtol=1e-5)
+    np.testing.assert_allclose(own["negatives"], (1 - treated.values).sum(axis=0, where=counts), rtol=1e-5)
+    np.testing.assert_array_equal(own["ignored"], (~counts).sum(axis=0))
 
 
 def test_observations_together_are_shares_of_the_first(seven: Records) -> None:
-    positive, uncertain = (tables.together(seven.labels, kind) for kind in ("positive", "uncertain"))
+    positive, uncertain = (tallies.together(seven.labels, kind) for kind in ("positive", "uncertain"))
     assert positive.loc["Atelectasis", "Edema"] == 1 / 2
     assert uncertain.loc["Atelectasis", "Edema"] == 1 / 2
     assert uncertain.loc["Edema", "Atelectasis"] == 1
@@ -143,21 +146,21 @@ def test_observations_together_are_shares_of_the_first(seven: Records) -> None:
 
 def test_studies_whose_labels_differ_are_found(seven: Records) -> None:
     for order in ([0, 1, 2, 3, 4, 5, 6], [6, 5, 2, 1, 3, 0, 4]):
-        found = tables.differing_studies(seven.take(np.array(order)))
+        found = tallies.differing_studies(seven.take(np.array(order)))
         assert list(found) == ["train/patient1/study1", "train/patient2/study1"]
-    assert list(tables.differing_studies(seven.take(np.array([0, 2, 3, 6])))) == []
+    assert list(tallies.differing_studies(seven.take(np.array([0, 2, 3, 6])))) == []
 
 
 def test_a_column_of_too_many_values_is_cut_to_the_frequent_ones() -> None:
     values = np.array(["often", "often", "", *map(str, range(50))])
-    told = tables.few_values(values)
+    told = tallies.few_values(values)
     assert list(told[:2]) == ["often", "often"]
-    assert len(set(told)) == tables.MOST_VALUES + 1
-    assert list(told).count("other values") == len(values) - 1 - tables.MOST_VALUES
+    assert len(set(told)) == tallies.MOST_VALUES + 1
+    assert list(told).count("other values") == len(values) - 1 - tallies.MOST_VALUES
 
 
 def test_names_are_listed_in_words() -> None:
-    assert [tables.listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
+    assert [tallies.listed(names) for names in ([], ["a"], ["a", "b"], ["a", "b", "c"])] == [
         "",
         "a",
         "a and b",

@@ -7,7 +7,7 @@ import pandas as pd
 
 from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
 from chex.records import Records
-from chex.uncertainty import targets
+from chex.uncertainty import BOUNDS, PolicyConfig, targets
 
 ADULT, AGE_CAP = 18, 90
 """CheXpert's patients are adults, and its ages stop at 90 years."""
@@ -175,7 +175,8 @@ def balance(labels: np.ndarray, policies: Iterable[str]) -> pd.DataFrame:
 
     `labels` is int8 (N, 14). `positives` and `negatives` are sums of the targets and of what they lack to 1, over cells
     that count; `ignored` is how many cells do not count. As labelled, those are the uncertain and the blank ones; under
-    a policy, blank is negative. `share positive` (0 to 1) and `negatives a positive` are NaN where nothing counts or
+    a policy, blank is negative, and a cell of a class of its own counts as neither. No policy may need a probability
+    table. `share positive` (0 to 1) and `negatives a positive` are NaN where nothing counts or
     nothing is positive.
     """
     positives, negatives = (labels == POSITIVE).sum(axis=0), (labels == NEGATIVE).sum(axis=0)
@@ -190,8 +191,10 @@ def balance(labels: np.ndarray, policies: Iterable[str]) -> pd.DataFrame:
 
 
 def _treated(labels: np.ndarray, policy: str) -> tuple[np.ndarray, np.ndarray]:
-    treated = targets(labels, OBSERVATIONS, {"default": policy})
-    return treated.values.astype(np.float64), treated.weights.astype(np.float64)
+    low, high = BOUNDS.get(policy, (None, None))
+    treated = targets(labels, OBSERVATIONS, {"default": PolicyConfig(kind=policy, low=low, high=high)}, seed=0)
+    counted = treated.weights * (1 - treated.doubt)
+    return treated.values.astype(np.float64), counted.astype(np.float64)
 
 
 def _balance(policy: str, positives: np.ndarray, negatives: np.ndarray, ignored: np.ndarray) -> pd.DataFrame:

@@ -1,0 +1,110 @@
+"""The probability tables that a search's policies read: each made once, before the trials, and shared by them."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.exceptions import RayTaskError
+
+from chex.config import RunConfig, validated
+from chex.console import decimal, progress_bar
+from chex.errors import InputError
+from chex.loop import Diverged
+from chex.prepare import prepare, select
+from chex.relabel import TABLE
+from chex.tables import teacher_cost, write_forest_table
+from chex.teacher import teach, teacher_of
+from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
+from search.resources import machine
+from search.search_config import SearchConfig
+from search.space import Space
+
+FOLDER = "tables"
+
+
+def observations_that_may_have(kind: str, base: RunConfig, space: Space) -> tuple[str, ...]:
+    """The observations that some trial may put under the policy `kind`, in the run's order."""
+    return tuple(name for name in base.data.observations if kind in _possible(name, base, space))
+
+
+def _possible(observation: str, base: RunConfig, space: Space) -> set[str]:
+    for key in (observation, "default"):
+        knob = space.get(f"policy.{key}")
+        if knob is not None:
+            return set(knob.domain.choices)
+        if key in base.policy:
+            break
+    return {policy_of(base.policy, observation).kind}
+
+
+def check_given_tables(base: RunConfig, space: Space) -> None:
+    """Raises InputError where a table that the base run names does not fit what trials may ask of it."""
+    for kind in TABLE_POLICIES:
+        names = observations_that_may_have(kind, base, space)
+        if names and getattr(base.relabel, kind) is not None:
+            policy = {"default": PolicyConfig(kind="zeros")} | dict.fromkeys(names, PolicyConfig(kind=kind))
+            select(base.model_copy(update={"policy": policy}))
+
+
+def without_tables(base: RunConfig) -> RunConfig:
+    """`base` with `ignore` in place of policies that read a table: it can be checked before tables are made."""
+    policy = {
+        name: PolicyConfig(kind="ignore") if own.kind in TABLE_POLICIES else own for name, own in base.policy.items()
+    }
+    return base.model_copy(update={"policy": policy})
+
+
+def with_tables(search: SearchConfig, base: RunConfig, folder: Path) -> RunConfig:
+    """`base` with every table that a trial may read; those that it does not name are made in `folder`, once.
+
+    Needs a running Ray for the teacher. Raises InputError where one cannot be made.
+    """
+    made = {}
+    for kind in TABLE_POLICIES:
+        if not observations_that_may_have(kind, base, search.knobs()) or getattr(base.relabel, kind) is not None:
+            continue
+        made[kind] = folder / FOLDER / kind / TABLE
+        if not made[kind].exists():
+            made[kind].parent.mkdir(parents=True, exist_ok=True)
+            _make(kind, search, base, made[kind].parent)
+    return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
+
+
+def told_costs(folder: Path) -> list[str]:
+    """A line for each teacher that the search in `folder` trained: what it reached and took."""
+    home = folder / FOLDER / "self_trained"
+    return [f"Trained once for self_trained: {teacher_cost(home)}."] if home.exists() else []
+
+
+def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> None:
+    if kind == "forest":
+        with progress_bar("growing forests for the policy forest") as advance:
+            write_forest_table(base, folder / TABLE, advance)
+        return
+    print("training the teacher of self_trained, once for all trials", file=sys.stderr)
+    cpus, gpus = machine()
+    teacher = teacher_of(base)
+    device = teacher.device.model_copy(update={"threads": cpus})
+    whole = {"num_cpus": cpus, "num_gpus": 1 if search.resources.gpus_per_trial and gpus else 0}
+    config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
+    try:
+        for ref in _teach.options(**whole).remote(config, str(folder)):
+            row = ray.get(ref)
+            print(f"teacher {row['percent']:>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
+    except RayTaskError as error:
+        if isinstance(error.cause, Diverged | InputError):
+            raise InputError(
+                f"relabel.self_trained: the search's teacher cannot be trained ({error.cause}); change the base run, "
+                "or make a table with `chex relabel teacher RUN.yaml` and give it with --set relabel.self_trained=FILE"
+            ) from error
+        raise
+    print(teacher_cost(folder), file=sys.stderr)
+
+
+@ray.remote(max_calls=1)  # its process ends with it, and so gives back the GPU's memory
+def _teach(config: dict[str, Any], folder: str) -> Iterator[dict[str, float]]:
+    teacher = validated(RunConfig, config, "teacher")
+    for report in teach(teacher, prepare(teacher, select(teacher)), Path(folder)):
+        yield report.row()
