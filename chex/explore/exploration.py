@@ -175,8 +175,8 @@ def _balance(train: Records) -> Section:
         "Class balance under each policy",
         [
             "A policy decides what uncertain labels count as; under every policy blank counts as negative. As "
-            "labelled, uncertain and blank labels are not counted; under multiclass, uncertain is a class of its own and not "
-            "counted here. Smoothed policies give an uncertain label a share of a positive. What "
+            "labelled, uncertain and blank labels are not counted; under multiclass, uncertain is a class of its own "
+            "and not counted here. Smoothed policies give an uncertain label a share of a positive. What "
             f"{tallies.listed(TABLE_POLICIES)} give depends on a table that is yet to be made.",
             charts.balance(table),
             Table(
