@@ -1,4 +1,4 @@
-"""The command `chex`: one run, and the phantom to try it on."""
+"""The command `chex`: one run, a look at the data before it, and the phantom to try both on."""
 
 import argparse
 import os
@@ -55,6 +55,12 @@ def _parser() -> argparse.ArgumentParser:
     relabel.add_argument("--out", type=Path, help="folder of the table (default: results/<maker>-<name of RUN.yaml>)")
     relabel.set_defaults(run=_relabel)
 
+    explore = commands.add_parser("explore", help="write a page of tables and pictures of a tree")
+    explore.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    explore.add_argument("--out", type=Path, help="folder of the page (default: results/explore-<name of TREE>)")
+    explore.add_argument("--films", type=int, default=500, metavar="N", help="how many films to look at (default: 500)")
+    explore.set_defaults(run=_explore)
+
     phantom = commands.add_parser("phantom", help="write a synthetic CheXpert tree with known truth")
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
@@ -99,6 +105,17 @@ def _run_config(options: argparse.Namespace) -> "RunConfig":
 
     sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
     return load_run(options.config, sets)
+
+
+def _explore(options: argparse.Namespace) -> int:
+    from chex.explore.exploration import explore
+
+    out = options.out or Path("results") / f"explore-{options.tree.resolve().name}"
+    explored = explore(options.tree, out, options.films)
+    for finding in explored.findings:
+        print(f"{finding.weight:<8} {finding.text}")
+    print(explored.page)
+    return 0
 
 
 def _phantom(options: argparse.Namespace) -> int:

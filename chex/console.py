@@ -30,3 +30,10 @@ def progress_bar(what: str) -> Iterator[Advance]:
 def decimal(value: float) -> str:
     """A figure in [0, 1] with three decimals and no leading zero; `-` where it is undefined."""
     return "-" if value != value else f"{value:.3f}".removeprefix("0")
+
+
+def percent(share: float) -> str:
+    """A share in [0, 1] in percent with one decimal; `-` where it is undefined."""
+    if share != share:
+        return "-"
+    return "under 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"

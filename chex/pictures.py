@@ -13,12 +13,19 @@ INKS = ("#1f5fa8", "#c8102e", "#e08a00", "#2e8b57", "#7a4fa3", "#8c6d46", "#4f9f
 
 def picture(width: float = 7.0, height: float = 4.0) -> tuple[Figure, Axes]:
     """An empty picture (inches) and its one pair of axes: open at the top and right, with a faint grid behind."""
-    figure = Figure(figsize=(width, height), layout="constrained")
-    axes = figure.subplots()
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
+    figure, (axes,) = panels(1, 1, width, height)
     return figure, axes
+
+
+def panels(rows: int, columns: int, width: float = 7.0, height: float = 4.0) -> tuple[Figure, list[Axes]]:
+    """An empty picture (inches) of rows x columns panels, row by row, each as in `picture`."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    each: list[Axes] = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in each:
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+    return figure, each
 
 
 def save_picture(figure: Figure, path: Path) -> None:

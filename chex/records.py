@@ -109,17 +109,19 @@ def repeated_rows(records: Records) -> np.ndarray:
     return np.flatnonzero(pd.Series(records.paths).duplicated())
 
 
-def check_root(root: Path) -> None:
-    """Raises InputError unless `root` is a folder with train.csv and valid.csv."""
+def check_root(root: Path, name: str = "data.root", option: str = "--data") -> None:
+    """Raises InputError unless `root` is a folder with train.csv and valid.csv.
+
+    `name` is what the user knows it as, `option` what gives it on the command line ("" if it stands there alone).
+    """
+    given, instead = (f" with {option}", f"{option} ") if option else ("", "")
     if not root.is_dir():
-        raise InputError(
-            f"data.root: {root} is not a folder; give the folder that holds train.csv and valid.csv with --data"
-        )
-    for name in ("train.csv", "valid.csv"):
-        if not (root / name).is_file():
-            below = sorted(path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/{name}"))
-            hint = f"did you mean --data {below[0]}?" if below else "give the folder that holds both CSVs with --data"
-            raise InputError(f"data.root: {root} has no {name}; {hint}")
+        raise InputError(f"{name}: {root} is not a folder; give the folder that holds train.csv and valid.csv{given}")
+    for csv in ("train.csv", "valid.csv"):
+        if not (root / csv).is_file():
+            below = sorted(path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/{csv}"))
+            hint = f"did you mean {instead}{below[0]}?" if below else f"give the folder that holds both CSVs{given}"
+            raise InputError(f"{name}: {root} has no {csv}; {hint}")
 
 
 def read_records(csv: Path) -> Records:

@@ -68,6 +68,30 @@ def tree(make_tree: Callable[..., Path]) -> Path:
     return make_tree()
 
 
+@pytest.fixture(scope="session")
+def plain_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tree with nothing to tell: 24 rows a split, each a patient's one film, half healthy and half with all findings.
+
+    To be copied before it is damaged.
+    """
+    root = tmp_path_factory.mktemp("plain") / TREE
+    for split, first in (("train", 1), ("valid", 101)):
+        rows = []
+        for patient in range(first, first + 24):
+            path = f"{split}/patient{patient:05d}/study1/view1_frontal.jpg"
+            film(root / path, positive=patient % 2 == 1, seed=patient)
+            healthy = patient % 2 == 0
+            cells = dict.fromkeys(OBSERVATIONS, f"{float(not healthy)}") | {"No Finding": f"{float(healthy)}"}
+            sex = "Female" if patient % 3 else "Male"
+            rows.append(
+                {"Path": f"{TREE}/{path}", "Sex": sex, "Age": 30 + patient % 50, "Frontal/Lateral": "Frontal"}
+                | {"AP/PA": "AP"}
+                | cells
+            )
+        pd.DataFrame(rows, columns=HEADER).to_csv(root / f"{split}.csv", index=False)
+    return root
+
+
 @pytest.fixture
 def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
     """A run of seconds on `tree`: a tiny backbone at 32 px; keyword arguments are not needed, dotted paths are."""

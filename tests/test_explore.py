@@ -1,0 +1,200 @@
+"""`chex explore` on whole trees: the page, its files, what the command says and refuses."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from chex.__main__ import main as chex
+from chex.explore.films import contact_sheet, extremes, identical, look
+from chex.records import read_records
+
+BAD = "<script>alert(1)</script>"
+
+
+@pytest.fixture(scope="module")
+def explored(plain_tree: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of an exploration of a tree with films, uncertain labels, a hostile cell and a missing film."""
+    folder = tmp_path_factory.mktemp("explored")
+    tree = Path(shutil.copytree(plain_tree, folder / plain_tree.name))
+    table = pd.read_csv(tree / "train.csv", dtype=str)
+    table.loc[0, "Sex"] = BAD
+    table.loc[1, "AP/PA"] = BAD
+    table.loc[range(4, 12), ["Edema", "Consolidation"]] = "-1"
+    table.to_csv(tree / "train.csv", index=False)
+    (tree / "train/patient00003/study1/view1_frontal.jpg").unlink()
+    assert chex(["explore", str(tree), "--out", str(folder / "out"), "--films", "30"]) == 0
+    return folder / "out"
+
+
+def page_of(folder: Path) -> str:
+    return (folder / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_page_needs_no_network_and_no_other_file(explored: Path) -> None:
+    html = page_of(explored)
+    assert "http:" not in html
+    assert "https:" not in html
+    assert "<link" not in html
+    assert "@import" not in html
+    assert all(source.startswith("data:image/png;base64,") for source in re.findall(r'src="([^"]*)"', html))
+    targets = re.findall(r'href="([^"]*)"', html)
+    assert targets
+    assert all(target.startswith("#") and f'id="{target[1:]}"' in html for target in targets)
+
+
+def test_every_picture_has_a_reading_and_words_for_those_who_cannot_see_it(explored: Path) -> None:
+    html = page_of(explored)
+    pictures = re.findall(r'<img [^>]*alt="([^"]*)"', html)
+    assert len(pictures) == len(list(explored.glob("*.png"))) == 11
+    assert all(pictures)
+    readings = re.findall(r"<figcaption>(.*?)</figcaption>", html, flags=re.DOTALL)
+    assert len(readings) == len(pictures)
+    assert all(reading.endswith(".") and "nan" not in reading for reading in readings)
+
+
+def test_cells_of_the_csv_stay_text(explored: Path) -> None:
+    html = page_of(explored)
+    assert "<script" not in html
+    assert html.count("&lt;script&gt;alert(1)&lt;/script&gt;") == 3  # the finding, the table of sexes, that of views
+
+
+def test_pictures_and_tables_lie_beside_the_page(explored: Path) -> None:
+    names = {path.name for path in explored.iterdir()}
+    assert {"balance.png", "balance.csv", "labels-train.csv", "contact-sheet.png", "films.csv", "ages.png"} <= names
+    assert not [name for name in names if name.startswith(".")]
+    assert len(pd.read_csv(explored / "films.csv")) == 30
+    assert list(pd.read_csv(explored / "sizes.csv")["rows"]) == [24, 24]
+    with Image.open(explored / "balance.png") as picture:
+        assert picture.width > 500
+
+
+def test_a_tree_without_films_has_a_page_of_its_tables(
+    plain_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "bare"
+    tree.mkdir()
+    for split in ("train", "valid"):
+        shutil.copy(plain_tree / f"{split}.csv", tree)
+    assert chex(["explore", str(tree), "--out", str(tmp_path / "out")]) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "refused  None of the 48 films is there: this page is of the two tables alone.",
+        str(tmp_path / "out" / "index.html"),
+    ]
+    html = page_of(tmp_path / "out")
+    assert "<title>bare: what the tree holds</title>" in html
+    assert "this page is of the two tables alone" in html
+    assert "Contact sheet" not in html
+    assert not (tmp_path / "out" / "films.csv").exists()
+
+
+def test_a_tree_that_says_next_to_nothing_has_a_page_too(
+    plain_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tree = tmp_path / "mute"
+    tree.mkdir()
+    for split in ("train", "valid"):
+        table = pd.read_csv(plain_tree / f"{split}.csv", dtype=str).head(1)
+        table.iloc[:, 5:] = ""
+        table[["Sex", "Age", "AP/PA"]] = ""
+        table.to_csv(tree / f"{split}.csv", index=False)
+    assert chex(["explore", str(tree), "--out", str(tmp_path / "out")]) == 0
+    assert "In train.csv 1 row has no number as Age." in capsys.readouterr().out
+    assert "no row has an age." in page_of(tmp_path / "out")
+    assert "Fewer than two observations are ever positive in train.csv." in page_of(tmp_path / "out")
+
+
+def test_the_page_lies_under_results_unless_told_otherwise(
+    plain_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert chex(["explore", str(plain_tree), "--films", "2"]) == 0
+    assert capsys.readouterr().out == f"results/explore-{plain_tree.name}/index.html\n"
+    assert "Nothing stands out" in page_of(tmp_path / "results" / f"explore-{plain_tree.name}")
+
+
+def test_what_cannot_work_is_refused_with_a_sentence(
+    plain_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "thesis.docx").write_text("x")
+    tree, out = str(plain_tree), str(tmp_path / "out")
+    refusals = {
+        (
+            tree,
+            "--out",
+            out,
+            "--films",
+            "0",
+        ): "--films: 0 is refused, it should be 1 or more; leave it out to look at 500",
+        (
+            f"{tree}x",
+            "--out",
+            out,
+        ): "CheXpert-v1.0-smallx is not a folder; give the folder that holds train.csv and valid",
+        (str(plain_tree.parent), "--out", out): f"has no train.csv; did you mean {tree}?",
+        (tree, "--out", str(plain_tree / "here")): "lies inside the tree that is explored; give a folder outside it",
+        (tree, "--out", str(tmp_path / "file")): "file is a file; give a folder",
+        (tree, "--out", str(tmp_path / "full")): "full holds other things than an exploration; give a new or empty",
+    }
+    for arguments, text in refusals.items():
+        assert chex(["explore", *arguments]) == 2
+        told = capsys.readouterr().err
+        assert text in told
+        assert "--data" not in told
+    assert not (tmp_path / "out").exists()
+    assert not (plain_tree / "here").exists()
+
+
+def test_a_look_at_films_measures_sizes_and_grays_as_stored(tmp_path: Path) -> None:
+    for name, width, gray in (("a", 30, 10), ("b", 50, 200), ("c", 50, 200)):
+        Image.new("L", (width, 40), gray).save(tmp_path / f"{name}.png")
+    (tmp_path / "d.png").write_bytes(b"no film")
+    paths = np.array(["d.png", "c.png", "b.png", "a.png", "a.png"])
+    seen: list[tuple[int, int]] = []
+    looked = look(tmp_path, paths, 10, np.random.default_rng(0), lambda done, total: seen.append((done, total)))
+    assert list(looked.paths) == ["a.png", "b.png", "c.png"]
+    assert list(looked.widths) == [30, 50, 50]
+    assert list(looked.means) == [10, 200, 200]
+    assert (looked.damaged, looked.looked_at) == (("d.png",), 4)
+    assert identical(looked) == [("b.png", "c.png")]
+    assert [(shot.group, shot.path) for shot in extremes(tmp_path, looked)] == [
+        ("darkest", "a.png"),
+        ("brightest", "c.png"),
+    ]
+    assert seen[-1] == (4, 4)
+
+
+def test_the_same_seed_looks_at_the_same_films(plain_tree: Path) -> None:
+    paths = read_records(plain_tree / "train.csv").paths
+
+    def sample(seed: int) -> list[str]:
+        return list(look(plain_tree, paths, 5, np.random.default_rng(seed), lambda done, total: None).paths)
+
+    assert sample(1) == sample(1) != sample(2)
+
+
+def test_the_contact_sheet_shows_each_label_and_says_where_there_is_no_film(plain_tree: Path) -> None:
+    train = read_records(plain_tree / "train.csv")
+    shots = contact_sheet(plain_tree, train, np.ones(len(train), dtype=bool), np.random.default_rng(0))
+    assert len(shots) == 25
+    first = shots[:5]
+    assert [shot.group for shot in first] == ["Atelectasis"] * 5
+    assert [shot.caption.split("\n")[0] for shot in first] == [
+        "positive",
+        "positive",
+        "uncertain",
+        "uncertain",
+        "negative",
+    ]
+    assert [bool(shot.path) for shot in first] == [True, True, False, False, True]
+    rows = [list(train.paths).index(shot.path) for shot in first if shot.path]
+    assert [row % 2 for row in rows] == [0, 0, 1]  # even rows are positive
+    shown = [shot.path for shot in shots if shot.path]
+    assert len(shown) == len(set(shown))
