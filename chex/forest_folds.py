@@ -126,11 +126,11 @@ def before_the_split(known: Cases, variant: str, folds: int, seed: int) -> Itera
 
     Optimistic: copies and neighbours of a row, and other films of its patient, are on both sides of a split.
     """
-    whole = forest(variant, seed, OBSERVATIONS.index(known.target))
+    whole = forest(variant, len(known.positive), seed, OBSERVATIONS.index(known.target))
     table, is_positive = whole[:-1].fit_resample(known.features, known.positive)
     splitter = StratifiedKFold(folds, shuffle=True, random_state=_number(seed, "rows", known.target))
     for number, (train, test) in enumerate(splitter.split(table, is_positive), start=1):
-        model = forest("plain", seed, OBSERVATIONS.index(known.target), number)
+        model = forest("plain", len(known.positive), seed, OBSERVATIONS.index(known.target), number)
         model.fit(table[train], is_positive[train])
         yield _tested(BEFORE, variant, number, model, len(train), table[test], is_positive[test])
 
@@ -138,7 +138,7 @@ def before_the_split(known: Cases, variant: str, folds: int, seed: int) -> Itera
 def inside_training_folds(known: Cases, variant: str, splits: Splits, seed: int) -> Iterator[Fold]:
     """The honest protocol: no patient on both sides, and test rows as they are in the table."""
     for number, (train, test) in enumerate(splits, start=1):
-        model = forest(variant, seed, OBSERVATIONS.index(known.target), number)
+        model = forest(variant, len(train), seed, OBSERVATIONS.index(known.target), number)
         model.fit(known.features[train], known.positive[train])
         yield _tested(INSIDE, variant, number, model, len(train), known.features[test], known.positive[test])
 

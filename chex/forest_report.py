@@ -10,7 +10,7 @@ import pandas as pd
 from chex.atomic import replacing, write_text
 from chex.console import Advance, decimal, progress_bar
 from chex.errors import InputError, one_of
-from chex.forest import LEAF, TREES, feature_names, forest_probabilities
+from chex.forest import LEAF, ROWS_A_TREE, TREES, feature_names, forest_probabilities
 from chex.forest_folds import (
     BEFORE,
     INSIDE,
@@ -27,7 +27,7 @@ from chex.labels import FIVE, OBSERVATIONS
 from chex.pictures import INKS, picture, save_picture
 from chex.records import Records
 from chex.relabel import write_probabilities
-from chex.resampling import NEIGHBOURS, VARIANTS
+from chex.resampling import CANDIDATES, NEIGHBOURS, VARIANTS
 
 REPORT, FOLDS, ROC, IMPORTANCES, PROBABILITIES = (
     "report.txt",
@@ -50,14 +50,16 @@ PUBLISHED = {
     "SMOTENC": (0.896, 0.776, 0.886),
     "SMOTE": (0.896, 0.776, 0.886),
 }
-"""The source work's FIGURES for PUBLISHED_TARGET. It has one SMOTE and does not say which: both are set beside it."""
+"""The source work's FIGURES for PUBLISHED_TARGET. It has one SMOTE, which is set beside both forms."""
+
+CLUES, TOO_GOOD = 3, 0.99
 
 EXPLAINED = {
     BEFORE: (
-        "Rows are resampled first and split at random afterwards, as in the source work. This is optimistic: copies of",
-        "a test row, rows made from it, and other films of its patient with the same labels are among those trained on,",
-        "so that a forest is paid for remembering; and in all but `plain` the rarer class is half of the test rows,",
-        "which by itself lifts precision.",
+        "Rows are resampled first and split at random afterwards, as in the source work. This is optimistic: copies",
+        "of a test row, rows made from it, and other films of its patient with the same labels are among the rows",
+        "trained on, so that remembering pays; and in all but `plain` half of the test rows are of the rarer class,",
+        "which lifts precision by itself.",
     ),
     INSIDE: (
         "A patient's films are all on one side, only training rows are resampled, and test rows are as in the table.",
@@ -115,7 +117,10 @@ def chosen_targets(names: Sequence[str]) -> tuple[str, ...]:
 
 def _check_options(folds: int, seed: int, folder: Path) -> None:
     if folds < 2:
-        raise InputError(f"--folds {folds}: a forest is tested on patients left out, for which 2 folds are the least")
+        raise InputError(
+            f"--folds {folds}: a forest is tested on patients left out, for which 2 folds are the least; "
+            "give --folds 2 or more"
+        )
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: a seed is a whole number from 0 to {2**32 - 1}; give one of these")
     if folder.exists() and not folder.is_dir():
@@ -164,8 +169,13 @@ def _written(study: Study, folder: Path) -> str:
 
 def report(study: Study) -> str:
     """The report of one target, as text."""
-    blocks = [_head(study), *(_protocol(study, protocol) for protocol in PROTOCOLS), _gap(study), _fine_print(study)]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+    blocks = [
+        _head(study),
+        *(_protocol(study, protocol) for protocol in PROTOCOLS),
+        _gap(study) + _clues(study),
+        _fine_print(study),
+    ]
+    return "\n\n".join("\n".join(lines) for lines in blocks)
 
 
 def _head(study: Study) -> list[str]:
@@ -199,28 +209,48 @@ def _cells(study: Study, protocol: str, variant: str) -> str:
 
 
 def _gap(study: Study) -> list[str]:
-    means = {
-        variant: [summary(study.folds, protocol, variant, "ROC-AUC")[0] for protocol in PROTOCOLS]
-        for variant in VARIANTS
-    }
-    gaps = ", ".join(f"{variant} {optimistic - honest:+.3f}" for variant, (optimistic, honest) in means.items())
-    return [f"What the first protocol adds to ROC-AUC on the same rows: {gaps}"]
+    gaps = []
+    for variant in VARIANTS:
+        optimistic, honest = (summary(study.folds, protocol, variant, "ROC-AUC")[0] for protocol in PROTOCOLS)
+        gaps.append(f"{variant} {optimistic - honest:+.3f}")
+    return [f"What the first protocol adds to ROC-AUC: {', '.join(gaps)}"]
+
+
+def _clues(study: Study) -> list[str]:
+    mean = _importances(study.folds).mean(axis=0)
+    names = feature_names(study.known.target)
+    first = ", ".join(f"{names[place]} {decimal(mean[place])}" for place in np.argsort(-mean)[:CLUES])
+    lines = [f"The plain forest goes by (share of the decrease in impurity, in which age is favoured): {first}"]
+    if summary(study.folds, INSIDE, "plain", "ROC-AUC")[0] >= TOO_GOOD:
+        lines.append(
+            f"A ROC-AUC of {decimal(TOO_GOOD)} or more without pixels: look whether one of these repeats the target."
+        )
+    return lines
 
 
 def _fine_print(study: Study) -> list[str]:
-    ages = (
-        f"{study.missing_ages:,} missing ages count as the median of the training rows." if study.missing_ages else ""
-    )
-    undefined = sum(np.isnan(fold.scores.auroc) for fold in study.folds)
-    one_class = f"{undefined} test folds have one class: ROC-AUC is averaged over the others." if undefined else ""
     lines = [
-        f"Each forest has {TREES} trees with {LEAF} rows or more in a leaf. Labels are coded 0 negative, 1 blank, ",
-        f"2 uncertain, 3 positive. SMOTENC and SMOTE make each new row among {NEIGHBOURS} nearest neighbours; SMOTENC gives",
-        "it labels that exist, SMOTE also values between them (1.4), by which a forest can tell made rows from real ones.",
-        ages,
-        one_class,
+        f"{TREES} trees a forest, {LEAF} rows or more in a leaf. Labels are coded 0 negative, 1 blank, 2 uncertain,",
+        "3 positive. Both SMOTEs make a new row between a row of the rarer class and one of its "
+        f"{NEIGHBOURS} nearest neighbours;",
+        "SMOTENC gives it labels that exist, SMOTE also values between them (1.4), which betray a row that was made.",
     ]
-    return [line for line in lines if line]
+    if study.known.target == PUBLISHED_TARGET:
+        lines.append("The source work has one SMOTE; its figures stand beside both forms.")
+    if min(study.known.positive.sum(), (~study.known.positive).sum()) > CANDIDATES:
+        lines.append(
+            f"The rarer class is large: neighbours are looked for among {CANDIDATES:,} of its rows, evenly spaced."
+        )
+    if len(study.known.positive) > ROWS_A_TREE:
+        lines.append(f"A table of so many rows: each tree draws {ROWS_A_TREE:,} of them, or that share once resampled.")
+    if study.missing_ages:
+        lines.append(
+            f"{study.missing_ages:,} missing ages count as the median age of the rows that a forest learns from."
+        )
+    undefined = sum(np.isnan(fold.scores.auroc) for fold in study.folds)
+    if undefined:
+        lines.append(f"{undefined} test folds have one class: ROC-AUC is averaged over the others.")
+    return lines
 
 
 def _told_of_table(path: Path, probabilities: np.ndarray) -> str:
@@ -257,8 +287,8 @@ def folds_table(folds: Sequence[Fold]) -> pd.DataFrame:
 
 
 def draw_roc(study: Study, path: Path) -> None:
-    """Writes a PNG: each variant's ROC curve under both protocols, averaged over folds at equal false positive rates."""
-    figure, axes = picture(7, 6)
+    """Writes a PNG: each variant's mean ROC curve under both protocols, over folds at equal false positive rates."""
+    figure, axes = picture(6.4, 6)
     axes.plot([0, 1], [0, 1], color="#999999", linewidth=0.8, linestyle=":")
     for protocol, line, name in ((BEFORE, (0, (5, 2)), "optimistic"), (INSIDE, "solid", "honest")):
         for place, (variant, marker) in enumerate(zip(VARIANTS, "osD^", strict=True)):
@@ -280,8 +310,7 @@ def _mean_curve(folds: Sequence[Fold], protocol: str, variant: str) -> np.ndarra
 
 def draw_importances(study: Study, path: Path) -> None:
     """Writes a PNG of what each feature adds to the plain forest, mean and standard deviation over honest folds."""
-    chosen = [fold for fold in study.folds if (fold.protocol, fold.variant) == (INSIDE, "plain")]
-    each = np.stack([fold.importances for fold in chosen])
+    each = _importances(study.folds)
     order = np.argsort(each.mean(axis=0))
     names = np.array(feature_names(study.known.target))
     figure, axes = picture(7, 4.6)
@@ -291,6 +320,12 @@ def draw_importances(study: Study, path: Path) -> None:
     axes.set(xlabel="share of the decrease in impurity (plain forest, folds by patient)", ylabel="")
     axes.set_title(f"{study.known.target}: what the forest goes by", fontsize=11)
     save_picture(figure, path)
+
+
+def _importances(folds: Sequence[Fold]) -> np.ndarray:
+    """float (folds, features): those of the plain forest in the honest folds."""
+    chosen = [fold for fold in folds if (fold.protocol, fold.variant) == (INSIDE, "plain")]
+    return np.stack([fold.importances for fold in chosen])
 
 
 def _file_name(observation: str) -> str:

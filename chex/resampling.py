@@ -14,17 +14,26 @@ NEIGHBOURS = 5
 """Among how many nearest rows of its class a new row of SMOTE and SMOTENC is made (Chawla et al. 2002)."""
 
 
+CANDIDATES = 30_000
+"""Neighbours are exact in a class of up to so many rows; in a larger one they are looked for among so many of its rows,
+evenly spaced. At the published size that concerns observations that are common on both sides, such as Support Devices.
+"""
+
+
 class DenseNeighbors(NearestNeighbors):
-    """The exact nearest neighbours, from a k-d tree; SMOTENC's sparse rows alone would leave only brute force."""
+    """Nearest neighbours from a k-d tree of CANDIDATES; SMOTENC's sparse rows alone would leave only brute force."""
 
     def fit(self, rows: Any, labels: Any = None) -> "DenseNeighbors":
         """A k-d tree of `rows`, dense or sparse."""
-        super().fit(_dense(rows))
+        dense = _dense(rows)
+        self.candidates_ = np.unique(np.linspace(0, len(dense) - 1, min(len(dense), CANDIDATES)).round().astype(int))
+        super().fit(dense[self.candidates_])
         return self
 
     def kneighbors(self, rows: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """As NearestNeighbors.kneighbors."""
-        return super().kneighbors(None if rows is None else _dense(rows), n_neighbors, return_distance)
+        """As NearestNeighbors.kneighbors: positions among the rows that were fitted."""
+        distances, found = super().kneighbors(None if rows is None else _dense(rows), n_neighbors)
+        return (distances, self.candidates_[found]) if return_distance else self.candidates_[found]
 
 
 class DenseOneHot(OneHotEncoder):
