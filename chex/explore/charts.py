@@ -226,9 +226,9 @@ def extremes(shots: Sequence[Shot]) -> Picture:
 def contact_sheet(shots: Sequence[Shot]) -> Picture:
     """A row of films per scored observation, captioned with label, sex and age."""
     shown = sum(bool(shot.path) for shot in shots)
-    reading = (
-        f"{shown} films of train.csv, a row an observation; whether uncertain looks more like positive or negative."
-    )
+    doubtful = any(shot.path and shot.caption.startswith("uncertain") for shot in shots)
+    advice = "compare the uncertain ones with those to either side" if doubtful else "none of them is uncertain"
+    reading = f"{shown} films of train.csv, a row an observation; {advice}."
     return _sheet("contact-sheet", shots, len(SHEET), reading, "Films per scored observation: positive to negative")
 
 
