@@ -50,6 +50,10 @@ def test_under_drops_the_larger_class_until_both_are_equal() -> None:
     assert (chosen < 20).sum() == 20
 
 
+def test_oversampling_cardiomegaly_of_the_published_counts_gives_392828_rows() -> None:
+    assert len(sample(cells(27_000, 196_414), balance="over")) == 392_828
+
+
 def test_the_fraction_is_taken_of_the_balanced_rows() -> None:
     chosen = sample(cells(27_000, 196_414), balance="over", fraction=0.3)
     assert len(chosen) == 117_848
