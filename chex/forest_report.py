@@ -220,7 +220,7 @@ def _clues(study: Study) -> list[str]:
     mean = _importances(study.folds).mean(axis=0)
     names = feature_names(study.known.target)
     first = ", ".join(f"{names[place]} {decimal(mean[place])}" for place in np.argsort(-mean)[:CLUES])
-    lines = [f"The plain forest goes by (share of the decrease in impurity, in which age is favoured): {first}"]
+    lines = [f"The plain forest goes by {first}: shares of the decrease in impurity, which favours age"]
     if summary(study.folds, INSIDE, "plain", "ROC-AUC")[0] >= TOO_GOOD:
         lines.append(
             f"A ROC-AUC of {decimal(TOO_GOOD)} or more without pixels: look whether one of these repeats the target."
