@@ -53,6 +53,7 @@ PUBLISHED = {
 """The source work's FIGURES for PUBLISHED_TARGET. It has one SMOTE, which is set beside both forms."""
 
 CLUES, TOO_GOOD = 3, 0.99
+"""How many features are named, and the ROC-AUC from which one of them is suspected to repeat the target."""
 
 EXPLAINED = {
     BEFORE: (
@@ -220,7 +221,7 @@ def _clues(study: Study) -> list[str]:
     mean = _importances(study.folds).mean(axis=0)
     names = feature_names(study.known.target)
     first = ", ".join(f"{names[place]} {decimal(mean[place])}" for place in np.argsort(-mean)[:CLUES])
-    lines = [f"The plain forest goes by {first}: shares of the decrease in impurity, which favours age"]
+    lines = [f"The plain forest goes by {first} (shares of the decrease in impurity; they favour age)"]
     if summary(study.folds, INSIDE, "plain", "ROC-AUC")[0] >= TOO_GOOD:
         lines.append(
             f"A ROC-AUC of {decimal(TOO_GOOD)} or more without pixels: look whether one of these repeats the target."
