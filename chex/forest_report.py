@@ -248,9 +248,10 @@ def _fine_print(study: Study) -> list[str]:
         lines.append(
             f"{study.missing_ages:,} missing ages count as the median age of the rows that a forest learns from."
         )
-    undefined = sum(np.isnan(fold.scores.auroc) for fold in study.folds)
-    if undefined:
-        lines.append(f"{undefined} test folds have one class: ROC-AUC is averaged over the others.")
+    for name, reason in (("ROC-AUC", "have one class"), ("precision", "have no probability of .5 or more")):
+        undefined = sum(np.isnan(FIGURES[name](fold)) for fold in study.folds)
+        if undefined:
+            lines.append(f"{undefined} test folds {reason}: {name} is averaged over the others.")
     return lines
 
 
