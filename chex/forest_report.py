@@ -53,6 +53,7 @@ PUBLISHED = {
 """The source work's FIGURES for PUBLISHED_TARGET. It has one SMOTE, which is set beside both forms."""
 
 CLUES, TOO_GOOD = 3, 0.99
+"""How many features are named, and the ROC-AUC from which one of them is suspected to repeat the target."""
 
 EXPLAINED = {
     BEFORE: (
@@ -220,7 +221,7 @@ def _clues(study: Study) -> list[str]:
     mean = _importances(study.folds).mean(axis=0)
     names = feature_names(study.known.target)
     first = ", ".join(f"{names[place]} {decimal(mean[place])}" for place in np.argsort(-mean)[:CLUES])
-    lines = [f"The plain forest goes by (share of the decrease in impurity, in which age is favoured): {first}"]
+    lines = [f"The plain forest goes by {first} (shares of the decrease in impurity; they favour age)"]
     if summary(study.folds, INSIDE, "plain", "ROC-AUC")[0] >= TOO_GOOD:
         lines.append(
             f"A ROC-AUC of {decimal(TOO_GOOD)} or more without pixels: look whether one of these repeats the target."
@@ -247,9 +248,10 @@ def _fine_print(study: Study) -> list[str]:
         lines.append(
             f"{study.missing_ages:,} missing ages count as the median age of the rows that a forest learns from."
         )
-    undefined = sum(np.isnan(fold.scores.auroc) for fold in study.folds)
-    if undefined:
-        lines.append(f"{undefined} test folds have one class: ROC-AUC is averaged over the others.")
+    for name, reason in (("ROC-AUC", "have one class"), ("precision", "have no probability of .5 or more")):
+        undefined = sum(np.isnan(FIGURES[name](fold)) for fold in study.folds)
+        if undefined:
+            lines.append(f"{undefined} test folds {reason}: {name} is averaged over the others.")
     return lines
 
 

@@ -124,6 +124,17 @@ def test_missing_ages_are_told(forest: Arguments, tables: Path, capsys: pytest.C
     assert "3 missing ages count as the median age of the rows that a forest learns from." in capsys.readouterr().out
 
 
+def test_folds_without_a_positive_call_are_told(
+    forest: Arguments, tables: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = pd.read_csv(tables / "train.csv")
+    table["Cardiomegaly"] = np.where(np.arange(len(table)) < 14, 1, 0)
+    table.to_csv(tables / "train.csv", index=False)
+    assert forest("--target", "Cardiomegaly") == 0
+    told = "test folds have no probability of .5 or more: precision is averaged over the others."
+    assert told in capsys.readouterr().out
+
+
 def test_a_column_that_repeats_the_target_is_pointed_at(
     forest: Arguments, tables: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
