@@ -73,6 +73,15 @@ def test_a_teacher_whose_own_sample_is_a_part_still_relabels_all(make_run: Make,
     assert whole["Cardiomegaly"].tolist() != part["Cardiomegaly"].tolist()
 
 
+def test_a_teacher_says_nothing_of_certain_cells(make_run: Make, tree: Path, tmp_path: Path) -> None:
+    table = pd.read_csv(tree / "train.csv")
+    table.loc[[0, 1], "Edema"] = -1.0
+    table.to_csv(tree / "train.csv", index=False)
+    _, given = taught(make_run({"data.observations": ["Cardiomegaly", "Edema"]}), tmp_path / "teacher")
+    assert given["Cardiomegaly"].notna().tolist() == [False, False, True, True, True, True]
+    assert given["Edema"].notna().tolist() == [True, True, False, False, False, False]
+
+
 def test_without_uncertain_cells_the_table_is_empty(make_run: Make, make_tree: Callable, tmp_path: Path) -> None:
     make_tree(uncertain_every=0)
     assert taught(make_run(), tmp_path / "teacher")[1].empty
