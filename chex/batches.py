@@ -1,10 +1,12 @@
 """Cache rows to normalised batches on the training device."""
 
+import itertools
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from chex.seeds import stream
 
@@ -12,12 +14,25 @@ GRAY_MEAN, GRAY_STD = 0.449, 0.226
 """Mean over the colour channels of ImageNet's usual mean and standard deviation."""
 
 
+def _batch_size(value: object) -> object:
+    if value != "auto" and not (isinstance(value, int) and 2 <= value <= 4096):
+        raise ValueError(f"{value!r} is refused, it should be 'auto' or a whole number from 2 to 4096")
+    return value
+
+
+BatchSize = Annotated[int | str, BeforeValidator(_batch_size)]
+"""A config field: films, or `auto`."""
+
+
 class BatchesConfig(BaseModel):
     """How images become batches."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: int = Field(32, ge=2, le=4096)
+    size: BatchSize = 32
+    """Films that a step learns from; `auto`: as many as the memory of the trial's share of the GPU allows."""
+    micro: int | None = Field(None, ge=2, le=4096)
+    """Films that pass through the network at once; a step gathers the gradients of several passes. Blank: `size`."""
     lighting: float = Field(0.2, ge=0, lt=1)
     """Each film's contrast is scaled by 1 +- lighting and its brightness moved by +- lighting standard deviations."""
 
@@ -47,6 +62,18 @@ def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> tor
     draws = rng.uniform(-strength, strength, size=(2, len(batch), 1, 1, 1)).astype(np.float32)
     contrast, brightness = torch.from_numpy(draws).to(batch.device)
     return batch.mul_(1 + contrast).add_(brightness)
+
+
+def batch_size(config: BatchesConfig) -> int:
+    """Films that a step learns from; an `auto` that nobody settled is 32."""
+    return 32 if isinstance(config.size, str) else config.size
+
+
+def passes(count: int, most: int) -> list[slice]:
+    """The `count` films of a batch in pieces of about equal length and at most `most`."""
+    pieces = -(-count // most)
+    edges = [count * k // pieces for k in range(pieces + 1)]
+    return [slice(start, end) for start, end in itertools.pairwise(edges)]
 
 
 def in_order(count: int, size: int) -> Iterator[np.ndarray]:

@@ -1,10 +1,12 @@
 """What a run leaves on disk: state to go on from, the best weights, their predictions, the reports so far.
 
-A folder holds state.pt (everything a resume needs), best.safetensors, predictions.csv and reports.csv. Each appears
-whole; state.pt is written last, so that what it speaks of is there.
+A folder holds state.pt (everything a resume needs) and the one before it, best.safetensors, predictions.csv and
+reports.csv. Each appears whole; state.pt is written last, so that what it speaks of is there.
 """
 
 import hashlib
+import io
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,26 +20,43 @@ from safetensors.torch import load_file, save_file
 from chex.atomic import replacing
 from chex.errors import InputError
 
-STATE, WEIGHTS, PREDICTIONS, REPORTS = "state.pt", "best.safetensors", "predictions.csv", "reports.csv"
+STATE, EARLIER = "state.pt", "state.earlier.pt"
+WEIGHTS, PREDICTIONS, REPORTS = "best.safetensors", "predictions.csv", "reports.csv"
+DIGEST_BYTES = 32
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Writes the state: tensors, numbers, strings and containers of them."""
+    """Writes the state: tensors, numbers, strings and containers of them; the one before it becomes EARLIER.
+
+    The file is torch's, after a SHA-256 of it.
+    """
+    content = io.BytesIO()
+    torch.save(dict(state), content)
     with replacing(folder / STATE) as beside:
-        torch.save(dict(state), beside)
+        beside.write_bytes(hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+        if (folder / STATE).exists():
+            os.replace(folder / STATE, folder / EARLIER)
 
 
 def load_state(folder: Path, config_digest: str, device: torch.device) -> dict[str, Any] | None:
-    """The state in `folder`, or None where there is none. Raises InputError if another config made it."""
-    path = folder / STATE
-    if not path.exists():
-        return None
-    state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
-    if state["config"] != config_digest:
+    """The last whole state in `folder`, or None where there is none. Raises InputError if another config made it."""
+    state = read_state(folder, device)
+    if state is not None and state["config"] != config_digest:
         raise InputError(
-            f"{path} belongs to a run with another config; give the config that it was made with, or another folder"
+            f"{folder / STATE} belongs to a run with another config; give the config that it was made with, "
+            "or another folder"
         )
     return state
+
+
+def read_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
+    """The last state in `folder`; the one before it where that is missing or damaged; None where both are."""
+    for path in (folder / STATE, folder / EARLIER):
+        content = path.read_bytes() if path.exists() else b""
+        digest, rest = content[:DIGEST_BYTES], memoryview(content)[DIGEST_BYTES:]
+        if content and hashlib.sha256(rest).digest() == digest:
+            return torch.load(io.BytesIO(rest), map_location=device, weights_only=True)
+    return None
 
 
 def save_weights(folder: Path, weights: Mapping[str, torch.Tensor], about: Mapping[str, str]) -> None:

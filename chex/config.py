@@ -17,6 +17,7 @@ from chex.model import ModelConfig
 from chex.optimizer import OptimizerConfig
 from chex.records import DataConfig
 from chex.relabel import RelabelConfig
+from chex.rounds import Round, RoundConfig, build_rounds
 from chex.sampling import SamplingConfig
 from chex.schedule import ScheduleConfig
 from chex.uncertainty import Policies, PolicyConfig
@@ -41,7 +42,13 @@ class RunConfig(BaseModel):
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
+    rounds: tuple[RoundConfig, ...] = ()
+    """Stages, each starting from the best weights so far; none: one round that follows schedule and optimizer."""
     device: DeviceConfig = DeviceConfig()
+
+    def stages(self) -> list[Round]:
+        """The rounds with everything said, one or more."""
+        return build_rounds(self.rounds, self.schedule, self.optimizer, self.seed)
 
 
 def load_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
@@ -145,5 +152,6 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
 
 
 def _inner_model(annotation: object) -> type[BaseModel] | None:
-    options = get_args(annotation) if get_origin(annotation) in (Union, types.UnionType, dict) else (annotation,)
+    inside = get_origin(annotation) in (Union, types.UnionType, dict, tuple)
+    options = get_args(annotation) if inside else (annotation,)
     return next((each for each in options if isinstance(each, type) and issubclass(each, BaseModel)), None)

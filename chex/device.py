@@ -1,4 +1,4 @@
-"""Where a run computes: device, threads and number format."""
+"""Where a run computes, and in what precision."""
 
 from typing import Literal
 
@@ -9,7 +9,7 @@ from chex.errors import InputError
 
 
 class DeviceConfig(BaseModel):
-    """The hardware that one run uses. On a CPU, results are bit-identical for the same number of threads."""
+    """The machine's part in a run."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -17,8 +17,9 @@ class DeviceConfig(BaseModel):
     """`auto`: a GPU where there is one."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads of torch; blank: as many as torch takes by itself."""
-    bf16: bool | None = None
-    """Train under bfloat16 autocast; blank: on GPUs that have it."""
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
+    """Precision of the forward pass. `auto`: bf16 on GPUs that have it and fp16 on others; on CPUs bf16 where a trial
+    at the start shows that it pays (see settle.py)."""
 
 
 def pick_device(config: DeviceConfig) -> torch.device:
@@ -28,11 +29,27 @@ def pick_device(config: DeviceConfig) -> torch.device:
     if config.kind == "cuda" and not torch.cuda.is_available():
         raise InputError("device.kind: 'cuda' is asked for and torch sees no GPU here; use device.kind=cpu or auto")
     wanted = "cuda" if config.kind == "auto" and torch.cuda.is_available() else config.kind
-    return torch.device("cpu" if wanted == "auto" else wanted)
+    device = torch.device("cpu" if wanted == "auto" else wanted)
+    if config.amp == "fp16" and device.type == "cpu":
+        raise InputError("device.amp: 'fp16' needs a GPU and this run computes on the CPU; use device.amp=off or bf16")
+    return device
+
+
+def precision(config: DeviceConfig, device: torch.device) -> torch.dtype | None:
+    """What the forward pass computes in; None: float32. An `auto` that nobody settled is float32 on a CPU."""
+    if config.amp == "auto":
+        if device.type == "cpu":
+            return None
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
+    return {"bf16": torch.bfloat16, "fp16": torch.float16, "off": None}[config.amp]
 
 
 def autocast(config: DeviceConfig, device: torch.device) -> torch.autocast:
     """A context for the forward pass."""
-    has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()
-    enabled = has_bf16 if config.bf16 is None else config.bf16
-    return torch.autocast(device.type, torch.bfloat16, enabled=enabled)
+    dtype = precision(config, device)
+    return torch.autocast(device.type, dtype or torch.bfloat16, enabled=dtype is not None)
+
+
+def gradient_scaler(config: DeviceConfig, device: torch.device) -> torch.amp.GradScaler:
+    """What keeps small fp16 gradients from vanishing; it does nothing in other precisions."""
+    return torch.amp.GradScaler(device.type, enabled=precision(config, device) == torch.float16)

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,20 +12,26 @@ import pandas as pd
 import torch
 
 from chex import checkpoint
+from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
-from chex.batches import epoch_batches, in_order, light, load_batch, steps_per_epoch
+from chex.batches import batch_size, epoch_batches, in_order, light, load_batch, passes, steps_per_epoch
 from chex.config import RunConfig, dump
-from chex.device import autocast, pick_device
+from chex.device import autocast, gradient_scaler, pick_device
+from chex.layers import freeze, layer_groups, train_mode
 from chex.loss import masked_loss
 from chex.metrics import Scores, mean_defined, score
 from chex.model import build_model
-from chex.optimizer import build_optimizer, set_rate
+from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
-from chex.schedule import one_cycle
+from chex.rounds import Round
+from chex.schedule import rate_and_momentum
 from chex.seeds import stream, stream_seed
 
 VALID_BATCH = 128
+LOSSES_AT_ONCE = 16
+"""Losses are read off the device after so many steps: reading each would make every step wait."""
+SMALLEST_PASS = 2
 
 
 OnStep = Callable[[int, int], None]
@@ -45,11 +51,16 @@ class Report:
 
     percent: int
     """Of the run's steps, 1 to 100; the last report has 100."""
+    round: int
+    """From 1."""
     epoch: float
     images_seen: int
     seconds: float
     """Of training and validation, over all resumes."""
+    micro: int
+    """Films that pass through the network at once; less than asked for where the GPU's memory did not suffice."""
     lr: float
+    """Of the head."""
     train_loss: float
     """Mean since the last report."""
     valid_loss: float
@@ -87,29 +98,75 @@ def predict(
 
 @dataclass
 class _Progress:
+    micro: int
     step: int = 0
     images_seen: int = 0
     seconds: float = 0.0
     best_auroc: float = -math.inf
+    loss_sum: float = 0.0
+    losses: int = 0
+    """Since the last report."""
 
 
-def fit(config: RunConfig, data: Prepared, folder: Path, on_step: OnStep | None = None) -> Iterator[Report]:
-    """Trains and yields a report at equal distances; before each, `folder` holds its checkpoint (see checkpoint.py).
+_Cells = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Values, weights and doubt of a batch, each (B, K)."""
 
-    Goes on from the checkpoint in `folder` where there is one. Raises InputError for a checkpoint of another config,
+
+class Paused(Exception):
+    """The run was asked to stop; its folder holds all that it needs to go on."""
+
+
+def fit(
+    config: RunConfig,
+    data: Prepared,
+    folder: Path,
+    on_step: OnStep | None = None,
+    should_pause: Callable[[], bool] = lambda: False,
+) -> Iterator[Report]:
+    """Trains and yields a report at equal distances and at the end of each round.
+
+    Before each, `folder` holds its checkpoint (see checkpoint.py), and a checkpoint that is there is gone on from.
+    `should_pause` is asked after each step. Raises InputError for a checkpoint of another config, Paused after a yes,
     and Diverged when the loss stops being a finite number.
     """
     run = _Run(config, data, folder)
-    losses: list[float] = []
-    for step in range(run.progress.step, run.steps):
+    while run.progress.step < run.steps:
         started = time.monotonic()
-        losses.append(run.train_step(step))
+        run.train_step()
         run.progress.seconds += time.monotonic() - started
         if on_step:
-            on_step(step + 1, run.steps)
-        if step + 1 in run.report_steps:
-            yield run.report(float(np.mean(losses)))
-            losses = []
+            on_step(run.progress.step, run.steps)
+        if run.progress.step in run.report_steps:
+            yield run.report()
+        elif should_pause():
+            run.save()
+            raise Paused
+
+
+@dataclass(frozen=True)
+class _Stage:
+    """A round in steps."""
+
+    number: int
+    plan: Round
+    rows: np.ndarray
+    first: int
+    """The step, counted over the run, with which it starts."""
+    first_epoch: int
+    epoch_steps: int
+
+    @property
+    def steps(self) -> int:
+        return self.epoch_steps * self.plan.epochs
+
+
+def _stages(config: RunConfig, samples: Sequence[np.ndarray], size: int) -> list[_Stage]:
+    stages: list[_Stage] = []
+    first = epoch = 0
+    for number, (plan, rows) in enumerate(zip(config.stages(), samples, strict=True)):
+        stages.append(_Stage(number, plan, rows, first, epoch, steps_per_epoch(len(rows), size)))
+        first, epoch = first + stages[-1].steps, epoch + plan.epochs
+    return stages
 
 
 class _Run:
@@ -118,42 +175,95 @@ class _Run:
     def __init__(self, config: RunConfig, data: Prepared, folder: Path):
         self.config, self.data, self.folder = config, data, folder
         self.device = pick_device(config.device)
-        self.epoch_steps = steps_per_epoch(len(data.rows), config.batches.size)
-        self.steps = self.epoch_steps * config.schedule.epochs
-        self.report_steps = {math.ceil(self.steps * k / config.reports) for k in range(1, config.reports + 1)}
+        self.size = batch_size(config.batches)
+        self.stages = _stages(config, data.samples, self.size)
+        self.steps = sum(stage.steps for stage in self.stages)
+        at_equal_distances = {math.ceil(self.steps * k / config.reports) for k in range(1, config.reports + 1)}
+        self.report_steps = at_equal_distances | {stage.first + stage.steps for stage in self.stages}
         self.model = build_model(config.model, data.outputs.count, config.seed).to(self.device)
-        self.optimizer = build_optimizer(self.model.parameters(), config.optimizer)
+        self.groups = layer_groups(self.model)
+        for stage in self.stages:
+            freeze(self.groups, stage.plan.frozen)
+        self.forward = torch.compile(self.model) if config.model.compile else self.model
+        self.scaler = gradient_scaler(config.device, self.device)
         self.digest = checkpoint.digest(dump(config) + data.digest)
-        self.progress = _Progress()
+        self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
-        self.batches: list[np.ndarray] = []
+        self.batches: tuple[int, list[np.ndarray]] = (-1, [])
+        self.pending: list[torch.Tensor] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
-    def train_step(self, step: int) -> float:
-        """Takes one step and returns its loss."""
-        config = self.config
-        rate, momentum = one_cycle(step / max(1, self.steps - 1), config.schedule.warmup)
-        set_rate(self.optimizer, config.optimizer.lr * rate, momentum)
-        rows = self._batch_rows(step)
-        films = load_batch(self.data.images, rows, self.device)
-        light(films, config.batches.lighting, stream(config.seed, "lighting", step))
-        torch.manual_seed(stream_seed(config.seed, "dropout", step))
-        self.model.train()
-        with autocast(config.device, self.device):
-            raw = self.model(films)
-        loss = masked_loss(raw.float(), self.data.outputs, *self._cells(rows))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
-        return self._finite(loss.item(), "training")
+    def _stage_of(self, step: int) -> _Stage:
+        return next(each for each in reversed(self.stages) if each.first <= step)
 
-    def report(self, train_loss: float) -> Report:
+    def train_step(self) -> None:
+        """Takes one step."""
+        step, stage = self.progress.step, self._stage_of(self.progress.step)
+        if step == stage.first:
+            self._begin(stage)
+        done = (step - stage.first) / max(1, stage.steps - 1)
+        set_rate(self.optimizer, *rate_and_momentum(stage.plan.shape, done, stage.plan.warmup))
+        rows = self._batch_rows(stage)
+        films = load_batch(self.data.images, rows, self.device)
+        light(films, self.config.batches.lighting, stream(self.config.seed, "lighting", step))
+        self._learn(films, self._cells(rows))
+        if self.average:
+            self.average.update_parameters(self.model)
+        self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
+        if len(self.pending) == LOSSES_AT_ONCE:
+            self._settle_losses()
+
+    def _begin(self, stage: _Stage) -> None:
+        """Starts a round: from the best weights so far, with an optimizer of its own."""
+        if stage.number:
+            weights, _ = checkpoint.load_weights(self.folder / checkpoint.WEIGHTS)
+            self.model.load_state_dict(weights)
+        self._arrange(stage)
+
+    def _arrange(self, stage: _Stage) -> None:
+        freeze(self.groups, stage.plan.frozen)
+        rates = group_rates(stage.plan.lr_low, stage.plan.lr, len(self.groups))
+        self.optimizer = build_optimizer(self.groups, rates, self.config.optimizer)
+        self.average = averaged(self.model, self.config.model.ema) if self.config.model.ema else None
+
+    def _learn(self, films: torch.Tensor, cells: _Cells) -> None:
+        """One step of the optimizer; where the GPU's memory does not suffice, in smaller passes from here on."""
+        while True:
+            try:
+                self.optimizer.zero_grad(set_to_none=True)
+                self.pending.append(self._gradients(films, cells))
+                break
+            except torch.OutOfMemoryError:
+                if self.progress.micro < 2 * SMALLEST_PASS:
+                    raise
+                self.progress.micro //= 2
+                torch.cuda.empty_cache()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _gradients(self, films: torch.Tensor, cells: _Cells) -> torch.Tensor:
+        """Gathers the gradients of the batch, pass by pass; its loss."""
+        train_mode(self.model)
+        torch.manual_seed(stream_seed(self.config.seed, "dropout", self.progress.step))
+        total = cells[1].sum()
+        loss = torch.zeros((), device=self.device)
+        for piece in passes(len(films), self.progress.micro):
+            with autocast(self.config.device, self.device):
+                raw = self.forward(films[piece])
+            values, weights, doubt = (each[piece] for each in cells)
+            part = masked_loss(raw.float(), self.data.outputs, values, weights, doubt, total)
+            self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
+            loss += part.detach()
+        return loss
+
+    def report(self) -> Report:
         """Scores the validation split, writes the checkpoint and returns what was found."""
         started = time.monotonic()
-        self._refresh_statistics()
-        probability, valid_loss = self._validate()
+        self._settle_losses()
+        scored = self.average.module if self.average else self.model
+        self._refresh_statistics(scored)
+        probability, valid_loss = self._validate(scored)
         scores = {
             name: score(self.data.scored.truth[:, k], probability[:, k])
             for k, name in enumerate(self.data.observations)
@@ -163,66 +273,79 @@ class _Run:
         }
         if means["auroc"] > self.progress.best_auroc:
             self.progress.best_auroc = means["auroc"]
-            self._keep_best(probability)
+            self._keep_best(scored, probability)
         self.progress.seconds += time.monotonic() - started
         progress = self.progress
+        stage = self._stage_of(progress.step - 1)
         report = Report(
             percent=100 * progress.step // self.steps,
-            epoch=progress.step / self.epoch_steps,
+            round=stage.number + 1,
+            epoch=stage.first_epoch + (progress.step - stage.first) / stage.epoch_steps,
             images_seen=progress.images_seen,
             seconds=progress.seconds,
-            lr=self.optimizer.param_groups[0]["lr"],
-            train_loss=train_loss,
+            micro=progress.micro,
+            lr=self.optimizer.param_groups[-1]["lr"],
+            train_loss=progress.loss_sum / progress.losses,
             valid_loss=valid_loss,
             best_auroc=progress.best_auroc,
             observations=scores,
             **means,
         )
         self.rows.append(report.row())
-        self._save()
+        progress.loss_sum, progress.losses = 0.0, 0
+        self.save()
         return report
 
-    def _batch_rows(self, step: int) -> np.ndarray:
-        epoch, position = divmod(step, self.epoch_steps)
-        if position == 0 or not self.batches:
-            self.batches = epoch_batches(self.data.rows, self.config.batches.size, self.config.seed, epoch)
-        return self.batches[position]
+    def _batch_rows(self, stage: _Stage) -> np.ndarray:
+        epoch, position = divmod(self.progress.step - stage.first, stage.epoch_steps)
+        epoch += stage.first_epoch
+        if self.batches[0] != epoch:
+            self.batches = epoch, epoch_batches(stage.rows, self.size, self.config.seed, epoch)
+        return self.batches[1][position]
 
-    def _cells(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _cells(self, rows: np.ndarray) -> _Cells:
         cells = self.data.targets
         chosen = cells.values[rows], cells.weights[rows], cells.doubt[rows]
         values, weights, doubt = (torch.from_numpy(each).to(self.device) for each in chosen)
         return values, weights, doubt
 
-    def _finite(self, loss: float, kind: str) -> float:
+    def _settle_losses(self) -> None:
+        """Reads the losses of the last steps off the device; one that is no number ends the run."""
+        first = self.progress.step - len(self.pending)
+        for number, loss in enumerate(torch.stack(self.pending).tolist() if self.pending else [], start=1):
+            self.progress.loss_sum += self._finite(loss, "training", first + number)
+            self.progress.losses += 1
+        self.pending = []
+
+    def _finite(self, loss: float, kind: str, step: int) -> float:
         if math.isfinite(loss):
             return loss
-        rate = self.optimizer.param_groups[0]["lr"]
+        rate = self.optimizer.param_groups[-1]["lr"]
         raise Diverged(
-            f"the {kind} loss became {loss} at step {self.progress.step} of {self.steps}, "
+            f"the {kind} loss became {loss} at step {step} of {self.steps}, "
             f"at a learning rate of {rate:.3g}; lower optimizer.lr"
         )
 
-    def _refresh_statistics(self) -> None:
-        size = self.config.batches.size
-        rows = self.data.rows[: self.config.model.statistics_films]
+    def _refresh_statistics(self, model: torch.nn.Module) -> None:
+        rows = self._stage_of(self.progress.step - 1).rows[: self.config.model.statistics_films]
         torch.manual_seed(stream_seed(self.config.seed, "statistics"))  # dropout before a final batch norm
+        size = min(self.size, self.progress.micro)
         pieces = [rows[piece] for piece in in_order(len(rows), size) if len(piece) == min(size, len(rows))]
         if pieces:
-            refresh_statistics(self.model, (load_batch(self.data.images, piece, self.device) for piece in pieces))
+            refresh_statistics(model, (load_batch(self.data.images, piece, self.device) for piece in pieces))
 
-    def _validate(self) -> tuple[np.ndarray, float]:
+    def _validate(self, model: torch.nn.Module) -> tuple[np.ndarray, float]:
         """Probabilities (U, K) of what is scored, and the loss over its films."""
         scored = self.data.scored
-        logits = predict(self.model, self.data, scored.films, self.config, self.device)
+        logits = predict(model, self.data, scored.films, self.config, self.device)
         truth = scored.truth[scored.unit]
         known = torch.from_numpy(~np.isnan(truth)).float()
         outputs = Outputs(len(self.data.observations))
         values = torch.from_numpy(np.nan_to_num(truth))
         loss = masked_loss(logits, outputs, values, known, torch.zeros_like(values))
-        return scored.pooled(logits.sigmoid().numpy()), self._finite(loss.item(), "validation")
+        return scored.pooled(logits.sigmoid().numpy()), self._finite(loss.item(), "validation", self.progress.step)
 
-    def _keep_best(self, probability: np.ndarray) -> None:
+    def _keep_best(self, model: torch.nn.Module, probability: np.ndarray) -> None:
         data, scored = self.data, self.data.scored
         about = {
             "backbone": self.config.model.backbone,
@@ -230,12 +353,14 @@ class _Run:
             "multiclass": ",".join(data.observations[column] for column in data.outputs.multiclass),
             "image_size": str(self.config.image.size),
         }
-        checkpoint.save_weights(self.folder, self.model.state_dict(), about)
+        checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(
             self.folder, scored.paths, scored.patients, data.observations, scored.truth, probability
         )
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Writes all that a resume needs."""
+        self._settle_losses()
         checkpoint.save_table(self.folder / checkpoint.REPORTS, pd.DataFrame(self.rows))
         state: dict[str, Any] = {
             "config": self.digest,
@@ -243,6 +368,8 @@ class _Run:
             "rows": self.rows,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "average": self.average.state_dict() if self.average else None,
+            "scaler": self.scaler.state_dict(),
         }
         checkpoint.save_state(self.folder, state)
 
@@ -250,6 +377,12 @@ class _Run:
         state = checkpoint.load_state(self.folder, self.digest, self.device)
         if state is None:
             return
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
         self.progress, self.rows = _Progress(**state["progress"]), state["rows"]
+        self.model.load_state_dict(state["model"])
+        self.scaler.load_state_dict(state["scaler"])
+        stage = self._stage_of(self.progress.step)
+        if self.progress.step > stage.first:  # else the next step begins a round
+            self._arrange(stage)
+            self.optimizer.load_state_dict(state["optimizer"])
+            if self.average:
+                self.average.load_state_dict(state["average"])

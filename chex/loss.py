@@ -7,16 +7,23 @@ from chex.outputs import Outputs
 
 
 def masked_loss(
-    raw: torch.Tensor, outputs: Outputs, values: torch.Tensor, weights: torch.Tensor, doubt: torch.Tensor
+    raw: torch.Tensor,
+    outputs: Outputs,
+    values: torch.Tensor,
+    weights: torch.Tensor,
+    doubt: torch.Tensor,
+    total: torch.Tensor | None = None,
 ) -> torch.Tensor:
     """Cross-entropy averaged over the weight of the cells, a scalar; of three classes where `outputs` has them.
 
     `raw` (B, outputs.count) is what the model gave; `values`, `weights` and `doubt` are Targets, (B, K). A cell of
-    weight 0 has a gradient of exactly zero; with no weight at all the loss is zero and finite.
+    weight 0 has a gradient of exactly zero; with no weight at all the loss is zero and finite. `total` is the weight to
+    divide by, where this is a part of a batch; blank: that of these cells.
     """
     cells = binary_cross_entropy_with_logits(raw[:, : outputs.observations], values, reduction="none")
     if outputs.multiclass:
         columns = list(outputs.multiclass)
         wanted = torch.stack([doubt, 1 - values - doubt, values], dim=-1)[:, columns]
         cells[:, columns] = -(wanted * log_softmax(outputs.classes(raw), dim=-1)).sum(dim=-1)
-    return (cells * weights).sum() / weights.sum().clamp(min=1.0)
+    whole = weights.sum() if total is None else total
+    return (cells * weights).sum() / whole.clamp(min=1.0)

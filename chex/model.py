@@ -27,6 +27,10 @@ class ModelConfig(BaseModel):
     """Before the last layer."""
     final_batch_norm: bool = False
     """Batch norm on the outputs, as fastai's `bn_final`."""
+    ema: float = Field(0.0, ge=0, lt=1)
+    """What an average of the weights, which the run is then scored with, keeps of itself in a step; 0: no average."""
+    compile: bool = False
+    """Compile the network with torch.compile: minutes at the start, worth it in long runs on GPUs."""
     statistics_films: int = Field(256, ge=0)
     """Training films from which batch norm statistics are taken anew before each report; 0: the running averages."""
 

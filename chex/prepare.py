@@ -30,9 +30,14 @@ class Selection:
     """What the model has to give for these targets."""
     trainable: np.ndarray
     """int64 (T,): the training rows that the split allows, before any sampling."""
-    rows: np.ndarray
-    """int64 (M,): the sampled training rows, repeats included."""
+    samples: tuple[np.ndarray, ...]
+    """Per round int64 (M,): the sampled training rows, repeats included."""
     scored: Scored
+
+    @property
+    def rows(self) -> np.ndarray:
+        """int64 (M,): the first round's sample."""
+        return self.samples[0]
 
     @property
     def averaged_over(self) -> tuple[str, ...]:
@@ -49,7 +54,7 @@ class Selection:
     def digest(self) -> str:
         """A fingerprint of what training and validation see, images left out."""
         cells = self.targets
-        return _digest(self.valid_digest.encode(), cells.values, cells.weights, cells.doubt, self.rows)
+        return _digest(self.valid_digest.encode(), cells.values, cells.weights, cells.doubt, *self.samples)
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,10 @@ def select(config: RunConfig) -> Selection:
         targets=cells,
         outputs=Outputs(len(observations), tuple(observations.index(name) for name in three)),
         trainable=parts.rows,
-        rows=sample_rows(cells, parts.rows, tree.train.patients, config.sampling, stream(config.seed, "sampling")),
+        samples=tuple(
+            sample_rows(cells, parts.rows, tree.train.patients, config.sampling, stream(stage.sample, "sampling"))
+            for stage in config.stages()
+        ),
         scored=parts.scored,
     )
 

@@ -1,34 +1,45 @@
-"""How learning rate and momentum move over a run."""
+"""How learning rate and momentum move over a round."""
 
 import math
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 START_FACTOR, END_FACTOR = 1 / 25, 1e-5
-HIGH_MOMENTUM, LOW_MOMENTUM = 0.95, 0.85
+HIGH_MOMENTUM, LOW_MOMENTUM, PLAIN_MOMENTUM = 0.95, 0.85, 0.9
+
+Shape = Literal["one_cycle", "cosine", "constant"]
 
 
 class ScheduleConfig(BaseModel):
-    """Length and shape of a run's one-cycle schedule."""
+    """Length and shape of a run, or of each of its rounds that does not say otherwise."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(2, ge=1, le=1000)
     """Passes over the sampled rows."""
+    shape: Shape = "one_cycle"
+    """`one_cycle` cycles the momentum too; `cosine` falls after the warm-up; `constant` stays at the peak after it."""
     warmup: float = Field(0.25, ge=0, lt=1)
-    """Share of the run in which the rate rises."""
+    """Share of the round in which the rate rises."""
 
 
-def one_cycle(progress: float, warmup: float) -> tuple[float, float]:
-    """Factor on the learning rate, and momentum, when `progress` in [0, 1] of the run is done.
+def rate_and_momentum(shape: Shape, progress: float, warmup: float) -> tuple[float, float]:
+    """Factor on the learning rate, and momentum, when `progress` in [0, 1] of a round is done.
 
-    The factor rises from 1/25 to 1 in the first `warmup` of the run and falls to 1e-5, both along a half cosine;
-    momentum goes .95 to .85 and back (Smith 2018, arXiv:1803.09820, with the cosine legs of fastai).
+    The factor rises along a half cosine from 1/25 to 1 in the first `warmup` of the round. After it, one_cycle and
+    cosine fall along another to 1e-5. one_cycle moves momentum .95 to .85 and back (Smith 2018, arXiv:1803.09820, with
+    the cosine legs of fastai); the others keep it at .9.
     """
-    if progress < warmup:
-        return _between(START_FACTOR, 1.0, progress / warmup), _between(HIGH_MOMENTUM, LOW_MOMENTUM, progress / warmup)
-    done = (progress - warmup) / (1 - warmup)
-    return _between(1.0, END_FACTOR, done), _between(LOW_MOMENTUM, HIGH_MOMENTUM, done)
+    rising = progress < warmup
+    done = progress / warmup if rising else (progress - warmup) / (1 - warmup)
+    if shape == "constant" and not rising:
+        return 1.0, PLAIN_MOMENTUM
+    factor = _between(START_FACTOR, 1.0, done) if rising else _between(1.0, END_FACTOR, done)
+    if shape != "one_cycle":
+        return factor, PLAIN_MOMENTUM
+    ends = (HIGH_MOMENTUM, LOW_MOMENTUM) if rising else (LOW_MOMENTUM, HIGH_MOMENTUM)
+    return factor, _between(*ends, done)
 
 
 def _between(start: float, end: float, done: float) -> float:

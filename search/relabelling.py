@@ -103,7 +103,8 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> Non
                 "or make a table with `chex relabel teacher RUN.yaml` and give it with --set relabel.self_trained=FILE"
             ) from error
         raise
-    (folder / checkpoint.STATE).unlink(missing_ok=True)
+    for name in (checkpoint.STATE, checkpoint.EARLIER):
+        (folder / name).unlink(missing_ok=True)
     print(teacher_cost(folder), file=sys.stderr)
 
 

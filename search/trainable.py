@@ -7,6 +7,7 @@ from typing import Any
 
 from ray import tune
 
+from chex import checkpoint
 from chex.config import RunConfig, override, validated
 from chex.errors import InputError
 from chex.loop import Diverged, fit
@@ -39,4 +40,5 @@ def _fit_and_report(config: RunConfig) -> None:
         if last:
             last.to_directory(folder)
         for report in fit(config, data, folder):
+            (folder / checkpoint.EARLIER).unlink(missing_ok=True)  # Tune keeps the one before
             tune.report(report.row(), checkpoint=tune.Checkpoint.from_directory(folder))

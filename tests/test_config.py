@@ -39,11 +39,23 @@ def test_an_override_leaves_its_base_alone() -> None:
             {"optimiser": {}},
             r"x.yaml: optimiser: unknown key; did you mean 'optimizer'\? choices: seed, reports, data,",
         ),
-        ({"optimizer": {"lrr": 1}}, r"optimizer.lrr: unknown key; did you mean 'lr'\? choices: name, lr, weight_decay"),
+        (
+            {"optimizer": {"lrr": 1}},
+            r"optimizer.lrr: unknown key; did you mean 'lr'\? choices: name, lr, lr_low, weight_decay",
+        ),
         ({"optimizer": {"lr": -1}}, r"optimizer.lr: -1 is refused, it should be greater than 0; change the value"),
         (
             {"optimizer": {"name": "adan"}},
             r"optimizer.name: 'adan' is not allowed; did you mean 'adam'\? choices: adamw",
+        ),
+        ({"batches": {"size": 1}}, r"batches.size: 1 is refused, it should be 'auto' or a whole number from 2 to 4096"),
+        (
+            {"rounds": [{"frozen": -1}]},
+            r"rounds.0.frozen: -1 is refused, it should be 'backbone' or how many layer gro",
+        ),
+        (
+            {"rounds": [{"epoch": 1}]},
+            r"rounds.0.epoch: unknown key; did you mean 'epochs'\? choices: epochs, shape, wa",
         ),
         ({"optimizer": 3}, r"optimizer: 3 is not a mapping; write `key: value` lines below optimizer"),
         ({"schedule": {"epochs": 1.5}}, r"schedule.epochs: 1.5 is refused, it should be a valid integer"),

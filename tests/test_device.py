@@ -23,6 +23,6 @@ def test_a_gpu_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_cpu_computes_in_full_precision_unless_told_otherwise() -> None:
     films = torch.ones(2, 2)
-    for config, dtype in ((DeviceConfig(), torch.float32), (DeviceConfig(bf16=True), torch.bfloat16)):
+    for config, dtype in ((DeviceConfig(), torch.float32), (DeviceConfig(amp="bf16"), torch.bfloat16)):
         with autocast(config, torch.device("cpu")):
             assert (films @ films).dtype == dtype

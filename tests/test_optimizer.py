@@ -1,17 +1,27 @@
 import pytest
 import torch
 
-from chex.optimizer import OptimizerConfig, build_optimizer, set_rate
+from chex.optimizer import OptimizerConfig, build_optimizer, group_rates, set_rate
 
 
 @pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
-def test_every_optimizer_takes_a_rate_and_a_momentum_and_steps(name: str) -> None:
-    weight = torch.nn.Parameter(torch.ones(3))
-    optimizer = build_optimizer([weight], OptimizerConfig.model_validate({"name": name, "lr": 0.1}))
-    set_rate(optimizer, 0.05, 0.9)
-    group = optimizer.param_groups[0]
-    assert group["lr"] == 0.05
-    assert (group["betas"][0] if "betas" in group else group["momentum"]) == 0.9
-    weight.sum().backward()  # type: ignore[no-untyped-call]
+def test_every_optimizer_takes_rates_and_a_momentum_and_steps_what_is_not_frozen(name: str) -> None:
+    stem, body, head = (torch.nn.Parameter(torch.ones(3)) for _ in range(3))
+    stem.requires_grad_(False)
+    config = OptimizerConfig.model_validate({"name": name})
+    optimizer = build_optimizer([[stem], [body], [head]], [0.001, 0.01, 0.1], config)
+    set_rate(optimizer, 0.5, 0.9)
+    assert [group["lr"] for group in optimizer.param_groups] == [0.005, 0.05]
+    for group in optimizer.param_groups:
+        assert (group["betas"][0] if "betas" in group else group["momentum"]) == 0.9
+    (body.sum() + head.sum()).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
-    assert (weight < 1).all()
+    assert (stem == 1).all()
+    assert (body < 1).all()
+    assert (head < body).all()
+
+
+def test_rates_of_layer_groups_are_at_equal_ratios() -> None:
+    assert group_rates(1e-4, 1e-2, 3) == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert group_rates(1e-4, 1e-2, 1) == [1e-2]
+    assert group_rates(1e-2, 1e-2, 4) == pytest.approx([1e-2] * 4)
