@@ -10,8 +10,9 @@ import torch
 from chex import checkpoint
 from chex.config import RunConfig
 from chex.errors import InputError
-from chex.loop import Diverged, fit
+from chex.loop import Diverged, Paused, fit
 from chex.metrics import auroc
+from chex.model import Classifier
 from chex.prepare import Prepared, prepare, select
 
 Make = Callable[..., RunConfig]
@@ -145,3 +146,96 @@ def test_taking_statistics_anew_does_not_change_how_training_goes(make_run: Make
     rows = [run(make_run({"model.statistics_films": films}), tmp_path / str(films)) for films in (0, 24)]
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
     assert rows[0][0]["valid_loss"] != rows[1][0]["valid_loss"]
+
+
+def test_a_run_may_be_scored_with_averaged_weights(make_run: Make, tmp_path: Path) -> None:
+    plain, averaged = (run(make_run({"model.ema": ema}), tmp_path / f"{ema}") for ema in (0.0, 0.9))
+    assert [row["train_loss"] for row in plain] == [row["train_loss"] for row in averaged]
+    assert plain[-1]["valid_loss"] != averaged[-1]["valid_loss"]
+    assert averaged[-1]["best_auroc"] > 0.9
+
+
+def test_gradients_gathered_in_small_passes_are_those_of_the_whole_batch(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"model.backbone": "test_vit", "image.size": 160, "policy.default": "ignore"})  # no batch norm
+    small = config.model_copy(update={"batches": config.batches.model_copy(update={"micro": 3})})
+    first, second = run(config, tmp_path / "whole"), run(small, tmp_path / "parts")
+    assert [row["train_loss"] for row in first] == pytest.approx([row["train_loss"] for row in second], rel=1e-3)
+    assert [row["micro"] for row in first + second] == [8] * 4 + [3] * 4
+
+
+def test_a_pass_that_does_not_fit_the_memory_is_halved_and_the_report_says_so(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Classifier.forward
+
+    def small_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        if self.training and len(films) > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, films)
+
+    monkeypatch.setattr(Classifier, "forward", small_memory)
+    rows = run(make_run({"model.statistics_films": 4}), tmp_path)
+    assert [row["micro"] for row in rows] == [4, 4, 4, 4]
+    assert [row["images_seen"] for row in rows] == [16, 24, 40, 48]
+    assert rows[-1]["best_auroc"] > 0.9
+
+
+def test_memory_that_never_suffices_ends_the_run(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(Classifier, "forward", no_memory)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(make_run(), tmp_path)
+
+
+@pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda content: content[:50] + b"x" + content[51:]])
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
+    make_run: Make, tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    config = make_run()
+    whole = run(config, tmp_path / "whole")
+    cut = fit(config, prepared(config), tmp_path / "cut")
+    rows = [next(cut).row() for _ in range(3)]
+    cut.close()  # type: ignore[attr-defined]
+    state = tmp_path / "cut" / checkpoint.STATE
+    state.write_bytes(damage(state.read_bytes()))
+    assert_same(rows[:2] + run(config, tmp_path / "cut"), whole)
+
+
+def test_a_run_that_is_asked_to_pause_saves_where_it_is_and_goes_on_from_there(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"reports": 2, "model.ema": 0.5})
+    whole = run(config, tmp_path / "whole")
+    rows, pauses = [], 0
+    while not rows or rows[-1]["percent"] < 100:
+        try:
+            for report in fit(config, prepared(config), tmp_path / "cut", should_pause=lambda: True):
+                rows.append(report.row())
+        except Paused:
+            pauses += 1
+    assert pauses == 4  # after each step but those that end with a report
+    assert_same(rows, whole)
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = make_run()
+    cut = fit(config, prepared(config), tmp_path / "cut")
+    next(cut)
+    before = checkpoint.read_state(tmp_path / "cut", torch.device("cpu"))
+
+    def full(self: Path, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", full)
+        with pytest.raises(OSError, match="No space left"):
+            list(cut)
+    after = checkpoint.read_state(tmp_path / "cut", torch.device("cpu"))
+    assert before is not None
+    assert after is not None
+    assert before["progress"] == after["progress"]
+    assert run(config, tmp_path / "cut")[-1]["percent"] == 100
