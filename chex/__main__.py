@@ -16,7 +16,7 @@ EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
 POLICY_OF_TABLE = {"teacher": "self_trained", "forest": "forest"}
 """What `chex relabel` makes tables with, and the policy that reads each."""
 
-AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from the last report")
+AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from there")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,6 +61,16 @@ def _parser() -> argparse.ArgumentParser:
     explore.add_argument("--films", type=int, default=500, metavar="N", help="how many films to look at (default: 500)")
     explore.set_defaults(run=_explore)
 
+    find = commands.add_parser("lr-find", help="raise the learning rate step by step and suggest one")
+    find.add_argument("config", type=Path, metavar="RUN.yaml")
+    find.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    find.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+    find.add_argument("--low", type=float, default=1e-6, help="the first rate (default: 1e-6)")
+    find.add_argument("--high", type=float, default=1.0, help="the last rate (default: 1)")
+    find.add_argument("--steps", type=int, default=100, help="how many (default: 100)")
+    find.add_argument("--out", type=Path, help="folder of the curve (default: results/lr-find-<name of RUN.yaml>)")
+    find.set_defaults(run=_lr_find)
+
     phantom = commands.add_parser("phantom", help="write a synthetic CheXpert tree with known truth")
     phantom.add_argument("out", type=Path, metavar="OUT")
     phantom.add_argument("--set", nargs="+", action="extend", default=[], metavar="a=value", dest="sets")
@@ -98,6 +108,13 @@ def _relabel(options: argparse.Namespace) -> int:
         used = f"policy.default={policy} relabel.{policy}={out / TABLE}"
         print(f"Now: chex train {options.config} --data {options.data} --set {used}")
     return code
+
+
+def _lr_find(options: argparse.Namespace) -> int:
+    from chex.rate_sweep import lr_find
+
+    out = options.out or Path("results") / f"lr-find-{options.config.stem}"
+    return lr_find(_run_config(options), out, options.low, options.high, options.steps)
 
 
 def _run_config(options: argparse.Namespace) -> "RunConfig":

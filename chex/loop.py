@@ -37,6 +37,9 @@ SMALLEST_PASS = 2
 OnStep = Callable[[int, int], None]
 """Hears of each step: how many are done and how many there are."""
 
+ShouldPause = Callable[[], bool]
+"""Is asked after each step whether to save and stop."""
+
 
 class Diverged(RuntimeError):
     """The training or validation loss is no longer a number."""
@@ -121,15 +124,15 @@ def fit(
     data: Prepared,
     folder: Path,
     on_step: OnStep | None = None,
-    should_pause: Callable[[], bool] = lambda: False,
+    should_pause: ShouldPause = lambda: False,
 ) -> Iterator[Report]:
     """Trains and yields a report at equal distances and at the end of each round.
 
     Before each, `folder` holds its checkpoint (see checkpoint.py), and a checkpoint that is there is gone on from.
-    `should_pause` is asked after each step. Raises InputError for a checkpoint of another config, Paused after a yes,
-    and Diverged when the loss stops being a finite number.
+    Raises InputError for a checkpoint of another config, Paused where `should_pause` says yes, and Diverged when the
+    loss stops being a finite number.
     """
-    run = _Run(config, data, folder)
+    run = Training(config, data, folder)
     while run.progress.step < run.steps:
         started = time.monotonic()
         run.train_step()
@@ -169,8 +172,8 @@ def _stages(config: RunConfig, samples: Sequence[np.ndarray], size: int) -> list
     return stages
 
 
-class _Run:
-    """The state of one training: model, optimizer and how far it is."""
+class Training:
+    """The state of one run: model, optimizer and how far it is."""
 
     def __init__(self, config: RunConfig, data: Prepared, folder: Path):
         self.config, self.data, self.folder = config, data, folder
@@ -197,13 +200,14 @@ class _Run:
     def _stage_of(self, step: int) -> _Stage:
         return next(each for each in reversed(self.stages) if each.first <= step)
 
-    def train_step(self) -> None:
-        """Takes one step."""
+    def train_step(self, factor: float | None = None) -> None:
+        """Takes one step, at the schedule's rate or at `factor` times the round's peak."""
         step, stage = self.progress.step, self._stage_of(self.progress.step)
         if step == stage.first:
             self._begin(stage)
         done = (step - stage.first) / max(1, stage.steps - 1)
-        set_rate(self.optimizer, *rate_and_momentum(stage.plan.shape, done, stage.plan.warmup))
+        scheduled, momentum = rate_and_momentum(stage.plan.shape, done, stage.plan.warmup)
+        set_rate(self.optimizer, scheduled if factor is None else factor, momentum)
         rows = self._batch_rows(stage)
         films = load_batch(self.data.images, rows, self.device)
         light(films, self.config.batches.lighting, stream(self.config.seed, "lighting", step))
@@ -213,6 +217,11 @@ class _Run:
         self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
         if len(self.pending) == LOSSES_AT_ONCE:
             self._settle_losses()
+
+    def last_loss(self) -> float:
+        """The loss of the last step. Raises Diverged where it is no number."""
+        self._settle_losses()
+        return float(self.loss)
 
     def _begin(self, stage: _Stage) -> None:
         """Starts a round: from the best weights so far, with an optimizer of its own."""
@@ -232,13 +241,14 @@ class _Run:
         while True:
             try:
                 self.optimizer.zero_grad(set_to_none=True)
-                self.pending.append(self._gradients(films, cells))
+                self.loss = self._gradients(films, cells)
                 break
             except torch.OutOfMemoryError:
                 if self.progress.micro < 2 * SMALLEST_PASS:
                     raise
                 self.progress.micro //= 2
                 torch.cuda.empty_cache()
+        self.pending.append(self.loss)
         self.scaler.step(self.optimizer)
         self.scaler.update()
 

@@ -64,8 +64,8 @@ def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:
     return model.to(memory_format=torch.channels_last)
 
 
-def check_model(config: ModelConfig, image_size: int) -> None:
-    """Raises InputError, as `build_model` does, and for a backbone that cannot take images of `image_size`."""
+def check_model(config: ModelConfig, image_size: int) -> Classifier:
+    """A model of one output. Raises InputError, as `build_model` does, and where it cannot take such images."""
     model = build_model(config, outputs=1, seed=0).eval()
     try:
         with torch.no_grad():
@@ -75,6 +75,7 @@ def check_model(config: ModelConfig, image_size: int) -> None:
             f"model.backbone: '{config.backbone}' cannot take images of {image_size} px ({_first_line(error)}); "
             "change image.size or the backbone"
         ) from error
+    return model
 
 
 def check_backbone(name: str) -> None:

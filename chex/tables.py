@@ -15,7 +15,7 @@ from chex.loop import Diverged
 from chex.prepare import select
 from chex.relabel import TABLE, write_probabilities
 from chex.teacher import teach, teacher_of
-from chex.train import CONFIG, headline, preflight, show
+from chex.train import CONFIG, headline, preflight, settled, show
 
 
 def make_teacher_table(config: RunConfig, out: Path) -> int:
@@ -23,13 +23,13 @@ def make_teacher_table(config: RunConfig, out: Path) -> int:
 
     `out` then holds the table and the teacher's checkpoint. Raises InputError before anything is written.
     """
-    teacher = teacher_of(config)
+    teacher = settled(teacher_of(config), out / CONFIG)
     data = preflight(teacher)
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / CONFIG, dump(teacher))
     print(headline(teacher, data))
     try:
-        show(lambda on_step: teach(teacher, data, out, on_step))
+        show(lambda *hooks: teach(teacher, data, out, *hooks))
     except Diverged as error:
         print(f"chex relabel: {error}", file=sys.stderr)
         return 1

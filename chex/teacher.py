@@ -9,7 +9,7 @@ from chex import checkpoint
 from chex.config import RunConfig
 from chex.device import pick_device
 from chex.labels import UNCERTAIN, columns
-from chex.loop import OnStep, Report, fit, predict
+from chex.loop import OnStep, Report, ShouldPause, fit, predict
 from chex.model import build_model
 from chex.prepare import Prepared
 from chex.relabel import TABLE, RelabelConfig, write_probabilities
@@ -24,12 +24,18 @@ def teacher_of(config: RunConfig) -> RunConfig:
     return config.model_copy(update={"policy": {"default": PolicyConfig(kind="ignore")}, "relabel": RelabelConfig()})
 
 
-def teach(teacher: RunConfig, data: Prepared, folder: Path, on_step: OnStep | None = None) -> Iterator[Report]:
+def teach(
+    teacher: RunConfig,
+    data: Prepared,
+    folder: Path,
+    on_step: OnStep | None = None,
+    should_pause: ShouldPause = lambda: False,
+) -> Iterator[Report]:
     """Trains the teacher in `folder` as `fit` does, yields its reports, and then writes its table there (TABLE).
 
     The table has the uncertain cells of all films that may be trained on, whatever the teacher's own sample.
     """
-    yield from fit(teacher, data, folder, on_step)
+    yield from fit(teacher, data, folder, on_step, should_pause)
     write_probabilities(
         folder / TABLE,
         data.tree.train.paths,

@@ -10,14 +10,17 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chex import checkpoint
 from chex.atomic import write_text
-from chex.config import RunConfig, dump
+from chex.config import RunConfig, dump, load_run
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
-from chex.loop import Diverged, OnStep, Report, fit
+from chex.interrupt import first_interrupt
+from chex.layers import freeze, layer_groups
+from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, fit
 from chex.metrics import auroc_interval
-from chex.model import check_model
+from chex.model import check_backbone, check_model
 from chex.prepare import Prepared, prepare, select
 from chex.seeds import stream
+from chex.settle import settle
 
 CONFIG, DONE = "run.yaml", "done"
 HEAD = "  done  epoch       lr  train loss  valid loss  AUROC  recall  precision  error  images    s"
@@ -30,6 +33,7 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
     """
     if (out / DONE).exists() and not fresh:
         raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
+    config = settled(config, out / CONFIG)
     data = preflight(config)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
@@ -37,13 +41,31 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
     write_text(out / CONFIG, dump(config))
     print(headline(config, data))
     try:
-        show(lambda on_step: fit(config, data, out, on_step))
+        show(lambda *hooks: fit(config, data, out, *hooks))
     except Diverged as error:
         print(f"chex train: {error}", file=sys.stderr)
         return 1
     print(_result(config, out))
     (out / DONE).touch()
     return 0
+
+
+def settled(config: RunConfig, earlier: Path, share: float = 1.0) -> RunConfig:
+    """`config` with what `auto` means here; where an interrupted run settled it in the file `earlier`, as it did.
+
+    `share` of a GPU's memory is the run's own. Raises InputError for a device or a backbone that is not there.
+    """
+    if earlier.exists():
+        before = load_run(earlier)
+        device, batches = config.device, config.batches
+        if device.amp == "auto":
+            device = device.model_copy(update={"amp": before.device.amp})
+        if batches.size == "auto":
+            batches = batches.model_copy(update={"size": before.batches.size})
+        if config.model_copy(update={"device": device, "batches": batches}) == before:
+            return before
+    check_backbone(config.model.backbone)
+    return settle(config, share)
 
 
 def preflight(config: RunConfig) -> Prepared:
@@ -54,20 +76,29 @@ def preflight(config: RunConfig) -> Prepared:
     selection = select(config)
     if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
-    check_model(config.model, config.image.size)
+    groups = layer_groups(check_model(config.model, config.image.size))
+    for stage in config.stages():
+        freeze(groups, stage.frozen)
     with progress_bar("decoding films") as advance:
         return prepare(config, selection, advance)
 
 
-def show(fitting: Callable[[OnStep], Iterable[Report]]) -> None:
-    """Draws a bar and prints a line per report while `fitting`, which is given what hears of its steps, goes on."""
+def show(fitting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:
+    """Draws a bar and prints a line per report while `fitting` goes on; Ctrl-C pauses it after the step in hand.
+
+    Raises KeyboardInterrupt when it has been paused.
+    """
     print(HEAD)
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training")
-        for report in fitting(lambda done, total: bar.update(task, completed=done, total=total)):
-            print(_line(report), flush=True)
+        try:
+            with first_interrupt() as interrupted:
+                for report in fitting(lambda done, total: bar.update(task, completed=done, total=total), interrupted):
+                    print(_line(report), flush=True)
+        except Paused:
+            raise KeyboardInterrupt from None
 
 
 def headline(config: RunConfig, data: Prepared) -> str:

@@ -12,7 +12,7 @@ from chex.atomic import write_text
 from chex.config import RunConfig, dump
 from chex.errors import InputError
 from chex.metrics import METRIC, MODE
-from chex.train import preflight
+from chex.train import preflight, settled
 from search.ledger import TrialRow, ledger
 from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import check_resources, machine
@@ -21,7 +21,7 @@ from search.search_config import SearchConfig
 from search.trainable import train_trial
 from search.watcher import Watcher
 
-CONFIG, TUNE = "search.yaml", "tune"
+CONFIG, BASE, TUNE = "search.yaml", "base.yaml", "tune"
 
 
 class Interrupted(Exception):
@@ -39,8 +39,10 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     base = _checked_base(search)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
+    base = settled(base, folder / BASE, share=search.resources.gpus_per_trial or 1.0)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(search))
+    write_text(folder / BASE, dump(base))
     _start_ray()
     try:
         base = with_tables(search, base, folder)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 import chex as chex_package
@@ -59,7 +60,7 @@ SETS = {
     "data.observations=Fracture": "AUROC is undefined for Fracture",
     "policy.default=one": "policy.default: 'one' is not a policy; did you mean 'ones'? choices: zeros, ones, ignore",
     "model.backbone=densenet12": "model.backbone: 'densenet12' is not a timm model; did you mean 'densenet121'?",
-    "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; choices: name, lr, weight_decay",
+    "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; choices: name, lr, lr_low, weight_decay",
     "model.pretrained=true": "give a file with model.weights=FILE, or start from random weights with model.pretrained=",
     "sampling.fraction=0": "sampling.fraction: 0 is refused, it should be greater than 0",
 }
@@ -173,7 +174,11 @@ def test_what_auroc_is_averaged_over_is_said(configs: Path, tree: Path, capsys: 
 def test_a_diverged_run_ends_with_its_step_and_code_1(
     configs: Path, tree: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("chex.loop.set_rate", lambda optimizer, lr, momentum: optimizer.param_groups[0].update(lr=1e30))
+    def too_high(optimizer: torch.optim.Optimizer, factor: float, momentum: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = 1e30
+
+    monkeypatch.setattr("chex.loop.set_rate", too_high)
     more = ["--data", str(tree), "--out", str(configs / "out")]
     assert chex(["train", str(configs / "run.yaml"), *more]) == 1
     assert "at a learning rate of 1e+30; lower optimizer.lr" in capsys.readouterr().err

@@ -26,3 +26,9 @@ def test_a_cpu_computes_in_full_precision_unless_told_otherwise() -> None:
     for config, dtype in ((DeviceConfig(), torch.float32), (DeviceConfig(amp="bf16"), torch.bfloat16)):
         with autocast(config, torch.device("cpu")):
             assert (films @ films).dtype == dtype
+
+
+def test_fp16_on_a_cpu_is_refused() -> None:
+    told = r"device.amp: 'fp16' needs a GPU and this run computes on the CPU; use device.amp=off or bf16"
+    with pytest.raises(InputError, match=told):
+        pick_device(DeviceConfig(kind="cpu", amp="fp16"))

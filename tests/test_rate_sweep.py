@@ -1,0 +1,71 @@
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chex.__main__ import main as chex
+from chex.config import RunConfig, dump
+from chex.prepare import prepare, select
+from chex.rate_sweep import Sweep, chart, sweep, told
+
+RATES = np.geomspace(1e-5, 1, 51)
+
+
+def found(losses: np.ndarray) -> Sweep:
+    return Sweep(RATES, losses)
+
+
+def test_the_rate_where_the_loss_falls_fastest_is_suggested() -> None:
+    fall = 1 / (1 + np.exp(3 * (np.log10(RATES) + 3)))  # steepest at 1e-3
+    given = found(0.2 + 0.5 * fall + np.where(RATES > 0.05, 5 * RATES, 0))
+    assert 8e-4 < given.suggested < 6e-3  # smoothing trails by a few steps
+    assert "suggested: --set optimizer.lr=" in told(given)
+
+
+def test_a_loss_that_never_falls_suggests_nothing() -> None:
+    given = found(np.linspace(1, 5, 51))
+    assert math.isnan(given.suggested)
+    assert told(given) == "the loss never fell: no rate is suggested; give more --steps, or a lower --low"
+
+
+def test_the_smoothed_loss_of_a_constant_is_that_constant() -> None:
+    np.testing.assert_allclose(found(np.full(51, 0.7)).smoothed, 0.7)
+
+
+def test_the_chart_is_high_where_the_loss_is() -> None:
+    lines = chart(found(np.linspace(2, 1, 51)), width=20, height=3).splitlines()
+    assert lines[0] == "training loss, 1.221 to 2.000" or lines[0].startswith("training loss, 1.")
+    assert lines[1][0] == "█"
+    assert lines[1][-1] == " "
+    assert len({len(line) for line in lines[1:4]}) == 1
+    assert lines[4].startswith("1e-05")
+    assert lines[4].endswith("1e+00")
+
+
+def test_a_sweep_ends_when_the_loss_has_risen_far(make_run: Callable[..., RunConfig]) -> None:
+    config = make_run({"optimizer.name": "sgd"})
+    heard: list[int] = []
+    given = sweep(config, prepare(config, select(config)), 1e-3, 1e4, 60, lambda done, total: heard.append(done))
+    assert 10 < len(given.losses) < 60
+    assert heard[-1] in (len(given.losses), len(given.losses) - 1)
+    assert np.isfinite(given.losses).all()
+
+
+def test_the_command_draws_the_curve_and_names_a_rate(
+    make_run: Callable[..., RunConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(dump(make_run()))
+    assert chex(["lr-find", str(tmp_path / "run.yaml"), "--steps", "30", "--out", str(tmp_path / "out")]) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rates.csv", "rates.png"]
+    assert "training loss" in capsys.readouterr().out
+
+
+def test_rates_that_do_not_rise_are_refused(
+    make_run: Callable[..., RunConfig], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "run.yaml").write_text(dump(make_run()))
+    assert chex(["lr-find", str(tmp_path / "run.yaml"), "--low", "1", "--high", "0.1"]) == 2
+    told = "--low 1 --high 0.1 --steps 100: the rate rises from low, above 0, to high, in 10 steps or more; change them"
+    assert told in capsys.readouterr().err

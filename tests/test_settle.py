@@ -1,0 +1,68 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from chex import settle as settling
+from chex.config import RunConfig, dump
+from chex.device import DeviceConfig, gradient_scaler, precision
+from chex.settle import fitting_batch, settle
+from chex.train import settled
+
+Make = Callable[..., RunConfig]
+GIB = 2**30
+
+
+@pytest.mark.parametrize(
+    ("memory", "image_size", "films"),
+    [
+        (8200 * 2**20, 320, 32),
+        (8199 * 2**20, 320, 16),
+        (4 * GIB, 320, 8),
+        (80 * GIB, 320, 256),
+        (20 * GIB, 320, 64),
+        (4 * GIB, 64, 256),
+        (1 * GIB, 1024, 4),
+    ],
+)
+def test_a_batch_grows_with_memory_and_shrinks_with_the_area_of_a_film(
+    memory: int, image_size: int, films: int
+) -> None:
+    assert fitting_batch(memory, image_size) == films
+
+
+@pytest.mark.parametrize(("has", "pays", "amp"), [(True, True, "bf16"), (True, False, "off"), (False, True, "off")])
+def test_a_cpu_takes_bf16_where_it_has_it_and_a_trial_shows_that_it_pays(
+    make_run: Make, monkeypatch: pytest.MonkeyPatch, has: bool, pays: bool, amp: str
+) -> None:
+    monkeypatch.setattr(settling, "_has_bf16", lambda: has)
+    monkeypatch.setattr(settling, "bf16_pays", lambda config: pays)
+    assert settle(make_run()).device.amp == amp
+    assert settle(make_run({"device.amp": "bf16"})).device.amp == "bf16"
+
+
+def test_the_trial_of_bf16_takes_real_steps(make_run: Make) -> None:
+    assert settling.bf16_pays(make_run()) in (True, False)
+
+
+def test_what_an_interrupted_run_settled_stays(make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(settling, "_has_bf16", lambda: False)
+    first = settled(make_run({"batches.size": "auto"}), tmp_path / "run.yaml")
+    assert (first.device.amp, first.batches.size) == ("off", 32)
+    earlier = first.model_copy(update={"device": first.device.model_copy(update={"amp": "bf16"})})
+    (tmp_path / "run.yaml").write_text(dump(earlier))
+    assert settled(make_run({"batches.size": "auto"}), tmp_path / "run.yaml") == earlier
+    assert settled(make_run({"device.amp": "off"}), tmp_path / "run.yaml").device.amp == "off"
+    assert settled(make_run({"seed": 5}), tmp_path / "run.yaml").device.amp == "off"
+
+
+@pytest.mark.parametrize(("has_bf16", "dtype"), [(True, torch.bfloat16), (False, torch.float16)])
+def test_a_gpu_takes_bf16_where_it_has_it_and_scaled_fp16_elsewhere(
+    monkeypatch: pytest.MonkeyPatch, has_bf16: bool, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: has_bf16)
+    assert precision(DeviceConfig(), torch.device("cuda")) == dtype
+    assert precision(DeviceConfig(amp="off"), torch.device("cuda")) is None
+    assert precision(DeviceConfig(), torch.device("cpu")) is None
+    assert not gradient_scaler(DeviceConfig(amp="bf16"), torch.device("cpu")).is_enabled()
