@@ -1,0 +1,89 @@
+"""What a run's step costs beyond forward, backward and optimizer: films per second of both, side by side.
+
+    python tests/bench/bench_step.py [BACKBONE] [SIZE]
+
+The bare loop runs the same network, in the same process, on one batch that stays in memory. Legs of a few steps alternate; the ratio of each
+pair is what counts. Ends with the same figures as a line of JSON. The aim is a median ratio of .95 or more.
+"""
+
+import json
+import os
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import torch
+
+from chex.config import RunConfig, override, validated
+from chex.device import autocast
+from chex.loop import Training
+from chex.loss import masked_loss
+from chex.prepare import prepare, select
+from tests.conftest import TREE, write_split
+
+PAIRS, STEPS, BATCH = 15, 4, 32
+
+
+def training(folder: Path, backbone: str, size: int) -> Training:
+    """A run of many steps over 128 films."""
+    write_split(folder / TREE, "train", range(1, 65))
+    write_split(folder / TREE, "valid", range(101, 107))
+    values = {
+        "data.root": str(folder / TREE),
+        "image": {"size": size, "cache": str(folder / "cache")},
+        "model": {"backbone": backbone},
+        "batches.size": BATCH,
+        "schedule.epochs": 1000,
+        "device.threads": 1,
+    }
+    config = validated(RunConfig, override({}, values), "bench_step")
+    return Training(config, prepare(config, select(config)), folder / "run")
+
+
+def bare_step(run: Training, films: torch.Tensor, cell: torch.Tensor) -> None:
+    run.model.train()
+    with autocast(run.config.device, run.device):
+        raw = run.model(films)
+    loss = masked_loss(raw.float(), run.data.outputs, cell, cell + 1, cell)
+    run.optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    run.optimizer.step()
+    loss.item()
+
+
+def main(backbone: str, size: int) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        run = training(Path(scratch), backbone, size)
+        films = torch.randn(BATCH, 1, size, size, device=run.device).to(memory_format=torch.channels_last)
+        cell = torch.zeros(BATCH, len(run.data.observations), device=run.device)
+        run.train_step()
+        bare_step(run, films, cell)
+        pairs = []
+        for number in range(PAIRS):
+            legs = [("loop", run.train_step), ("bare", lambda: bare_step(run, films, cell))]
+            speeds = {name: speed(step, run.device) for name, step in (legs if number % 2 else legs[::-1])}
+            pairs.append((speeds["loop"], speeds["bare"]))
+            print(f"pair {number + 1:>2}: loop {speeds['loop']:7.1f}  bare {speeds['bare']:7.1f} films/s")
+    ratios = sorted(loop / bare for loop, bare in pairs)
+    device = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU, 1 thread"
+    print(f"{backbone} at {size} px, batch {BATCH}, {device}: loop / bare {statistics.median(ratios):.3f} (median),")
+    print(f"{ratios[0]:.3f} to {ratios[-1]:.3f}")
+    figures = {"backbone": backbone, "size": size, "device": device, "median": statistics.median(ratios)}
+    print(json.dumps(figures | {"least": ratios[0], "most": ratios[-1], "bare films/s": max(b for _, b in pairs)}))
+
+
+def speed(step: object, device: torch.device) -> float:
+    started = time.perf_counter()
+    for _ in range(STEPS):
+        step()  # type: ignore[operator]
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return STEPS * BATCH / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "densenet121", int(sys.argv[2]) if len(sys.argv) > 2 else 64)
