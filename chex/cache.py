@@ -65,7 +65,7 @@ def decode(path: Path, size: int) -> np.ndarray:
     return np.asarray(square)
 
 
-def decoded(root: Path, paths: Sequence[str], size: int) -> Iterator[np.ndarray | None]:
+def decoded(root: Path, paths: Sequence[str] | np.ndarray, size: int) -> Iterator[np.ndarray | None]:
     """Each film as `decode` gives it, in the order of `paths`, or None where it cannot be decoded."""
 
     def decode_or_none(path: str) -> np.ndarray | None:

@@ -68,7 +68,7 @@ def weights_name(weights: Path) -> str:
 def _check_options(recall: float, batch: int) -> None:
     if not 0 < recall <= 1:
         raise InputError(
-            f"--recall {recall:g}: recall is a share of the positives, above 0 and at most 1; give for example --recall .9"
+            f"--recall {recall:g}: recall is a share of the positives, above 0 and at most 1; give for example .9"
         )
     check_batch(batch)
 
@@ -90,7 +90,7 @@ def _config(trained: Trained, tree: Path, sets: Sequence[str]) -> EvaluationConf
             )
     if config.image.size != trained.image_size:
         raise InputError(
-            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size} px; leave it out"
+            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size}; leave it out"
         )
     if config.data.root != tree:
         raise InputError(f"data.root: {config.data.root} is refused beside --data {tree}; give --data alone")

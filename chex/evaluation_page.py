@@ -1,5 +1,6 @@
 """An evaluation in words, tables and pictures."""
 
+import textwrap
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,19 @@ from chex.pictures import INKS, panels
 ACROSS = 3
 """Panels side by side."""
 WIDTH = 7.4
+COLUMNS = {
+    "threshold": 11,
+    "missed": 8,
+    "of": 8,
+    "called": 8,
+    "false alarms": 14,
+    "per find": 10,
+    "recall": 8,
+    "precision": 11,
+    "error": 7,
+    "F1": 6,
+}
+"""Of the printed table of thresholds, with their widths. "per find" is false alarms per positive found."""
 MARKS = ("o", "D", "^")
 """Of the three thresholds in pictures."""
 CHOSEN_HERE = (
@@ -72,9 +86,12 @@ def page(told: Told) -> Page:
                         thresholds_table(found),
                         f"Three thresholds: what each finds, misses and calls, in {told.unit[1]}",
                         COST_FORMATS,
+                        most=1000,
+                        shown=_shown_costs(found),
                     ),
-                    "Youden's threshold has the largest recall minus false positive rate. The third is the highest that "
-                    f"finds {percent(told.recall)} of the positives. {CHOSEN_HERE}",
+                    "Youden's threshold has the largest recall minus false positive rate. The third is the highest "
+                    f"that finds at least {100 * told.recall:g} % of the positives. Per find: false alarms for each "
+                    f"positive found. {CHOSEN_HERE}",
                     confusion(told),
                     Table(
                         "figures-at-thresholds",
@@ -83,7 +100,7 @@ def page(told: Told) -> Page:
                         shown=_shown_at(found),
                         folded=True,
                     ),
-                    "In these intervals a threshold stays as it is: they do not know that it was chosen on these films.",
+                    "In these intervals a threshold stays as it is; they do not know that it was chosen on these films.",
                 ],
             ),
             Section("ROC curves", [roc(told)]),
@@ -101,14 +118,20 @@ def text(told: Told) -> str:
     for name, count, own in _with_mean(found):
         cells = "".join(f"{_interval(own[figure]):<20}" for figure in FREE)
         lines.append(f"{name:<{wide}}  {count:>8}  {cells}".rstrip())
-    heads = ("threshold", "missed", "of", "called", "false alarms", "recall", "precision", "error", "F1")
-    lines += ["", f"{'':<{wide}}  {'at':<10}" + "".join(f"{head:>{len(head) + 2}}" for head in heads)]
+    heads = "".join(f"{head:>{width}}" for head, width in COLUMNS.items())
+    lines += ["", f"{'':<{wide}}  {'at':<10}{heads}"]
     for each in found.observations:
-        lines += [_cost_line(each if place == 0 else None, each, cost, wide) for place, cost in enumerate(each.costs)]
+        lines += [_cost_line("" if place else each.name, each, cost, wide) for place, cost in enumerate(each.costs)]
+    blank = " " * sum(list(COLUMNS.values())[: -len(AT)])
     for place, (rule, own) in enumerate(found.mean_at.items()):
-        blank = " " * sum(len(head) + 2 for head in heads[:5])
         lines.append(f"{'' if place else 'mean':<{wide}}  {rule:<10}{blank}{_figures(own)}")
-    return "\n".join([*lines, "", CHOSEN_HERE])
+    return "\n".join([*lines, "", *textwrap.wrap(CHOSEN_HERE, 112)])
+
+
+def _calls(half: Cost, many: str) -> str:
+    if not half.called:
+        return f"calls none of the {many}"
+    return f"calls {half.called:,}, {half.false_alarms:,} of them without it"
 
 
 def sentence(one: Evaluated, told: Told) -> tuple[str, str]:
@@ -119,11 +142,10 @@ def sentence(one: Evaluated, told: Told) -> tuple[str, str]:
         return "mind", f"{one.name}: none of the {many} is {kind}, so that AUROC and AUPRC are undefined."
     half, _, reaching = one.costs
     allowed = one.positives - int(np.ceil(told.recall * one.positives - 1e-9))
-    calls = f"calls {half.called:,}, {half.false_alarms:,} of them without it" if half.called else f"calls none of the {many}"
     miss = f"at most {allowed:,}" if allowed else "none"
     return (
         "mind" if half.missed > allowed else "fact",
-        f"{one.name}: at .5 the model misses {half.missed:,} of {one.positives:,} {many} with it and {calls}. To miss "
+        f"{one.name}: at .5 the model misses {half.missed:,} of {one.positives:,} {many} with it and {_calls(half, many)}. To miss "
         f"{miss} it must call {reaching.called:,}, {reaching.false_alarms:,} of them without it: the threshold is then "
         f"{_threshold(reaching.threshold)}, with {reaching.alarms_a_find:.1f} false alarms for each one found.",
     )
@@ -151,7 +173,7 @@ def thresholds_table(found: Evaluation) -> pd.DataFrame:
                 "missed": cost.missed,
                 "called": cost.called,
                 "false alarms": cost.false_alarms,
-                "alarms a find": cost.alarms_a_find,
+                "false alarms per find": cost.alarms_a_find,
                 **{name: cost.figures[name].value for name in AT},
             }
             for one in found.observations
@@ -162,9 +184,7 @@ def thresholds_table(found: Evaluation) -> pd.DataFrame:
 
 def figures_at_table(found: Evaluation) -> pd.DataFrame:
     """A row an observation, or the mean, and threshold: each of AT with its interval, NaN undefined."""
-    return pd.DataFrame(
-        [{"observation": name, "chosen by": rule} | _flat(own) for name, rule, own in _all_at(found)]
-    )
+    return pd.DataFrame([{"observation": name, "chosen by": rule} | _flat(own) for name, rule, own in _all_at(found)])
 
 
 def roc(told: Told) -> Picture:
@@ -190,7 +210,9 @@ def precision_recall(told: Told) -> Picture:
             films = np.ones((1, len(told.truth)))
             _, hits, alarms = ladder(told.truth[:, column], told.probability[:, column], films)
             precision, recall = hits[0] / (hits[0] + alarms[0]), hits[0] / one.positives
-            axes.step(np.append(0, recall), np.append(precision[0], precision), where="pre", color=INKS[0], linewidth=1.3)
+            axes.step(
+                np.append(0, recall), np.append(precision[0], precision), where="pre", color=INKS[0], linewidth=1.3
+            )
             axes.axhline(one.positives / (one.positives + one.negatives), color="#999999", linewidth=0.8, linestyle=":")
         for place, cost in enumerate(one.costs):
             _mark(axes, place, (cost.figures["recall"].value, cost.figures["precision"].value))
@@ -236,9 +258,15 @@ def confusion(told: Told) -> Picture:
     places = np.arange(len(rows)) + 0.6 * np.repeat(np.arange(len(told.found.observations)), 3)
     _bars(left, places, [(cost.found, cost.missed) for _, cost in rows], ("found", "missed"), (INKS[0], "#f2b8b5"))
     _bars(
-        right, places, [(cost.false_alarms, cost.spared) for _, cost in rows], ("false alarm", "spared"), (INKS[2], "#e6e6e6")
+        right,
+        places,
+        [(cost.false_alarms, cost.spared) for _, cost in rows],
+        ("false alarm", "spared"),
+        (INKS[2], "#e6e6e6"),
     )
-    left.set_yticks(places, [f"{f'{one.name}  ' if i % 3 == 0 else ''}{cost.rule}" for i, (one, cost) in enumerate(rows)])
+    left.set_yticks(
+        places, [f"{f'{one.name}  ' if i % 3 == 0 else ''}{cost.rule}" for i, (one, cost) in enumerate(rows)]
+    )
     right.set_yticks(places, [""] * len(rows))
     left.set_xlabel("share of the positives")
     right.set_xlabel("share of the negatives")
@@ -253,10 +281,11 @@ def _bars(
     axes.barh(places, shares[:, 0], height=0.85, color=inks[0], label=names[0])
     axes.barh(places, shares[:, 1], left=shares[:, 0], height=0.85, color=inks[1], label=names[1])
     for place, (first, second), share in zip(places, counts, shares, strict=True):
-        if share[0] > 0.1:
-            axes.text(0.015, place, f"{first:,}", va="center", fontsize=8, color="white" if inks[0] == INKS[0] else "black")
-        if share[1] > 0.1:
-            axes.text(0.985, place, f"{second:,}", va="center", ha="right", fontsize=8)
+        fits = share[0] > 0.12
+        ink = "white" if fits and inks[0] == INKS[0] else "black"
+        axes.text(0.015 + (0 if fits else share[0]), place, f"{first:,}", va="center", fontsize=8, color=ink)
+        where, side = (0.985, "right") if share[1] > 0.12 else (1.01, "left")
+        axes.text(where, place, f"{second:,}", va="center", ha=side, fontsize=8)
     axes.set(xlim=(0, 1), ylim=(places[-1] + 0.6, places[0] - 0.6))
     axes.xaxis.set_major_formatter(lambda value, _: f"{100 * value:.0f} %")
     axes.tick_params(axis="y", length=0, labelsize=9)
@@ -271,7 +300,11 @@ def _most_missed(told: Told) -> str:
     worst = max(known, key=lambda one: one.costs[0].missed / one.positives)
     best = min(known, key=lambda one: one.costs[0].missed / one.positives)
     told_of = f"at .5 {worst.name} is missed most often, {worst.costs[0].missed:,} of {worst.positives:,}"
-    return f"{told_of}, and {best.name} least, {best.costs[0].missed:,} of {best.positives:,}." if len(known) > 1 else f"{told_of}."
+    return (
+        f"{told_of}, and {best.name} least, {best.costs[0].missed:,} of {best.positives:,}."
+        if len(known) > 1
+        else f"{told_of}."
+    )
 
 
 def _ranked(found: Evaluation, figure: str) -> str:
@@ -339,6 +372,14 @@ def _shown_free(found: Evaluation) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def _shown_costs(found: Evaluation) -> pd.DataFrame:
+    short = {"chosen by": "at", "positives": "of", "false alarms per find": "per find", "error rate": "error"}
+    frame = thresholds_table(found).rename(columns=short)
+    frame["observation"] = frame["observation"].mask(frame["observation"].duplicated(), "")
+    order = ["observation", "at", "threshold", "missed", "of", *frame.columns[5:]]
+    return frame[order]
+
+
 def _shown_at(found: Evaluation) -> pd.DataFrame:
     return pd.DataFrame([{"observation": name, "chosen by": rule} | _short(own) for name, rule, own in _all_at(found)])
 
@@ -361,17 +402,18 @@ def _interval(estimate: Estimate) -> str:
     return f"{decimal(estimate.value)} ({decimal(estimate.low)} to {decimal(estimate.high)})"
 
 
-def _cost_line(named: Evaluated | None, one: Evaluated, cost: Cost, wide: int) -> str:
-    counts = f"{cost.missed:>8,}{one.positives:>4,}{cost.called:>8,}{cost.false_alarms:>14,}"
-    return (
-        f"{named.name if named else '':<{wide}}  {cost.rule:<10}{_threshold(cost.threshold):>11}"
-        f"{counts if cost.threshold == cost.threshold else '-'.rjust(len(counts))}{_figures(cost.figures)}"
-    )
+def _cost_line(name: str, one: Evaluated, cost: Cost, wide: int) -> str:
+    counts = [f"{count:,}" for count in (cost.missed, one.positives, cost.called, cost.false_alarms)]
+    if cost.threshold != cost.threshold:
+        counts = ["-"] * len(counts)
+    cells = [_threshold(cost.threshold), *counts, _ratio(cost.alarms_a_find)]
+    line = "".join(f"{cell:>{width}}" for cell, width in zip(cells, COLUMNS.values(), strict=False))
+    return f"{name:<{wide}}  {cost.rule:<10}{line}{_figures(cost.figures)}"
 
 
 def _figures(estimates: Mapping[str, Estimate]) -> str:
-    values = [decimal(estimates[name].value) for name in AT]
-    return f"{values[0]:>8}{values[1]:>11}{values[2]:>7}{values[3]:>6}"
+    widths = list(COLUMNS.values())[-len(AT) :]
+    return "".join(f"{decimal(estimates[name].value):>{width}}" for name, width in zip(AT, widths, strict=True))
 
 
 def _threshold(value: float) -> str:
@@ -379,8 +421,12 @@ def _threshold(value: float) -> str:
     return "-" if value != value else f"{value:.3g}".removeprefix("0")
 
 
+def _ratio(value: float) -> str:
+    return "-" if value != value else f"{value:.1f}"
+
+
 COST_FORMATS: dict[str, Callable[[Any], str]] = {
     "threshold": _threshold,
-    "alarms a find": lambda value: f"{value:.1f}",
-    **dict.fromkeys(AT, decimal),
+    "per find": _ratio,
+    **dict.fromkeys((*AT, "error"), decimal),
 }

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chex.metrics import defined, patient_weights, weighted_auroc
+from chex.metrics import patient_weights, weighted_auroc
 
 DRAWS = 1000
 BAND_CELLS = 2_000_000
@@ -29,9 +29,6 @@ class Estimate:
     value: float
     low: float
     high: float
-
-
-UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -192,7 +189,7 @@ def figures_at(counts: np.ndarray) -> np.ndarray:
 
     NaN for recall and F1 without positives, and for precision without positive calls.
     """
-    found, missed, alarms, spared = counts.T
+    found, missed, alarms, _ = counts.T
     parts = [found, found, missed + alarms, 2 * found]
     positives = found + missed
     wholes = [positives, found + alarms, counts.sum(axis=1), np.where(positives > 0, positives + found + alarms, 0)]
@@ -269,8 +266,9 @@ def _evaluated(
     films = np.ones((1, len(truth)))
     costs = []
     for place, (rule, cut) in enumerate(zip(rules(recall), cuts, strict=True)):
-        counts = (0, 0, 0, 0) if np.isnan(cut) else counts_at(truth, probability, cut, films)[0].astype(int).tolist()
-        costs.append(Cost(rule, float(cut), *counts, _named(AT, own[:, _columns_at(place)])))
+        counts = np.zeros(4) if np.isnan(cut) else counts_at(truth, probability, cut, films)[0]
+        found, missed, alarms, spared = map(int, counts)
+        costs.append(Cost(rule, float(cut), found, missed, alarms, spared, _named(AT, own[:, _columns_at(place)])))
     positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
     return Evaluated(name, positives, negatives, _named(FREE, own[:, : len(FREE)]), tuple(costs), band)
 

@@ -29,8 +29,8 @@ def check_map(trained: Trained) -> tuple[int, int]:
 def heat(trained: Trained, films: torch.Tensor, columns: Sequence[int]) -> np.ndarray:
     """float32 (B, len(columns), h, w) in [0, 1]: evidence for each observation of `columns`, per film of (B, 1, H, W).
 
-    Selvaraju et al. 2017, section 3: the last feature map's channels, weighted by the mean gradient of the observation's
-    log odds, summed, and cut off below 0; each map is divided by its highest cell. 0 everywhere where nothing speaks
+    Selvaraju et al. 2017, section 3: the last feature map's channels, weighted by the mean gradient of the
+    observation's log odds, summed, and cut off below 0; each map is divided by its highest cell. 0 everywhere where nothing speaks
     for the observation. The model must be in evaluation mode.
     """
     with torch.enable_grad():
@@ -47,7 +47,7 @@ def overlay(film: np.ndarray, heat_map: np.ndarray, caption: str) -> Image.Image
     side = film.shape[0]
     smooth = Image.fromarray(np.round(255 * heat_map).astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
     share = np.asarray(smooth, dtype=np.float32)[..., None] / 255
-    colours = matplotlib.colormaps["inferno"](share[..., 0])[..., :3] * 255
+    colours = matplotlib.colormaps["autumn_r"](share[..., 0])[..., :3] * 255
     mixed = film[..., None] * (1 - STRONGEST * share) + colours * STRONGEST * share
     size = max(11, side // 24)
     page = Image.new("RGB", (side, side + 2 * size), "white")

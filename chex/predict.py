@@ -50,9 +50,7 @@ def predict_files(
     device = pick_device(config)
     trained.model.to(device)
     with progress_bar("scoring films") as advance:
-        logits = predict(
-            trained.model, trained.outputs, films, np.arange(len(films)), config, device, batch, advance
-        )
+        logits = predict(trained.model, trained.outputs, films, np.arange(len(films)), config, device, batch, advance)
     table = probability_table(paths, trained.observations, logits.sigmoid().numpy())
     _write(table, out)
     if overlays:
@@ -104,7 +102,9 @@ def _below(folder: Path) -> list[Path]:
 
 def _check_outputs(out: Path | None, overlays: Path | None, drawn: Sequence[str] | None) -> None:
     if out and out.is_dir():
-        raise InputError(f"--out {out}: is a folder and the CSV needs a file; give for example --out {out / 'films.csv'}")
+        raise InputError(
+            f"--out {out}: is a folder and the CSV needs a file; give for example --out {out / 'films.csv'}"
+        )
     if overlays and overlays.exists() and not overlays.is_dir():
         raise InputError(f"--grad-cam {overlays}: is a file and overlays need a folder; give another path")
     if drawn and not overlays:
@@ -135,14 +135,18 @@ def _films(paths: Sequence[Path], size: int) -> np.ndarray:
             advance(row + 1, len(paths))
     if bad:
         raise InputError(
-            f"{len(bad):,} of {len(paths):,} images cannot be decoded: {', '.join(bad)}; replace the files or leave them out"
+            f"{len(bad):,} of {len(paths):,} images cannot be decoded: {', '.join(bad)}; "
+            "replace the files or leave them out"
         )
     return films
 
 
 def _write(table: pd.DataFrame, out: Path | None) -> None:
     if out is None:
-        table.to_csv(sys.stdout, index=False)
+        try:
+            print(table.to_csv(index=False), end="", flush=True)
+        except BrokenPipeError:  # whoever reads has read enough; what is left to print at exit must not fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return
     out.parent.mkdir(parents=True, exist_ok=True)
     save_table(out, table)
@@ -167,7 +171,8 @@ def _draw(
             shown = decode(paths[row], OVERLAY_SIZE)
             for column, one in zip(chosen, maps, strict=True):
                 observation = trained.observations[column]
-                caption = f"{observation} {decimal(float(table[observation].iloc[row]))}"
+                told = f"{observation} {decimal(float(table[observation].iloc[row]))}"
+                caption = told if one.any() else f"{told}: no cell speaks for it"
                 overlay(shown, one, caption).save(folder / f"{names[row]} {observation}.png")
             advance(row + 1, len(paths))
     return len(paths) * len(chosen)

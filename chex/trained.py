@@ -13,7 +13,7 @@ from chex.labels import OBSERVATIONS
 from chex.model import Classifier, ModelConfig, build_model
 from chex.outputs import Outputs
 
-NEEDED = ("backbone", "observations", "multiclass", "image_size")
+NEEDED = ("backbone", "observations", "image_size")
 FINAL_BATCH_NORM = "head.2.weight"
 
 
@@ -31,18 +31,18 @@ class Trained:
 def load_trained(path: Path) -> Trained:
     """The network of a best.safetensors.
 
-    Raises InputError for a file that is not safetensors, does not say what it is (NEEDED), or does not fit what it says.
+    Raises InputError for a file that is not safetensors, lacks what it should say of itself (NEEDED), or does not fit.
     """
     weights, about = load_weights(path)
     missing = [name for name in NEEDED if name not in about]
     if missing:
         raise InputError(
-            f"{path} does not say its {', '.join(missing)}; give a best.safetensors that chex train or chex-search wrote"
+            f"{path} does not say its {', '.join(missing)}; give weights that chex train or chex-search wrote"
         )
     observations = tuple(about["observations"].split(","))
-    multiclass = _columns(path, "multiclass", about["multiclass"].split(",") if about["multiclass"] else [], observations)
+    three = about["multiclass"].split(",") if about.get("multiclass") else []
     _columns(path, "observations", observations, OBSERVATIONS)
-    outputs = Outputs(len(observations), multiclass)
+    outputs = Outputs(len(observations), _columns(path, "multiclass", three, observations))
     config = ModelConfig(backbone=about["backbone"], final_batch_norm=FINAL_BATCH_NORM in weights)
     try:
         model = build_model(config, outputs.count, seed=0)
@@ -77,8 +77,8 @@ def _check_fit(path: Path, weights: Mapping[str, torch.Tensor], model: Classifie
     if wrong:
         first = wrong[0]
         raise InputError(
-            f"{path} does not fit the {about['backbone']} for {about['observations']} that it says it is: {len(wrong):,} "
-            f"of {len(expected):,} arrays differ, first {first}, which is {_shape(given.get(first))} and should be "
+            f"{path} does not fit the {about['backbone']} for {about['observations']} that it says it is: "
+            f"{len(wrong):,} of {len(expected):,} arrays differ, first {first}, which is {_shape(given.get(first))} and should be "
             f"{_shape(expected.get(first))}; give weights as chex train wrote them, with the timm that trained them"
         )
 
