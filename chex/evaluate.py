@@ -90,7 +90,8 @@ def _config(trained: Trained, tree: Path, sets: Sequence[str]) -> EvaluationConf
             )
     if config.image.size != trained.image_size:
         raise InputError(
-            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size}; leave it out"
+            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size} px; "
+            "leave it out"
         )
     if config.data.root != tree:
         raise InputError(f"data.root: {config.data.root} is refused beside --data {tree}; give --data alone")

@@ -100,7 +100,7 @@ def page(told: Told) -> Page:
                         shown=_shown_at(found),
                         folded=True,
                     ),
-                    "In these intervals a threshold stays as it is; they do not know that it was chosen on these films.",
+                    "In these intervals a threshold stays as it is: that it was chosen on these films is not in them.",
                 ],
             ),
             Section("ROC curves", [roc(told)]),
@@ -145,8 +145,8 @@ def sentence(one: Evaluated, told: Told) -> tuple[str, str]:
     miss = f"at most {allowed:,}" if allowed else "none"
     return (
         "mind" if half.missed > allowed else "fact",
-        f"{one.name}: at .5 the model misses {half.missed:,} of {one.positives:,} {many} with it and {_calls(half, many)}. To miss "
-        f"{miss} it must call {reaching.called:,}, {reaching.false_alarms:,} of them without it: the threshold is then "
+        f"{one.name}: at .5 the model misses {half.missed:,} of {one.positives:,} {many} with it and "
+        f"{_calls(half, many)}. To miss {miss} it must call {reaching.called:,}, {reaching.false_alarms:,} of them without it: the threshold is then "
         f"{_threshold(reaching.threshold)}, with {reaching.alarms_a_find:.1f} false alarms for each one found.",
     )
 

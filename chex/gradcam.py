@@ -30,8 +30,8 @@ def heat(trained: Trained, films: torch.Tensor, columns: Sequence[int]) -> np.nd
     """float32 (B, len(columns), h, w) in [0, 1]: evidence for each observation of `columns`, per film of (B, 1, H, W).
 
     Selvaraju et al. 2017, section 3: the last feature map's channels, weighted by the mean gradient of the
-    observation's log odds, summed, and cut off below 0; each map is divided by its highest cell. 0 everywhere where nothing speaks
-    for the observation. The model must be in evaluation mode.
+    observation's log odds, summed, and cut off below 0; each map is divided by its highest cell. 0 everywhere where
+    nothing speaks for the observation. The model must be in evaluation mode.
     """
     with torch.enable_grad():
         features = _features(trained, films).detach().requires_grad_()

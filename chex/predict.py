@@ -172,7 +172,7 @@ def _draw(
             for column, one in zip(chosen, maps, strict=True):
                 observation = trained.observations[column]
                 told = f"{observation} {decimal(float(table[observation].iloc[row]))}"
-                caption = told if one.any() else f"{told}: no cell speaks for it"
+                caption = told if one.any() else f"{told}: nothing speaks for it"
                 overlay(shown, one, caption).save(folder / f"{names[row]} {observation}.png")
             advance(row + 1, len(paths))
     return len(paths) * len(chosen)
