@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 
 from chex.console import decimal, percent
 from chex.figures import AT, FREE, RATES, Cost, Estimate, Evaluated, Evaluation, ladder, reliability
@@ -146,8 +147,9 @@ def sentence(one: Evaluated, told: Told) -> tuple[str, str]:
     return (
         "mind" if half.missed > allowed else "fact",
         f"{one.name}: at .5 the model misses {half.missed:,} of {one.positives:,} {many} with it and "
-        f"{_calls(half, many)}. To miss {miss} it must call {reaching.called:,}, {reaching.false_alarms:,} of them without it: the threshold is then "
-        f"{_threshold(reaching.threshold)}, with {reaching.alarms_a_find:.1f} false alarms for each one found.",
+        f"{_calls(half, many)}. To miss {miss} it must call {reaching.called:,}, {reaching.false_alarms:,} of them "
+        f"without it: the threshold is then {_threshold(reaching.threshold)}, with {_ratio(reaching.alarms_a_find)} "
+        "false alarms for each one found.",
     )
 
 
@@ -240,6 +242,7 @@ def calibration(told: Told) -> Picture:
                 ha="center",
                 va="top" if below else "bottom",
                 fontsize=7,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )
             reading = (
                 f"below the dotted line probabilities are too high, above it too low; most {told.unit[1]} are off for "

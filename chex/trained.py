@@ -79,7 +79,8 @@ def _check_fit(path: Path, weights: Mapping[str, torch.Tensor], model: Classifie
         raise InputError(
             f"{path} does not fit the {about['backbone']} for {about['observations']} that it says it is: "
             f"{len(wrong):,} of {len(expected):,} arrays differ, first {first}, which is {_shape(given.get(first))} "
-            f"and should be {_shape(expected.get(first))}; give weights as chex train wrote them, with the timm that trained them"
+            f"and should be {_shape(expected.get(first))}; give weights as chex train wrote them, "
+            "with the timm that trained them"
         )
 
 
