@@ -13,7 +13,7 @@ import numpy as np
 from chex.metrics import patient_weights, weighted_auroc
 
 DRAWS = 1000
-BAND_CELLS = 2_000_000
+CELLS = 2_000_000
 """Draws are taken together as long as draws times films are no more."""
 FREE = ("AUROC", "AUPRC", "Brier")
 AT = ("recall", "precision", "error rate", "F1")
@@ -213,7 +213,7 @@ def reliability(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> n
 def _all_weights(patients: np.ndarray, rng: np.random.Generator, draws: int) -> Iterator[np.ndarray]:
     """First the films as they are, then the draws, in pieces that fit into memory."""
     yield np.ones((1, len(patients)))
-    piece = max(1, BAND_CELLS // len(patients))
+    piece = max(1, CELLS // len(patients))
     for start in range(0, draws, piece):
         yield patient_weights(patients, rng, min(piece, draws - start))
 
@@ -250,7 +250,9 @@ def _estimates(measured: np.ndarray) -> np.ndarray:
     value, drawn = measured[0], measured[1:]
     known = ~np.isnan(value) & ~np.isnan(drawn).all(axis=0)
     result = np.stack([value, np.full_like(value, np.nan), np.full_like(value, np.nan)])
-    result[1:, known] = np.nanpercentile(drawn[:, known], LEVEL, axis=0)
+    whole = known & ~np.isnan(drawn).any(axis=0)
+    result[1:, whole] = np.percentile(drawn[:, whole], LEVEL, axis=0)  # many times faster than nanpercentile
+    result[1:, known & ~whole] = np.nanpercentile(drawn[:, known & ~whole], LEVEL, axis=0)
     return result
 
 
