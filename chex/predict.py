@@ -71,7 +71,10 @@ def image_files(given: Sequence[Path]) -> list[Path]:
             f"{', '.join(map(str, given))}: no images found; a folder is searched for files that end in "
             f"{', '.join(SUFFIXES)}: give another, or name the files"
         )
-    return list({os.path.abspath(file): file for file in reversed(found)}.values())[::-1]
+    once: dict[str, Path] = {}
+    for file in found:
+        once.setdefault(os.path.abspath(file), file)
+    return list(once.values())
 
 
 def probability_table(paths: Sequence[Path], observations: Sequence[str], probability: np.ndarray) -> pd.DataFrame:
