@@ -128,7 +128,7 @@ def thresholds(truth: np.ndarray, probability: np.ndarray, recall: float) -> np.
     youden = reaching = float("nan")
     positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
     if positives:
-        reaching = cuts[np.argmax(found[0] / positives >= recall - 1e-9)]
+        reaching = cuts[np.argmax(found[0] / positives >= recall)]
         if negatives:
             youden = cuts[np.argmax(found[0] / positives - alarms[0] / negatives)]
     return np.array([0.5, youden, reaching])
@@ -240,8 +240,8 @@ def _figures(truth: np.ndarray, probability: np.ndarray, cuts: np.ndarray, weigh
 
 
 def _mean_over_observations(measured: np.ndarray) -> np.ndarray:
-    """(D, figures): an observation whose figure is undefined on all films is left out of it in every draw."""
-    counted = ~np.isnan(measured) & ~np.isnan(measured[0])
+    """(D, figures): the mean over the observations in which a draw has the figure; NaN where none has."""
+    counted = ~np.isnan(measured)
     return _share(np.where(counted, measured, 0.0).sum(axis=1), counted.sum(axis=1))
 
 

@@ -77,6 +77,20 @@ def test_a_backbone_whose_channels_come_last_gives_the_same_heat() -> None:
     np.testing.assert_allclose(heat(trained, patch(), [0]), first, atol=1e-6)
 
 
+class Ramp(Bright):
+    """Bright, where the right side of a film counts more."""
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward_head(features * torch.arange(8.0))
+
+
+def test_a_channel_has_one_weight_wherever_on_the_film() -> None:
+    trained = bright([[1.0, 0.5]])
+    first = heat(trained, patch(), [0])
+    trained.model.backbone = Ramp()
+    np.testing.assert_allclose(heat(trained, patch(), [0]), first, atol=1e-6)
+
+
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
 def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> None:
     model = build_model(ModelConfig(backbone=backbone), outputs=5, seed=0).eval()
