@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from chex.errors import InputError
 from chex.seeds import stream
 
 GRAY_MEAN, GRAY_STD = 0.449, 0.226
@@ -47,6 +48,12 @@ def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> tor
     draws = rng.uniform(-strength, strength, size=(2, len(batch), 1, 1, 1)).astype(np.float32)
     contrast, brightness = torch.from_numpy(draws).to(batch.device)
     return batch.mul_(1 + contrast).add_(brightness)
+
+
+def check_batch(size: int) -> None:
+    """Raises InputError for a --batch of no films."""
+    if size < 1:
+        raise InputError(f"--batch {size}: films are scored 1 or more at a time; give --batch 1 or more")
 
 
 def in_order(count: int, size: int) -> Iterator[np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from chex.batches import check_batch
 from chex.cache import ImageConfig, open_images
 from chex.checkpoint import save_predictions
 from chex.config import override, parse_sets, validated
@@ -71,12 +72,6 @@ def _check_options(recall: float, batch: int) -> None:
             f"--recall {recall:g}: recall is a share of the positives, above 0 and at most 1; give for example .9"
         )
     check_batch(batch)
-
-
-def check_batch(batch: int) -> None:
-    """Raises InputError for a batch of no films."""
-    if batch < 1:
-        raise InputError(f"--batch {batch}: films are scored 1 or more at a time; give --batch 1 or more")
 
 
 def _config(trained: Trained, tree: Path, sets: Sequence[str]) -> EvaluationConfig:

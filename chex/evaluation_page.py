@@ -15,6 +15,7 @@ from chex.console import decimal, percent
 from chex.figures import AT, FREE, RATES, Cost, Estimate, Evaluated, Evaluation, ladder, reliability
 from chex.page import Page, Picture, Points, Section, Table
 from chex.pictures import INKS, panels
+from chex.trained import NO_DIAGNOSIS
 
 ACROSS = 3
 """Panels side by side."""
@@ -32,13 +33,13 @@ COLUMNS = {
     "F1": 6,
 }
 """Of the printed table of thresholds, with their widths. "per find" is false alarms per positive found."""
+COUNTS = ("missed", "called", "false alarms")
 MARKS = ("o", "D", "^")
 """Of the three thresholds in pictures."""
 CHOSEN_HERE = (
     "A threshold chosen on these films is optimistic: on new films it finds fewer or costs more than is told here. "
     "Choose it on one set of patients and read its cost on another."
 )
-NO_DIAGNOSIS = "These are research results and no basis for a diagnosis."
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def text(told: Told) -> str:
     for each in found.observations:
         lines += [_cost_line("" if place else each.name, each, cost, wide) for place, cost in enumerate(each.costs)]
     blank = " " * sum(list(COLUMNS.values())[: -len(AT)])
-    for place, (rule, own) in enumerate(found.mean_at.items()):
+    for place, (rule, own) in enumerate(found.mean_at.items() if len(found.observations) > 1 else ()):
         lines.append(f"{'' if place else 'mean':<{wide}}  {rule:<10}{blank}{_figures(own)}")
     return "\n".join([*lines, "", *textwrap.wrap(CHOSEN_HERE, 112)])
 
@@ -164,8 +165,8 @@ def figures_table(found: Evaluation) -> pd.DataFrame:
 
 
 def thresholds_table(found: Evaluation) -> pd.DataFrame:
-    """A row an observation and threshold: what it finds, misses and calls; NaN undefined."""
-    return pd.DataFrame(
+    """A row an observation and threshold: what it misses and calls; missing where the threshold is undefined."""
+    frame = pd.DataFrame(
         [
             {
                 "observation": one.name,
@@ -181,7 +182,9 @@ def thresholds_table(found: Evaluation) -> pd.DataFrame:
             for one in found.observations
             for cost in one.costs
         ]
-    )
+    ).astype(dict.fromkeys(COUNTS, "Int64"))
+    frame.loc[frame["threshold"].isna(), list(COUNTS)] = pd.NA
+    return frame
 
 
 def figures_at_table(found: Evaluation) -> pd.DataFrame:
@@ -284,6 +287,8 @@ def _bars(
     axes.barh(places, shares[:, 0], height=0.85, color=inks[0], label=names[0])
     axes.barh(places, shares[:, 1], left=shares[:, 0], height=0.85, color=inks[1], label=names[1])
     for place, (first, second), share in zip(places, counts, shares, strict=True):
+        if not first + second:
+            continue
         fits = share[0] > 0.12
         ink = "white" if fits and inks[0] == INKS[0] else "black"
         axes.text(0.015 + (0 if fits else share[0]), place, f"{first:,}", va="center", fontsize=8, color=ink)
@@ -359,7 +364,8 @@ def _label(
 def _with_mean(found: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
     for one in found.observations:
         yield one.name, f"{one.positives:,}", one.figures
-    yield "mean", "", found.mean
+    if len(found.observations) > 1:
+        yield "mean", "", found.mean
 
 
 def _all_at(found: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
@@ -379,6 +385,7 @@ def _shown_costs(found: Evaluation) -> pd.DataFrame:
     short = {"chosen by": "at", "positives": "of", "false alarms per find": "per find", "error rate": "error"}
     frame = thresholds_table(found).rename(columns=short)
     frame["observation"] = frame["observation"].mask(frame["observation"].duplicated(), "")
+    frame = frame.astype(dict.fromkeys(COUNTS, np.float64))
     order = ["observation", "at", "threshold", "missed", "of", *frame.columns[5:]]
     return frame[order]
 
@@ -431,5 +438,6 @@ def _ratio(value: float) -> str:
 COST_FORMATS: dict[str, Callable[[Any], str]] = {
     "threshold": _threshold,
     "per find": _ratio,
+    **dict.fromkeys(COUNTS, lambda value: f"{value:,.0f}"),
     **dict.fromkeys((*AT, "error"), decimal),
 }

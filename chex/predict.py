@@ -9,16 +9,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from chex.batches import in_order, load_batch
+from chex.batches import check_batch, in_order, load_batch
 from chex.cache import decode, decoded
 from chex.checkpoint import save_table
 from chex.console import decimal, progress_bar
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
-from chex.evaluation_page import NO_DIAGNOSIS
 from chex.gradcam import check_map, heat, overlay
 from chex.loop import predict
-from chex.trained import Trained, load_trained
+from chex.trained import NO_DIAGNOSIS, Trained, load_trained
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 OVERLAY_SIZE = 512
@@ -38,8 +37,7 @@ def predict_files(
     `images` are files and folders; `drawn` names the observations of `overlays`, None for all. Raises InputError before
     anything is written.
     """
-    if batch < 1:
-        raise InputError(f"--batch {batch}: films are scored 1 or more at a time; give --batch 1 or more")
+    check_batch(batch)
     _check_outputs(out, overlays, drawn)
     trained = load_trained(weights)
     chosen = _drawn(trained, drawn)

@@ -14,6 +14,7 @@ from chex.model import Classifier, ModelConfig, build_model
 from chex.outputs import Outputs
 
 NEEDED = ("backbone", "observations", "image_size")
+NO_DIAGNOSIS = "These are research results and no basis for a diagnosis."
 FINAL_BATCH_NORM = "head.2.weight"
 
 

@@ -12,12 +12,13 @@ from chex.__main__ import main
 from chex.checkpoint import PREDICTIONS, REPORTS, WEIGHTS, save_weights
 from chex.config import RunConfig
 from chex.evaluate import weights_name
-from chex.evaluation_page import NO_DIAGNOSIS, Told, figures_table, page, sentence, text, thresholds_table
+from chex.evaluation_page import Told, figures_table, page, sentence, text, thresholds_table
 from chex.figures import AT, FREE, evaluation
 from chex.loop import fit
 from chex.model import ModelConfig, build_model
 from chex.page import Picture, Points, Table
 from chex.prepare import prepare, select
+from chex.trained import NO_DIAGNOSIS
 
 FILES = {"index.html", "figures.csv", "thresholds.csv", "figures-at-thresholds.csv", "predictions.csv"} | {
     f"{name}.png" for name in ("roc", "precision-recall", "confusion", "calibration")
@@ -159,6 +160,12 @@ def test_tables_hold_every_figure_with_its_interval() -> None:
     costs = thresholds_table(case.found)
     assert (costs["called"] == costs["false alarms"] + costs["positives"] - costs["missed"]).all()
     assert set(AT) < set(costs.columns)
+
+
+def test_a_threshold_that_is_undefined_has_no_counts() -> None:
+    costs = thresholds_table(told([0.0, 0.0], [0.1, 0.9]).found).set_index("chosen by")
+    assert costs.loc[".5", ["missed", "called", "false alarms"]].tolist() == [0, 1, 1]
+    assert costs.loc[["Youden", "recall .9"], ["threshold", "missed", "called", "false alarms"]].isna().all(axis=None)
 
 
 def test_a_page_has_each_picture_once_with_a_reading() -> None:
