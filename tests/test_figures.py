@@ -170,7 +170,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = []
     for _ in range(300):
         truth, probability, patients = clustered(rng)
-        found = evaluation(truth[:, None], probability[:, None], patients, ["o"], 0.9, rng, draws=400).observations[0]
+        found = evaluation(truth[:, None], probability[:, None], patients, ["o"], 0.9, rng, draws=300).observations[0]
         pairs = [(found.figures["AUROC"], spread)]
         pairs += [(found.costs[0].figures[name], value) for name, value in truths.items()]
         held.append([estimate.low <= value <= estimate.high for estimate, value in pairs])
