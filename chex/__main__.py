@@ -1,4 +1,4 @@
-"""The command `chex`: one run, a look at the data before it and at the weights after it, and the phantom to try all on."""
+"""The command `chex`: one run, a look at the data before it and at the weights after it, a phantom to try all on."""
 
 import argparse
 import os

@@ -13,8 +13,8 @@ import numpy as np
 from chex.metrics import patient_weights, weighted_auroc
 
 DRAWS = 1000
-CELLS = 2_000_000
-"""Draws are taken together as long as draws times films are no more."""
+CELLS = 100_000
+"""Draws are taken together as long as draws times films are no more: that much stays in a processor's cache."""
 FREE = ("AUROC", "AUPRC", "Brier")
 AT = ("recall", "precision", "error rate", "F1")
 RATES = np.linspace(0, 1, 101)
@@ -148,13 +148,11 @@ def ladder(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> t
     return probability[order][ties], np.cumsum(positive, axis=1), np.cumsum(negative, axis=1)
 
 
-def weighted_auprc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float (D,): average precision, the mean of precision over steps of recall; NaN with one class."""
-    _, found, alarms = ladder(truth, probability, weights)
-    positives, negatives = weights @ (truth == 1), weights @ (truth == 0)
+def average_precision(found: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+    """float (D,) from a `ladder`: AUPRC as the mean of precision over steps of recall; NaN with one class."""
+    positives, negatives = _last(found), _last(alarms)
     precision = _share(found, found + alarms)
-    gained = np.diff(found, prepend=0.0, axis=1)
-    area = np.nansum(gained * precision, axis=1)  # NaN only before the first film that counts
+    area = np.nansum(np.diff(found, prepend=0.0, axis=1) * precision, axis=1)  # NaN only before the first that counts
     return np.where(negatives > 0, _share(area, positives), np.nan)
 
 
@@ -164,13 +162,15 @@ def weighted_brier(truth: np.ndarray, probability: np.ndarray, weights: np.ndarr
     return _share(weights @ squares, weights @ ~np.isnan(truth))
 
 
-def weighted_roc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """float (D, RATES): recall at each false positive rate, straight between thresholds; NaN with one class."""
-    _, found, alarms = ladder(truth, probability, weights)
-    positives, negatives = weights @ (truth == 1), weights @ (truth == 0)
+def roc_curves(found: np.ndarray, alarms: np.ndarray) -> np.ndarray:
+    """float (D, RATES) from a `ladder`: recall at each false positive rate, straight between thresholds.
+
+    NaN with one class.
+    """
+    positives, negatives = _last(found), _last(alarms)
     recall = np.pad(_share(found, positives[:, None]), ((0, 0), (1, 0)))
     rate = np.pad(_share(alarms, negatives[:, None]), ((0, 0), (1, 0)))
-    curves = np.full((len(weights), len(RATES)), np.nan)
+    curves = np.full((len(found), len(RATES)), np.nan)
     for row in np.flatnonzero((positives > 0) & (negatives > 0)):
         curves[row] = np.interp(RATES, rate[row], recall[row])
     return curves
@@ -222,21 +222,24 @@ def _measured(
     truth: np.ndarray, probability: np.ndarray, cuts: np.ndarray, weights: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """(D, K, figures), the columns being FREE and then AT under each rule, and the ROC curves (D, K, RATES)."""
-    columns = list(zip(truth.T, probability.T, cuts, strict=True))
-    measured = [_figures(one, given, own, weights) for one, given, own in columns]
-    curves = [weighted_roc(one, given, weights) for one, given, _ in columns]
+    measured, curves = [], []
+    for one, given, own in zip(truth.T, probability.T, cuts, strict=True):
+        _, found, alarms = ladder(one, given, weights)
+        free = [
+            weighted_auroc(one, given, weights),
+            average_precision(found, alarms),
+            weighted_brier(one, given, weights),
+        ]
+        at = [_figures_at_cut(one, given, cut, weights) for cut in own]
+        measured.append(np.column_stack([*free, *at]))
+        curves.append(roc_curves(found, alarms))
     return np.stack(measured, axis=1), np.stack(curves, axis=1)
 
 
-def _figures(truth: np.ndarray, probability: np.ndarray, cuts: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    free = [each(truth, probability, weights) for each in (weighted_auroc, weighted_auprc, weighted_brier)]
-    at = [
-        np.full((len(weights), len(AT)), np.nan)
-        if np.isnan(cut)
-        else figures_at(counts_at(truth, probability, cut, weights))
-        for cut in cuts
-    ]
-    return np.column_stack([*free, *at])
+def _figures_at_cut(truth: np.ndarray, probability: np.ndarray, cut: float, weights: np.ndarray) -> np.ndarray:
+    if np.isnan(cut):
+        return np.full((len(weights), len(AT)), np.nan)
+    return figures_at(counts_at(truth, probability, cut, weights))
 
 
 def _mean_over_observations(measured: np.ndarray) -> np.ndarray:
@@ -281,6 +284,11 @@ def _columns_at(place: int) -> slice:
 
 def _named(names: Sequence[str], estimates: np.ndarray) -> dict[str, Estimate]:
     return {name: Estimate(*estimates[:, column].tolist()) for column, name in enumerate(names)}
+
+
+def _last(ladder: np.ndarray) -> np.ndarray:
+    """What the lowest step calls: all that is scored."""
+    return ladder[:, -1] if ladder.shape[1] else np.zeros(len(ladder))
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:

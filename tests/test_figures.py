@@ -57,12 +57,13 @@ def test_figures_agree_with_scikit_learn(seed: int) -> None:
 def test_a_draw_counts_a_film_as_often_as_scikit_learn_weighs_it() -> None:
     truth, probability = case(3)
     weights = np.random.default_rng(0).integers(0, 4, size=(20, len(truth))).astype(float)
+    _, hits, alarms = figures.ladder(truth, probability, weights)
     for ours, theirs in (
-        (figures.weighted_auprc, average_precision_score),
-        (figures.weighted_brier, brier_score_loss),
+        (figures.average_precision(hits, alarms), average_precision_score),
+        (figures.weighted_brier(truth, probability, weights), brier_score_loss),
     ):
         expected = [theirs(truth, probability, sample_weight=each) for each in weights]
-        np.testing.assert_allclose(ours(truth, probability, weights), expected, rtol=0, atol=1e-12)
+        np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-12)
     called = probability >= 0.4
     expected = [f1_score(truth, called, sample_weight=each) for each in weights]
     found = figures.figures_at(figures.counts_at(truth, probability, 0.4, weights))
@@ -170,7 +171,7 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     held = []
     for _ in range(300):
         truth, probability, patients = clustered(rng)
-        found = evaluation(truth[:, None], probability[:, None], patients, ["o"], 0.9, rng, draws=300).observations[0]
+        found = evaluation(truth[:, None], probability[:, None], patients, ["o"], 0.9, rng, draws=500).observations[0]
         pairs = [(found.figures["AUROC"], spread)]
         pairs += [(found.costs[0].figures[name], value) for name, value in truths.items()]
         held.append([estimate.low <= value <= estimate.high for estimate, value in pairs])
