@@ -1,4 +1,4 @@
-"""The command `chex`: one run, a look at the data before it, and the phantom to try both on."""
+"""The command `chex`: one run, a look at the data before it and at the weights after it, a phantom to try all on."""
 
 import argparse
 import os
@@ -54,6 +54,24 @@ def _parser() -> argparse.ArgumentParser:
     relabel.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     relabel.add_argument("--out", type=Path, help="folder of the table (default: results/<maker>-<name of RUN.yaml>)")
     relabel.set_defaults(run=_relabel)
+
+    evaluate = commands.add_parser("evaluate", help="score weights on a tree: figures, thresholds and what they cost")
+    evaluate.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors")
+    evaluate.add_argument("--data", type=Path, required=True, metavar="TREE", help="the folder that holds both CSVs")
+    evaluate.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+    evaluate.add_argument("--out", type=Path, help="folder of the page (default: results/evaluate-<name of WEIGHTS>)")
+    evaluate.add_argument("--recall", type=float, default=0.9, help="what a threshold is to reach (default: .9)")
+    evaluate.add_argument("--batch", type=int, default=128, metavar="N", help="films scored at a time (default: 128)")
+    evaluate.set_defaults(run=_evaluate)
+
+    predict = commands.add_parser("predict", help="what weights say of films: a CSV, and overlays of where")
+    predict.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors")
+    predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG or PNG files, or folders of them")
+    predict.add_argument("--out", type=Path, metavar="FILE.csv", help="where the CSV goes (default: stdout)")
+    predict.add_argument("--grad-cam", type=Path, metavar="FOLDER", help="write an overlay per film and observation")
+    predict.add_argument("--observation", nargs="+", metavar="NAME", help="what --grad-cam draws (default: all)")
+    predict.add_argument("--batch", type=int, default=128, metavar="N", help="films scored at a time (default: 128)")
+    predict.set_defaults(run=_predict)
 
     explore = commands.add_parser("explore", help="write a page of tables and pictures of a tree")
     explore.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -122,6 +140,20 @@ def _run_config(options: argparse.Namespace) -> "RunConfig":
 
     sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
     return load_run(options.config, sets)
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from chex.evaluate import evaluate
+
+    tree = Path(os.path.abspath(options.data))
+    return evaluate(options.weights, tree, options.sets, options.recall, options.batch, options.out)
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from chex.predict import predict_files
+
+    chosen = options.observation
+    return predict_files(options.weights, options.images, options.out, options.grad_cam, chosen, options.batch)
 
 
 def _explore(options: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from chex.errors import InputError
 from chex.seeds import stream
 
 GRAY_MEAN, GRAY_STD = 0.449, 0.226
@@ -67,6 +68,12 @@ def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> tor
 def batch_size(config: BatchesConfig) -> int:
     """Films that a step learns from; an `auto` that nobody settled is 32."""
     return 32 if isinstance(config.size, str) else config.size
+
+
+def check_batch(size: int) -> None:
+    """Raises InputError for a --batch of no films."""
+    if size < 1:
+        raise InputError(f"--batch {size}: films are scored 1 or more at a time; give --batch 1 or more")
 
 
 def passes(count: int, most: int) -> list[slice]:

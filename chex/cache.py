@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from chex.atomic import replacing
 from chex.errors import InputError
 
-RESIZE_RULE = "letterbox-1"
+RESIZE_RULE = "letterbox-2"
 """Part of the cache's key: change it whenever `decode` gives other pixels."""
 Progress = Callable[[int, int], None]
 """Called with what is done and the total."""
@@ -54,15 +54,36 @@ def open_images(root: Path, paths: np.ndarray, config: ImageConfig, progress: Pr
 
 
 def decode(path: Path, size: int) -> np.ndarray:
-    """uint8 (size, size): the film in grayscale, scaled to fit, centred on black."""
+    """uint8 (size, size): the film in grayscale, scaled to fit, centred on black; white is 255, or 65535 in 16 bits."""
     with Image.open(path) as film:
         film.draft("L", (2 * size, 2 * size))  # JPEG only: decodes at 1/2, 1/4 or 1/8, never below twice the size
-        gray = film.convert("L")
+        gray = _gray(film)
     scale = size / max(gray.size)
     shape = max(1, round(gray.width * scale)), max(1, round(gray.height * scale))
     square = Image.new("L", (size, size))
     square.paste(gray.resize(shape, Image.Resampling.BILINEAR), ((size - shape[0]) // 2, (size - shape[1]) // 2))
     return np.asarray(square)
+
+
+def decoded(root: Path, paths: Sequence[str] | np.ndarray, size: int) -> Iterator[np.ndarray | None]:
+    """Each film as `decode` gives it, in the order of `paths`, or None where it cannot be decoded."""
+
+    def decode_or_none(path: str) -> np.ndarray | None:
+        try:
+            return decode(root / path, size)
+        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
+            return None
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(paths), 1024):
+            yield from pool.map(decode_or_none, paths[start : start + 1024])
+
+
+def _gray(film: Image.Image) -> Image.Image:
+    if not film.mode.startswith("I"):
+        return film.convert("L")
+    pixels = np.asarray(film)  # 16 bits, which Pillow's own conversion cuts off at 255
+    return Image.fromarray(np.clip(np.round(pixels / 257), 0, 255).astype(np.uint8))
 
 
 def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
@@ -92,7 +113,7 @@ def _build(array: Path, root: Path, paths: np.ndarray, size: int, progress: Prog
     with replacing(array) as beside:
         images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=(len(paths), size, size))
         bad = []
-        for row, film in enumerate(_decoded(root, paths, size)):
+        for row, film in enumerate(decoded(root, paths, size)):
             if film is None:
                 bad.append(paths[row])
             else:
@@ -105,18 +126,6 @@ def _build(array: Path, root: Path, paths: np.ndarray, size: int, progress: Prog
                 "replace the files or remove their rows"
             )
         images.flush()
-
-
-def _decoded(root: Path, paths: np.ndarray, size: int) -> Iterator[np.ndarray | None]:
-    def decode_or_none(path: str) -> np.ndarray | None:
-        try:
-            return decode(root / path, size)
-        except (OSError, ValueError, SyntaxError):  # what Pillow raises for damaged files
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), 1024):
-            yield from pool.map(decode_or_none, paths[start : start + 1024])
 
 
 def _first(paths: list[str]) -> str:

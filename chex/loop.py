@@ -16,7 +16,7 @@ from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
 from chex.batches import batch_size, epoch_batches, in_order, light, load_batch, passes, steps_per_epoch
 from chex.config import RunConfig, dump
-from chex.device import autocast, gradient_scaler, pick_device
+from chex.device import DeviceConfig, autocast, gradient_scaler, pick_device
 from chex.layers import freeze, layer_groups, train_mode
 from chex.loss import masked_loss
 from chex.metrics import Scores, mean_defined, score
@@ -35,7 +35,7 @@ SMALLEST_PASS = 2
 
 
 OnStep = Callable[[int, int], None]
-"""Hears of each step: how many are done and how many there are."""
+"""Hears of progress: how many steps or films are done and how many there are."""
 
 ShouldPause = Callable[[], bool]
 """Is asked after each step whether to save and stop."""
@@ -86,16 +86,27 @@ class Report:
 
 @torch.no_grad()
 def predict(
-    model: torch.nn.Module, data: Prepared, films: np.ndarray, config: RunConfig, device: torch.device
+    model: torch.nn.Module,
+    outputs: Outputs,
+    images: np.ndarray,
+    films: np.ndarray,
+    config: DeviceConfig,
+    device: torch.device,
+    batch: int = VALID_BATCH,
+    on_film: OnStep | None = None,
 ) -> torch.Tensor:
-    """float32 (V, K) on the CPU: the logits of positive of the images `films` (int64 (V,), rows of `data.images`)."""
+    """float32 (V, K) on the CPU: the logits of positive of the images `films` (int64 (V,), rows of `images`).
+
+    `batch` films at a time; `on_film` hears of how many are done and how many there are.
+    """
     model.eval()
     logits = []
-    for piece in in_order(len(films), VALID_BATCH):
-        batch = load_batch(data.images, films[piece], device)
-        with autocast(config.device, device):
-            raw = model(batch)
-        logits.append(data.outputs.logits(raw.float()).cpu())
+    for piece in in_order(len(films), batch):
+        with autocast(config, device):
+            raw = model(load_batch(images, films[piece], device))
+        logits.append(outputs.logits(raw.float()).cpu())
+        if on_film:
+            on_film(int(piece[-1]) + 1, len(films))
     return torch.cat(logits)
 
 
@@ -347,7 +358,8 @@ class Training:
     def _validate(self, model: torch.nn.Module) -> tuple[np.ndarray, float]:
         """Probabilities (U, K) of what is scored, and the loss over its films."""
         scored = self.data.scored
-        logits = predict(model, self.data, scored.films, self.config, self.device)
+        data, device = self.data, self.config.device
+        logits = predict(model, data.outputs, data.images, scored.films, device, self.device)
         truth = scored.truth[scored.unit]
         known = torch.from_numpy(~np.isnan(truth)).float()
         outputs = Outputs(len(self.data.observations))

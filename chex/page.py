@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from chex.atomic import replacing, write_text
+from chex.errors import InputError
 from chex.pictures import save_picture
 
 INDEX = "index.html"
@@ -47,6 +48,8 @@ class Table:
     """Only its caption is seen until it is clicked."""
     most: int = 200
     """How many rows the page shows; the CSV has all."""
+    shown: pd.DataFrame | None = None
+    """What the page shows in place of `frame`, as a figure and its interval in one cell."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,16 @@ class Page:
     title: str
     lead: str
     sections: Sequence[Section]
+
+
+def check_folder(folder: Path, tree: Path, kind: str) -> None:
+    """Raises InputError where a page, `kind` in words, cannot go: a file, other things, inside the tree it is of."""
+    if folder.resolve().is_relative_to(tree.resolve()):
+        raise InputError(f"--out: {folder} lies inside the tree that it tells of; give a folder outside it")
+    if folder.exists() and not folder.is_dir():
+        raise InputError(f"--out: {folder} is a file; give a folder")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
+        raise InputError(f"--out: {folder} holds other things than {kind}; give a new or empty folder")
 
 
 def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
@@ -143,7 +156,7 @@ def _picture(part: Picture, path: Path) -> dict[str, Any]:
 
 
 def _table(part: Table) -> dict[str, Any]:
-    frame = part.frame
+    frame = part.frame if part.shown is None else part.shown
     numbers = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
     shown = frame.head(part.most)
     cells = [[_cell(value, part.formats.get(str(name))) for value in shown[name]] for name in frame.columns]

@@ -56,6 +56,7 @@ def soft_labels(teacher: RunConfig, data: Prepared, weights: Path) -> np.ndarray
         device = pick_device(teacher.device)
         model = build_model(teacher.model, data.outputs.count, teacher.seed)
         model.load_state_dict(checkpoint.load_weights(weights)[0])
-        soft[wanted] = predict(model.to(device), data, wanted, teacher, device).sigmoid().numpy()
+        logits = predict(model.to(device), data.outputs, data.images, wanted, teacher.device, device)
+        soft[wanted] = logits.sigmoid().numpy()
     soft[~uncertain] = np.nan
     return soft

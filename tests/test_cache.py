@@ -14,6 +14,12 @@ def config(tmp_path: Path) -> ImageConfig:
     return ImageConfig(size=32, cache=tmp_path / "cache")
 
 
+def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path: Path) -> None:
+    gray = np.arange(0, 65536, 16, dtype=np.uint16).reshape(64, 64)
+    Image.fromarray(gray).save(tmp_path / "film.png")
+    np.testing.assert_array_equal(decode(tmp_path / "film.png", 64), np.round(gray / 257))
+
+
 def test_a_row_is_the_film_of_its_path(tree: Path, config: ImageConfig) -> None:
     paths = load_tree(tree).paths
     images = open_images(tree, paths, config)

@@ -139,7 +139,7 @@ def test_what_cannot_work_is_refused_with_a_sentence(
             out,
         ): "CheXpert-v1.0-smallx is not a folder; give the folder that holds train.csv and valid",
         (str(plain_tree.parent), "--out", out): f"has no train.csv; did you mean {tree}?",
-        (tree, "--out", str(plain_tree / "here")): "lies inside the tree that is explored; give a folder outside it",
+        (tree, "--out", str(plain_tree / "here")): "lies inside the tree that it tells of; give a folder outside it",
         (tree, "--out", str(tmp_path / "file")): "file is a file; give a folder",
         (tree, "--out", str(tmp_path / "full")): "full holds other things than an exploration; give a new or empty",
     }

@@ -46,3 +46,11 @@ def test_an_earlier_page_cannot_name_files_elsewhere(tmp_path: Path) -> None:
     (folder / "index.html").write_text('<meta name="beside" content="../outside.csv">')
     write_page(page("x"), folder)
     assert outside.exists()
+
+
+def test_a_page_may_show_a_table_otherwise_than_its_csv_has_it(tmp_path: Path) -> None:
+    frame, shown = pd.DataFrame({"a": [0.25], "low": [0.125]}), pd.DataFrame({"a": [".250 (.125)"]})
+    html = write_page(page(Table("t", frame, "c", shown=shown)), tmp_path).read_text()
+    assert ".250 (.125)" in html
+    assert '<th scope="col">low' not in html
+    assert (tmp_path / "t.csv").read_text() == "a,low\n0.25,0.125\n"

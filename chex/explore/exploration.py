@@ -12,7 +12,7 @@ from chex.errors import InputError
 from chex.explore import charts, films, tallies
 from chex.explore.findings import Films, Finding, findings
 from chex.labels import FIVE
-from chex.page import INDEX, Page, Part, Points, Section, Table, write_page
+from chex.page import Page, Part, Points, Section, Table, check_folder, write_page
 from chex.records import Records, check_root, read_records
 from chex.seeds import stream
 from chex.uncertainty import POLICIES, TABLE_POLICIES
@@ -36,7 +36,7 @@ def explore(root: Path, out: Path, count: int, seed: int = 0) -> Explored:
     if count < 1:
         raise InputError(f"--films: {count} is refused, it should be 1 or more; leave it out to look at 500 films")
     check_root(root, "TREE", option="")
-    _check_out(root, out)
+    check_folder(out, root, "an exploration")
     with progress_bar("reading the tables") as advance:
         splits = {}
         for done, split in enumerate(("train", "valid")):
@@ -71,15 +71,6 @@ def explore(root: Path, out: Path, count: int, seed: int = 0) -> Explored:
     with progress_bar("drawing the page") as advance:
         page = write_page(Page(f"{name}: what the tree holds", lead, sections), out, advance)
     return Explored(page, found)
-
-
-def _check_out(root: Path, out: Path) -> None:
-    if out.resolve().is_relative_to(root.resolve()):
-        raise InputError(f"--out: {out} lies inside the tree that is explored; give a folder outside it")
-    if out.exists() and not out.is_dir():
-        raise InputError(f"--out: {out} is a file; give a folder")
-    if out.is_dir() and any(out.iterdir()) and not (out / INDEX).is_file():
-        raise InputError(f"--out: {out} holds other things than an exploration; give a new or empty folder")
 
 
 def _found(found: list[Finding]) -> Section:

@@ -3,7 +3,7 @@
     python tests/bench/bench_step.py [BACKBONE] [SIZE]
 
 The bare loop runs the same network, in the same process, on one batch that stays in memory. Legs of a few steps
-alternate; the ratio of each pair is what counts. Ends with the same figures as a line of JSON. The aim is a median ratio
+alternate; the ratio of each pair is what counts. Ends with the same figures as a line of JSON. The aim: a median of
 of .95 or more.
 """
 

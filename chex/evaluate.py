@@ -1,0 +1,107 @@
+"""`chex evaluate`: weights scored on a tree's validation split, as a page, tables and pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from chex.batches import check_batch
+from chex.cache import ImageConfig, open_images
+from chex.checkpoint import save_predictions
+from chex.config import override, parse_sets, validated
+from chex.console import progress_bar
+from chex.device import DeviceConfig, pick_device
+from chex.errors import InputError, one_of
+from chex.evaluation_page import Told, page, text
+from chex.figures import evaluation
+from chex.loop import predict
+from chex.page import check_folder, write_page
+from chex.records import DataConfig, Tree, load_tree
+from chex.seeds import stream
+from chex.split import Scored, split
+from chex.trained import Trained, load_trained
+
+
+class EvaluationConfig(BaseModel):
+    """What is scored, and where. The weights decide on the size of images, and which observations there are."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    data: DataConfig
+    image: ImageConfig
+    device: DeviceConfig = DeviceConfig()
+
+
+def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batch: int, out: Path | None) -> int:
+    """Scores `weights` on the tree's validation split, writes a page of it into `out` and prints it in short.
+
+    Without `out` the folder is results/evaluate-<name of the weights>. Raises InputError before films are read.
+    """
+    _check_options(recall, batch)
+    trained = load_trained(weights)
+    config = _config(trained, tree, sets)
+    loaded = load_tree(tree)
+    scored = split(loaded, config.data).scored
+    folder = out or Path("results") / f"evaluate-{weights_name(weights)}"
+    check_folder(folder, tree, "an evaluation")
+    probability = _probability(trained, loaded, scored, config, batch)
+    names = config.data.observations
+    found = evaluation(scored.truth, probability, scored.patients, names, recall, stream(0, "interval"))
+    unit = {"image": ("film", "films"), "study": ("study", "studies")}[config.data.scoring]
+    head = (
+        f"{weights}: {trained.backbone} at {trained.image_size} px, scored on {len(scored.paths):,} {unit[1]} of "
+        f"{found.patients:,} patients of {tree}{' held out of its train.csv' if config.data.holdout else ''}."
+    )
+    told = Told(found, scored.truth, probability, head, unit, recall)
+    with progress_bar("drawing the page") as advance:
+        index = write_page(page(told), folder, advance)
+    save_predictions(folder, scored.paths, scored.patients, names, scored.truth, probability)
+    print(f"{text(told)}\n\n{index}")
+    return 0
+
+
+def weights_name(weights: Path) -> str:
+    """What weights go by: their file's name, or their folder's where the file is called `best`."""
+    return weights.resolve().parent.name if weights.stem == "best" else weights.stem
+
+
+def _check_options(recall: float, batch: int) -> None:
+    if not 0 < recall <= 1:
+        raise InputError(
+            f"--recall {recall:g}: recall is a share of the positives, above 0 and at most 1; give for example .9"
+        )
+    check_batch(batch)
+
+
+def _config(trained: Trained, tree: Path, sets: Sequence[str]) -> EvaluationConfig:
+    data = {"root": str(tree), "observations": list(trained.observations)}
+    given = override({"data": data, "image": {"size": trained.image_size}}, parse_sets(sets))
+    config = validated(EvaluationConfig, given, "chex evaluate")
+    for name in config.data.observations:
+        if name not in trained.observations:
+            raise InputError(
+                f"data.observations: the weights were not trained on '{name}'; {one_of(name, trained.observations)}"
+            )
+    if config.image.size != trained.image_size:
+        raise InputError(
+            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size} px; "
+            "leave it out"
+        )
+    if config.data.root != tree:
+        raise InputError(f"data.root: {config.data.root} is refused beside --data {tree}; give --data alone")
+    return config
+
+
+def _probability(trained: Trained, tree: Tree, scored: Scored, config: EvaluationConfig, batch: int) -> np.ndarray:
+    """float32 (U, K): the probability of each observation asked for, in each unit that is scored."""
+    with progress_bar("decoding films") as advance:
+        images = open_images(tree.root, tree.paths[scored.films], config.image, advance)
+    device = pick_device(config.device)
+    films = np.arange(len(images))
+    with progress_bar("scoring films") as advance:
+        logits = predict(
+            trained.model.to(device), trained.outputs, images, films, config.device, device, batch, advance
+        )
+    columns = [trained.observations.index(name) for name in config.data.observations]
+    return scored.pooled(logits.sigmoid().numpy()[:, columns])

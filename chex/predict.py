@@ -1,0 +1,194 @@
+"""`chex predict`: probabilities for image files as a CSV, and overlays of where the evidence lies."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from chex.batches import check_batch, in_order, load_batch
+from chex.cache import decode, decoded
+from chex.checkpoint import save_table
+from chex.console import decimal, progress_bar
+from chex.device import DeviceConfig, pick_device
+from chex.errors import InputError, one_of
+from chex.gradcam import check_map, heat, overlay
+from chex.loop import predict
+from chex.trained import NO_DIAGNOSIS, Trained, load_trained
+
+SUFFIXES = (".jpg", ".jpeg", ".png")
+OVERLAY_SIZE = 512
+"""Side in pixels of the film in an overlay."""
+
+
+def predict_files(
+    weights: Path,
+    images: Sequence[Path],
+    out: Path | None,
+    overlays: Path | None,
+    drawn: Sequence[str] | None,
+    batch: int,
+) -> int:
+    """Writes a CSV of each image's probabilities into `out`, or prints it, and overlays where they are asked for.
+
+    `images` are files and folders; `drawn` names the observations of `overlays`, None for all. Raises InputError before
+    anything is written.
+    """
+    check_batch(batch)
+    _check_outputs(out, overlays, drawn)
+    trained = load_trained(weights)
+    chosen = _drawn(trained, drawn)
+    cells = check_map(trained) if overlays else None
+    paths = image_files(images)
+    films = _films(paths, trained.image_size)
+    config = DeviceConfig()
+    device = pick_device(config)
+    trained.model.to(device)
+    with progress_bar("scoring films") as advance:
+        logits = predict(trained.model, trained.outputs, films, np.arange(len(films)), config, device, batch, advance)
+    table = probability_table(paths, trained.observations, logits.sigmoid().numpy())
+    _write(table, out)
+    if overlays:
+        count = _draw(trained, paths, films, table, chosen, overlays, batch, device)
+        print(_told_of_overlays(overlays, count, cells), file=sys.stderr)
+    print(NO_DIAGNOSIS, file=sys.stderr)
+    return 0
+
+
+def image_files(given: Sequence[Path]) -> list[Path]:
+    """The files given and the images below the folders given, each once, in order. Raises InputError."""
+    absent = [str(path) for path in given if not path.exists()]
+    if absent:
+        raise InputError(f"{', '.join(absent)}: no such file or folder; give image files, or folders of them")
+    found = [file for path in given for file in (_below(path) if path.is_dir() else [path])]
+    if not found:
+        raise InputError(
+            f"{', '.join(map(str, given))}: no images found; a folder is searched for files that end in "
+            f"{', '.join(SUFFIXES)}: give another, or name the files"
+        )
+    once: dict[str, Path] = {}
+    for file in found:
+        once.setdefault(os.path.abspath(file), file)
+    return list(once.values())
+
+
+def probability_table(paths: Sequence[Path], observations: Sequence[str], probability: np.ndarray) -> pd.DataFrame:
+    """A row per image: path, and the probability (N, K) of each observation, in [0, 1]."""
+    table = pd.DataFrame({"path": list(map(str, paths))})
+    for column, name in enumerate(observations):
+        table[name] = probability[:, column].astype(np.float64).round(6)
+    return table
+
+
+def overlay_names(paths: Sequence[Path]) -> list[str]:
+    """A name per image, each once: its path below the folder that all have in common, `/` as `_`, without suffix."""
+    absolute = [Path(os.path.abspath(path)) for path in paths]
+    common = os.path.commonpath([path.parent for path in absolute])
+    names = ["_".join(path.relative_to(common).with_suffix("").parts) for path in absolute]
+    taken: set[str] = set()
+    for place, name in enumerate(names):
+        again = 2
+        while names[place] in taken:
+            names[place], again = f"{name}-{again}", again + 1
+        taken.add(names[place])
+    return names
+
+
+def _below(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file())
+
+
+def _check_outputs(out: Path | None, overlays: Path | None, drawn: Sequence[str] | None) -> None:
+    if out and out.is_dir():
+        raise InputError(
+            f"--out {out}: is a folder and the CSV needs a file; give for example --out {out / 'films.csv'}"
+        )
+    if overlays and overlays.exists() and not overlays.is_dir():
+        raise InputError(f"--grad-cam {overlays}: is a file and overlays need a folder; give another path")
+    if drawn and not overlays:
+        raise InputError(
+            f"--observation {' '.join(drawn)}: chooses what --grad-cam draws, which is not asked for; "
+            "add --grad-cam FOLDER or leave it out"
+        )
+
+
+def _drawn(trained: Trained, drawn: Sequence[str] | None) -> list[int]:
+    for name in drawn or ():
+        if name not in trained.observations:
+            raise InputError(
+                f"--observation: the weights were not trained on '{name}'; {one_of(name, trained.observations)}"
+            )
+    return [trained.observations.index(name) for name in dict.fromkeys(drawn or trained.observations)]
+
+
+def _films(paths: Sequence[Path], size: int) -> np.ndarray:
+    """uint8 (N, size, size)."""
+    films, bad = np.empty((len(paths), size, size), dtype=np.uint8), []
+    with progress_bar("decoding films") as advance:
+        for row, film in enumerate(decoded(Path(), list(map(str, paths)), size)):
+            if film is None:
+                bad.append(str(paths[row]))
+            else:
+                films[row] = film
+            advance(row + 1, len(paths))
+    if bad:
+        raise InputError(
+            f"{len(bad):,} of {len(paths):,} images cannot be decoded: {', '.join(bad)}; "
+            "replace the files or leave them out"
+        )
+    return films
+
+
+def _write(table: pd.DataFrame, out: Path | None) -> None:
+    if out is None:
+        try:
+            print(table.to_csv(index=False), end="", flush=True)
+        except BrokenPipeError:  # whoever reads has read enough; what is left to print at exit must not fail again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return
+    out.parent.mkdir(parents=True, exist_ok=True)
+    save_table(out, table)
+    print(f"{out}: {len(table):,} films", file=sys.stderr)
+
+
+def _draw(
+    trained: Trained,
+    paths: Sequence[Path],
+    films: np.ndarray,
+    table: pd.DataFrame,
+    chosen: Sequence[int],
+    folder: Path,
+    batch: int,
+    device: torch.device,
+) -> int:
+    """Writes the overlays; returns how many."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = overlay_names(paths)
+    with progress_bar("drawing overlays") as advance:
+        for row, maps in enumerate(_heats(trained, films, chosen, batch, device)):
+            shown = decode(paths[row], OVERLAY_SIZE)
+            for column, one in zip(chosen, maps, strict=True):
+                observation = trained.observations[column]
+                told = f"{observation} {decimal(float(table[observation].iloc[row]))}"
+                caption = told if one.any() else f"{told}: nothing speaks for it"
+                overlay(shown, one, caption).save(folder / f"{names[row]} {observation}.png")
+            advance(row + 1, len(paths))
+    return len(paths) * len(chosen)
+
+
+def _heats(
+    trained: Trained, films: np.ndarray, chosen: Sequence[int], batch: int, device: torch.device
+) -> Iterator[np.ndarray]:
+    for piece in in_order(len(films), batch):
+        yield from heat(trained, load_batch(films, piece, device), chosen)
+
+
+def _told_of_overlays(folder: Path, count: int, cells: tuple[int, int] | None) -> str:
+    height, width = cells or (0, 0)
+    return (
+        f"{folder}: {count:,} overlays; the heat has {height} x {width} cells a film, smoothed, and is relative to the "
+        "strongest of them"
+    )

@@ -1,0 +1,129 @@
+"""Where Grad-CAM sees evidence: in known networks, and against its closed form."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from chex.errors import InputError
+from chex.gradcam import check_map, heat, overlay
+from chex.model import Classifier, ModelConfig, build_model
+from chex.outputs import Outputs
+from chex.trained import Trained
+
+
+class Bright(nn.Module):
+    """Two channels: how bright an eighth of the film is, and how dark."""
+
+    num_features = 2
+
+    def forward_features(self, films: torch.Tensor) -> torch.Tensor:
+        bright = nn.functional.avg_pool2d(films, films.shape[-1] // 8)
+        return torch.cat([bright, -bright], dim=1)
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean(dim=(2, 3))
+
+
+def bright(weights: list[list[float]]) -> Trained:
+    """A network whose outputs are linear in how bright and how dark a film is."""
+    model = Classifier(Bright(), features=2, outputs=len(weights), dropout=0.0, final_batch_norm=False)
+    with torch.no_grad():
+        model.head[1].weight.copy_(torch.tensor(weights))
+    names = tuple(f"o{row}" for row in range(len(weights)))
+    return Trained(model.eval(), "bright", names, Outputs(len(weights)), 64)
+
+
+def patch() -> torch.Tensor:
+    films = torch.zeros(2, 1, 64, 64)
+    films[0, 0, 8:16, 40:48] = 2.0
+    films[0, 0, 48:56, 0:8] = 1.0
+    films[1, 0, 32:40, 32:40] = 3.0
+    return films
+
+
+def test_evidence_lies_where_the_film_is_bright_and_each_film_has_its_own_scale() -> None:
+    maps = heat(bright([[1.0, 0.0], [0.0, 1.0]]), patch(), [0, 1])
+    assert maps.shape == (2, 2, 8, 8)
+    assert [maps[0, 0, 1, 5], maps[0, 0, 6, 0], maps[1, 0, 4, 4]] == pytest.approx([1.0, 0.5, 1.0])
+    assert np.count_nonzero(maps[:, 0]) == 3
+    assert not maps[:, 1].any()
+
+
+def test_the_observations_asked_for_come_in_their_order() -> None:
+    trained = bright([[1.0, 0.0], [0.0, 1.0]])
+    both, one = heat(trained, patch(), [1, 0]), heat(trained, patch(), [0])
+    np.testing.assert_array_equal(both[:, 1], one[:, 0])
+
+
+class ChannelsLast(Bright):
+    """Bright, in the order of a Swin's features."""
+
+    output_fmt = "NHWC"
+
+    def forward_features(self, films: torch.Tensor) -> torch.Tensor:
+        return super().forward_features(films).permute(0, 2, 3, 1)
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return features.mean(dim=(1, 2))
+
+
+def test_a_backbone_whose_channels_come_last_gives_the_same_heat() -> None:
+    trained = bright([[1.0, 0.5]])
+    first = heat(trained, patch(), [0])
+    trained.model.backbone = ChannelsLast()
+    assert check_map(trained) == (8, 8)
+    np.testing.assert_allclose(heat(trained, patch(), [0]), first, atol=1e-6)
+
+
+class Ramp(Bright):
+    """Bright, where the right side of a film counts more."""
+
+    def forward_head(self, features: torch.Tensor) -> torch.Tensor:
+        return super().forward_head(features * torch.arange(8.0))
+
+
+def test_a_channel_has_one_weight_wherever_on_the_film() -> None:
+    trained = bright([[1.0, 0.5]])
+    first = heat(trained, patch(), [0])
+    trained.model.backbone = Ramp()
+    np.testing.assert_allclose(heat(trained, patch(), [0]), first, atol=1e-6)
+
+
+@pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
+def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> None:
+    model = build_model(ModelConfig(backbone=backbone), outputs=5, seed=0).eval()
+    trained = Trained(model, backbone, ("a", "b", "c"), Outputs(3, (1,)), 96)
+    film = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
+    found = heat(trained, film, [1])[0, 0]
+    with torch.no_grad():
+        features = model.backbone.forward_features(film).double()  # type: ignore[operator]
+        model.double()
+        step = 1e-5 * torch.eye(features.shape[1], dtype=torch.float64)[:, :, None, None]
+        odds = [
+            trained.outputs.logits(model.head(model.backbone.forward_head(features + move)))[:, 1]  # type: ignore[operator]
+            for move in (step, -step)
+        ]
+        expected = ((odds[0] - odds[1])[None, :, None, None] * features).sum(dim=1).relu()[0]
+    assert expected.max() > 0
+    np.testing.assert_allclose(found, expected / expected.max(), atol=1e-3)
+
+
+def test_a_map_has_the_shape_that_is_told_and_tokens_are_refused() -> None:
+    model = build_model(ModelConfig(backbone="test_resnet"), outputs=1, seed=0).eval()
+    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), 96)) == (3, 3)
+    tokens = Classifier(timm.create_model("test_vit", in_chans=1, num_classes=0), 64, 1, 0.0, False).eval()
+    told = "--grad-cam: test_vit ends in tokens, and Grad-CAM needs a feature map; leave --grad-cam out, or train"
+    with pytest.raises(InputError, match=told):
+        check_map(Trained(tokens, "test_vit", ("a",), Outputs(1), 160))
+
+
+def test_an_overlay_leaves_a_film_without_heat_gray_and_reddens_it_where_heat_is() -> None:
+    film = np.full((96, 96), 100, dtype=np.uint8)
+    plain = np.asarray(overlay(film, np.zeros((2, 2), dtype=np.float32), "Edema .5"))
+    assert (plain[-96:] == 100).all()
+    assert (plain[:-96] < 100).any()
+    hot = np.asarray(overlay(film, np.array([[0.0, 0.0], [0.0, 1.0]], dtype=np.float32), "Edema .5"))[-96:].astype(int)
+    assert hot[90, 90, 0] > 180 > hot[90, 90, 2]
+    assert np.abs(hot[5, 5] - 100).max() <= 1
