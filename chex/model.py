@@ -59,7 +59,7 @@ def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:
     check_backbone(config.backbone)
     torch.manual_seed(stream_seed(seed, "weights"))
     backbone = _backbone(config)
-    features = int(backbone.num_features)  # type: ignore[arg-type]
+    features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
     model = Classifier(backbone, features, outputs, config.dropout, config.final_batch_norm)
     return model.to(memory_format=torch.channels_last)
 

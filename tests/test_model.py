@@ -14,8 +14,8 @@ def test_films_become_one_logit_per_observation() -> None:
     assert build_model(TINY, outputs=3, seed=0)(torch.zeros(2, 1, 32, 32)).shape == (2, 3)
 
 
-@pytest.mark.parametrize("backbone", ["densenet121", "resnet50"])
-def test_the_backbones_that_the_readme_names_take_gray_films(backbone: str) -> None:
+@pytest.mark.parametrize("backbone", ["densenet121", "resnet50", "mobilenetv3_small_050"])
+def test_backbones_of_several_families_take_gray_films(backbone: str) -> None:
     check_model(ModelConfig(backbone=backbone), image_size=32)
 
 
