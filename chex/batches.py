@@ -6,10 +6,13 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from chex.affine import AffineConfig, draw_affine, warp
 from chex.seeds import stream
 
 GRAY_MEAN, GRAY_STD = 0.449, 0.226
 """Mean over the colour channels of ImageNet's usual mean and standard deviation."""
+BLACK = -GRAY_MEAN / GRAY_STD
+"""What a black pixel is in a batch."""
 
 
 class BatchesConfig(BaseModel):
@@ -20,6 +23,7 @@ class BatchesConfig(BaseModel):
     size: int = Field(32, ge=2, le=4096)
     lighting: float = Field(0.2, ge=0, lt=1)
     """Each film's contrast is scaled by 1 +- lighting and its brightness moved by +- lighting standard deviations."""
+    affine: AffineConfig = AffineConfig()
 
 
 def epoch_batches(rows: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -36,8 +40,20 @@ def steps_per_epoch(rows: int, size: int) -> int:
 
 def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """float32 (B, 1, H, W): the films of `rows`, normalised."""
-    pixels = torch.from_numpy(np.take(images, rows, axis=0)).unsqueeze(1).to(device, non_blocking=True)
-    return pixels.float().mul_(1 / (255 * GRAY_STD)).sub_(GRAY_MEAN / GRAY_STD)
+    return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
+
+
+def normalised(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """float32 (B, 1, H, W) on `device`, from uint8 (B, H, W)."""
+    films = pixels.unsqueeze(1).to(device, non_blocking=True).float()
+    return torch.add(torch.tensor(BLACK), films, alpha=1 / (255 * GRAY_STD), out=films)  # one pass over the batch
+
+
+def augmented(films: torch.Tensor, config: BatchesConfig, seed: int, step: int) -> torch.Tensor:
+    """float32 (B, 1, H, W): the normalised `films`, which are used up, moved and lit as `step` draws it."""
+    sources = draw_affine(config.affine, len(films), stream(seed, "affine", step))
+    moved = films if sources is None else warp(films, sources, BLACK)
+    return light(moved, config.lighting, stream(seed, "lighting", step))
 
 
 def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
