@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import torch
 
 from chex import checkpoint
 from chex.batch_norm import refresh_statistics
-from chex.batches import epoch_batches, in_order, light, load_batch, steps_per_epoch
+from chex.batches import augmented, epoch_batches, in_order, load_batch, steps_per_epoch
 from chex.config import RunConfig, dump
 from chex.device import autocast, pick_device
 from chex.loss import masked_loss
@@ -22,8 +23,9 @@ from chex.model import build_model
 from chex.optimizer import build_optimizer, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
+from chex.reader import prefetched
 from chex.schedule import one_cycle
-from chex.seeds import stream, stream_seed
+from chex.seeds import stream_seed
 
 VALID_BATCH = 128
 
@@ -101,15 +103,16 @@ def fit(config: RunConfig, data: Prepared, folder: Path, on_step: OnStep | None 
     """
     run = _Run(config, data, folder)
     losses: list[float] = []
-    for step in range(run.progress.step, run.steps):
-        started = time.monotonic()
-        losses.append(run.train_step(step))
-        run.progress.seconds += time.monotonic() - started
-        if on_step:
-            on_step(step + 1, run.steps)
-        if step + 1 in run.report_steps:
-            yield run.report(float(np.mean(losses)))
-            losses = []
+    with closing(prefetched(data.images, run.rows_to_come(), run.device)) as batches:
+        for step in range(run.progress.step, run.steps):
+            started = time.monotonic()
+            losses.append(run.train_step(step, *next(batches)))
+            run.progress.seconds += time.monotonic() - started
+            if on_step:
+                on_step(step + 1, run.steps)
+            if step + 1 in run.report_steps:
+                yield run.report(float(np.mean(losses)))
+                losses = []
 
 
 class _Run:
@@ -126,18 +129,15 @@ class _Run:
         self.digest = checkpoint.digest(dump(config) + data.digest)
         self.progress = _Progress()
         self.rows: list[dict[str, float]] = []
-        self.batches: list[np.ndarray] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
-    def train_step(self, step: int) -> float:
-        """Takes one step and returns its loss."""
+    def train_step(self, step: int, rows: np.ndarray, films: torch.Tensor) -> float:
+        """Takes one step on the normalised `films` of the training `rows` and returns its loss."""
         config = self.config
         rate, momentum = one_cycle(step / max(1, self.steps - 1), config.schedule.warmup)
         set_rate(self.optimizer, config.optimizer.lr * rate, momentum)
-        rows = self._batch_rows(step)
-        films = load_batch(self.data.images, rows, self.device)
-        light(films, config.batches.lighting, stream(config.seed, "lighting", step))
+        films = augmented(films, config.batches, config.seed, step)
         torch.manual_seed(stream_seed(config.seed, "dropout", step))
         self.model.train()
         with autocast(config.device, self.device):
@@ -148,6 +148,13 @@ class _Run:
         self.optimizer.step()
         self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
         return self._finite(loss.item(), "training")
+
+    def rows_to_come(self) -> Iterator[np.ndarray]:
+        """The rows of each step that is left."""
+        epoch, position = divmod(self.progress.step, self.epoch_steps)
+        while epoch < self.config.schedule.epochs:
+            yield from epoch_batches(self.data.rows, self.config.batches.size, self.config.seed, epoch)[position:]
+            epoch, position = epoch + 1, 0
 
     def report(self, train_loss: float) -> Report:
         """Scores the validation split, writes the checkpoint and returns what was found."""
@@ -181,12 +188,6 @@ class _Run:
         self.rows.append(report.row())
         self._save()
         return report
-
-    def _batch_rows(self, step: int) -> np.ndarray:
-        epoch, position = divmod(step, self.epoch_steps)
-        if position == 0 or not self.batches:
-            self.batches = epoch_batches(self.data.rows, self.config.batches.size, self.config.seed, epoch)
-        return self.batches[position]
 
     def _cells(self, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         cells = self.data.targets
