@@ -40,13 +40,22 @@ def steps_per_epoch(rows: int, size: int) -> int:
 
 def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """float32 (B, 1, H, W): the films of `rows`, normalised."""
-    return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
+    if device.type != "cpu":
+        return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
+    films, pixels = torch.empty(len(rows), 1, *images.shape[1:]), np.asarray(images)
+    for film, values, row in zip(films, films.numpy(), rows, strict=True):
+        np.copyto(values, pixels[row])  # film by film, each stays in the core's cache until it is done
+        _normalise(film)
+    return films
 
 
 def normalised(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
     """float32 (B, 1, H, W) on `device`, from uint8 (B, H, W)."""
-    films = pixels.unsqueeze(1).to(device, non_blocking=True).float()
-    return torch.add(torch.tensor(BLACK), films, alpha=1 / (255 * GRAY_STD), out=films)  # one pass over the batch
+    return _normalise(pixels.unsqueeze(1).to(device, non_blocking=True).float())
+
+
+def _normalise(values: torch.Tensor) -> torch.Tensor:
+    return torch.add(torch.tensor(BLACK), values, alpha=1 / (255 * GRAY_STD), out=values)  # in one pass
 
 
 def augmented(films: torch.Tensor, config: BatchesConfig, seed: int, step: int) -> torch.Tensor:

@@ -356,13 +356,12 @@ def show(result: dict[str, Any], rounds: int) -> None:
         f"\nmemory (PSS) over the same process without the cache, of its {added['cache bytes'] / 1e9:.1f} GB: the "
         f"first consumer {added['first']:.1%}, a further one at most {added['further, most']:.2%}   less than 5 %"
     )
+    print(
+        f"\nbuild{'films/s':>21}{'per core':>18}{'/ pil, per core':>20}   / pil with a worker a core, per core and in all"
+    )
     for name, kinds in result["build"].items():
-        print(
-            f"build, {name} films: {pair(kinds['films/s'], ',.0f')} films/s, "
-            f"{pair(kinds['films per CPU second'], ',.0f')} per core; of pil: {pair(kinds['alone, cpu'], '.2f')} per core; "
-            f"of pil with a worker a core: {pair(kinds['workers, cpu'], '.2f')} per core, "
-            f"{pair(kinds['workers, wall'], '.2f')} in all   at least 1.5"
-        )
+        columns = [pair(figures, ",.0f" if kind.startswith("films") else ".2f") for kind, figures in kinds.items()]
+        print(f"  {name:<6}" + "".join(f"{column:>18}" for column in columns) + "   at least 1.5")
 
 
 def pair(figures: dict[str, float], form: str) -> str:
