@@ -357,7 +357,7 @@ def show(result: dict[str, Any], rounds: int) -> None:
         f"first consumer {added['first']:.1%}, a further one at most {added['further, most']:.2%}   less than 5 %"
     )
     print(
-        f"\nbuild{'films/s':>21}{'per core':>18}{'/ pil, per core':>20}   / pil with a worker a core, per core and in all"
+        f"\nbuild{'films/s':>21}{'per core':>18}{'/ pil, per core':>20}; / pil with a worker a core: per core, in all"
     )
     for name, kinds in result["build"].items():
         columns = [pair(figures, ",.0f" if kind.startswith("films") else ".2f") for kind, figures in kinds.items()]
