@@ -76,6 +76,15 @@ def test_without_affine_films_are_lit_only_and_turning_it_on_does_not_move_the_l
     torch.testing.assert_close(moved[:, :, 8, 8], lit[:, :, 8, 8])
 
 
+def test_films_are_moved_by_one_stream_and_then_lit_by_another() -> None:
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), CPU)
+    config = BatchesConfig(affine=AffineConfig(degrees=10, shift=0.1, scale=0.1), lighting=0.3)
+    sources = draw_affine(config.affine, 4, stream(3, "affine", 5))
+    assert sources is not None
+    expected = light(warp(films.clone(), sources, BLACK), 0.3, stream(3, "lighting", 5))
+    assert torch.equal(augmented(films, config, 3, 5), expected)
+
+
 def test_what_an_affine_film_uncovers_is_lit_like_its_black() -> None:
     films = load_batch(np.zeros((3, 16, 16), np.uint8), np.arange(3), CPU)
     moved = augmented(films.clone(), BatchesConfig(affine=AffineConfig(shift=0.4)), 0, 0)
