@@ -42,7 +42,12 @@ def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> to
     """float32 (B, 1, H, W): the films of `rows`, normalised."""
     if device.type != "cpu":
         return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
-    films, pixels = torch.empty(len(rows), 1, *images.shape[1:]), np.asarray(images)
+    return fill(torch.empty(len(rows), 1, *images.shape[1:]), images, rows)
+
+
+def fill(films: torch.Tensor, images: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+    """`films`, float32 (B, 1, H, W) on the CPU, written over with the films of `rows`, normalised."""
+    pixels = np.asarray(images)
     for film, values, row in zip(films, films.numpy(), rows, strict=True):
         np.copyto(values, pixels[row])  # film by film, each stays in the core's cache until it is done
         _normalise(film)
