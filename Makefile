@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-kill bench-step bench-policies lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-policies lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ bench-policies: $(READY) ## what each policy is worth for each observation, on a
 	test -d data/policies || $(BIN)/chex phantom data/policies --set train=2000 valid=2000
 	$(BIN)/chex-search run configs/search/policies.yaml --data data/policies/CheXpert-v1.0-small
 	$(BIN)/python tests/bench/bench_policies.py results/policies
+
+bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
+	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
 
 lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

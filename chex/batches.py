@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from chex.affine import AffineConfig, draw_affine, warp
 from chex.errors import InputError
 from chex.seeds import stream
 
 GRAY_MEAN, GRAY_STD = 0.449, 0.226
 """Mean over the colour channels of ImageNet's usual mean and standard deviation."""
+BLACK = -GRAY_MEAN / GRAY_STD
+"""What a black pixel is in a batch."""
 
 
 def _batch_size(value: object) -> object:
@@ -36,6 +39,7 @@ class BatchesConfig(BaseModel):
     """Films that pass through the network at once; a step gathers the gradients of several passes. Blank: `size`."""
     lighting: float = Field(0.2, ge=0, lt=1)
     """Each film's contrast is scaled by 1 +- lighting and its brightness moved by +- lighting standard deviations."""
+    affine: AffineConfig = AffineConfig()
 
 
 def epoch_batches(rows: np.ndarray, size: int, seed: int, epoch: int) -> list[np.ndarray]:
@@ -52,8 +56,34 @@ def steps_per_epoch(rows: int, size: int) -> int:
 
 def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
     """float32 (B, 1, H, W): the films of `rows`, normalised."""
-    pixels = torch.from_numpy(np.take(images, rows, axis=0)).unsqueeze(1).to(device, non_blocking=True)
-    return pixels.float().mul_(1 / (255 * GRAY_STD)).sub_(GRAY_MEAN / GRAY_STD)
+    if device.type != "cpu":
+        return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
+    return fill(torch.empty(len(rows), 1, *images.shape[1:]), images, rows)
+
+
+def fill(films: torch.Tensor, images: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+    """`films`, float32 (B, 1, H, W) on the CPU, written over with the films of `rows`, normalised."""
+    pixels = np.asarray(images)
+    for film, values, row in zip(films, films.numpy(), rows, strict=True):
+        np.copyto(values, pixels[row])  # film by film, each stays in the core's cache until it is done
+        _normalise(film)
+    return films
+
+
+def normalised(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """float32 (B, 1, H, W) on `device`, from uint8 (B, H, W)."""
+    return _normalise(pixels.unsqueeze(1).to(device, non_blocking=True).float())
+
+
+def _normalise(values: torch.Tensor) -> torch.Tensor:
+    return torch.add(torch.tensor(BLACK), values, alpha=1 / (255 * GRAY_STD), out=values)  # in one pass
+
+
+def augmented(films: torch.Tensor, config: BatchesConfig, seed: int, step: int) -> torch.Tensor:
+    """float32 (B, 1, H, W): the normalised `films`, which are used up, moved and lit as `step` draws it."""
+    sources = draw_affine(config.affine, len(films), stream(seed, "affine", step))
+    moved = films if sources is None else warp(films, sources, BLACK)
+    return light(moved, config.lighting, stream(seed, "lighting", step))
 
 
 def light(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:

@@ -1,21 +1,27 @@
-"""Every image decoded and resized once into one memory-mapped uint8 array."""
+"""Every image decoded and resized once into one memory-mapped uint8 array that all runs on a machine share."""
 
+import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
-from filelock import FileLock
-from PIL import Image
+from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict, Field
 
-from chex.atomic import replacing
+from chex.atomic import write_text
+from chex.blocks import BlockFile, blocks_written, bytes_to_go, read_array
+from chex.decoding import RULE, UNDECODABLE, Resize, decode
 from chex.errors import InputError
 
-RESIZE_RULE = "letterbox-2"
-"""Part of the cache's key: change it whenever `decode` gives other pixels."""
+BLOCK = 16
+"""Films that are decoded, written and marked together: what a killed build loses, a thread."""
+POLL = 0.5
+"""Seconds between looks at how far another process is that builds the same cache."""
 Progress = Callable[[int, int], None]
 """Called with what is done and the total."""
 
@@ -26,7 +32,9 @@ class ImageConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(64, ge=32, le=2048)
-    """Side of the square in pixels; the film keeps its proportions and the rest is black."""
+    """Side of the square in pixels."""
+    resize: Resize = "letterbox"
+    """`letterbox`: the film keeps its proportions and the rest is black; `squash`: it fills the square."""
     cache: Path = Path("~/.cache/chexpert-search")
     """Folder of decoded images on a local disk, shared by all runs; it holds rows x size x size bytes a tree."""
 
@@ -35,55 +43,20 @@ def open_images(root: Path, paths: np.ndarray, config: ImageConfig, progress: Pr
     """uint8 (N, size, size), read-only and memory-mapped: the images of `paths`, in that order.
 
     Decodes them on the first call and finds them again on later ones; a file that changes (size or time) makes another
-    array. Raises InputError, and writes nothing, for missing or undecodable images.
+    array. Goes on where a killed process stopped, and waits while another one builds the same array; `progress` hears
+    of both. Raises InputError, before anything is decoded, for missing images, a folder that cannot be written and a
+    disk without room; and after all others are decoded for undecodable images, with a list of them beside the cache.
     """
-    key = _digest(paths, _fingerprints(root, paths), config.size)
+    key = _digest(paths, _fingerprints(root, paths), config)
     folder = config.cache.expanduser()
-    array = folder / f"{key}-{config.size}px.npy"
-    if not array.exists():
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = array.with_suffix(".lock")
-        try:
-            with FileLock(lock):
-                if not array.exists():
-                    _build(array, root, paths, config.size, progress)
-        finally:
-            lock.unlink(missing_ok=True)
-    images: np.ndarray = np.load(array, mmap_mode="r")
+    array, shape = folder / f"{key}-{config.size}px.npy", (len(paths), config.size, config.size)
+    images = read_array(array, shape)
+    if images is None:
+        _make(folder)
+        with _alone(array, lambda: _tell(progress, BLOCK * blocks_written(array), len(paths))):
+            images = read_array(array, shape)  # another process may have built it meanwhile
+            return _build(array, root, paths, config, progress) if images is None else images
     return images
-
-
-def decode(path: Path, size: int) -> np.ndarray:
-    """uint8 (size, size): the film in grayscale, scaled to fit, centred on black; white is 255, or 65535 in 16 bits."""
-    with Image.open(path) as film:
-        film.draft("L", (2 * size, 2 * size))  # JPEG only: decodes at 1/2, 1/4 or 1/8, never below twice the size
-        gray = _gray(film)
-    scale = size / max(gray.size)
-    shape = max(1, round(gray.width * scale)), max(1, round(gray.height * scale))
-    square = Image.new("L", (size, size))
-    square.paste(gray.resize(shape, Image.Resampling.BILINEAR), ((size - shape[0]) // 2, (size - shape[1]) // 2))
-    return np.asarray(square)
-
-
-def decoded(root: Path, paths: Sequence[str] | np.ndarray, size: int) -> Iterator[np.ndarray | None]:
-    """Each film as `decode` gives it, in the order of `paths`, or None where it cannot be decoded."""
-
-    def decode_or_none(path: str) -> np.ndarray | None:
-        try:
-            return decode(root / path, size)
-        except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # what Pillow raises for damaged files
-            return None
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(paths), 1024):
-            yield from pool.map(decode_or_none, paths[start : start + 1024])
-
-
-def _gray(film: Image.Image) -> Image.Image:
-    if not film.mode.startswith("I"):
-        return film.convert("L")
-    pixels = np.asarray(film)  # 16 bits, which Pillow's own conversion cuts off at 255
-    return Image.fromarray(np.clip(np.round(pixels / 257), 0, 255).astype(np.uint8))
 
 
 def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
@@ -102,30 +75,106 @@ def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
     return found
 
 
-def _digest(paths: np.ndarray, fingerprints: list[tuple[int, int]], size: int) -> str:
-    key = hashlib.sha256(f"{RESIZE_RULE} {size}".encode())
+def _digest(paths: np.ndarray, fingerprints: list[tuple[int, int]], config: ImageConfig) -> str:
+    key = hashlib.sha256(f"{RULE} {config.resize} {config.size}\n".encode())
     for path, fingerprint in zip(paths, fingerprints, strict=True):
         key.update(f"{path} {fingerprint}\n".encode())
     return key.hexdigest()[:20]
 
 
-def _build(array: Path, root: Path, paths: np.ndarray, size: int, progress: Progress | None) -> None:
-    with replacing(array) as beside:
-        images = np.lib.format.open_memmap(beside, mode="w+", dtype=np.uint8, shape=(len(paths), size, size))
-        bad = []
-        for row, film in enumerate(decoded(root, paths, size)):
-            if film is None:
-                bad.append(paths[row])
-            else:
-                images[row] = film
-            if progress:
-                progress(row + 1, len(paths))
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        reason = "" if os.access(folder, os.W_OK) else "permission denied"
+    except OSError as error:
+        reason = str(error.strerror).lower()
+    if reason:
+        raise InputError(f"image.cache: {folder} cannot be written ({reason}); give a folder on a local disk")
+
+
+@contextmanager
+def _alone(array: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Waits until no other process builds `array`. The lock file stays: who removes it lets two others in at once."""
+    lock = FileLock(array.with_suffix(".lock"))
+    while True:
+        try:
+            lock.acquire(timeout=POLL)
+            break
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _build(array: Path, root: Path, paths: np.ndarray, config: ImageConfig, progress: Progress | None) -> np.ndarray:
+    shape = (len(paths), config.size, config.size)
+    needed = bytes_to_go(array, shape)
+    if needed > shutil.disk_usage(array.parent).free:
+        raise _no_room(array.parent, root, needed)
+    with BlockFile(array, shape, BLOCK) as part:
+        try:
+            bad = _fill(part, root, paths, config, progress)
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise _no_room(array.parent, root, bytes_to_go(array, shape)) from error
         if bad:
-            raise InputError(
-                f"{root}: {len(bad):,} of {len(paths):,} images cannot be decoded, {_first(bad)}; "
-                "replace the files or remove their rows"
-            )
-        images.flush()
+            part.discard()
+            raise _undecodable(array, root, bad, len(paths))
+        return part.finish()
+
+
+def _fill(
+    part: BlockFile, root: Path, paths: np.ndarray, config: ImageConfig, progress: Progress | None
+) -> dict[str, str]:
+    """Decodes the blocks that are not written yet; which films cannot be decoded comes back, and why."""
+
+    def fill(block: int) -> dict[str, str]:
+        if part.has(block):
+            return {}
+        names, bad = paths[part.rows(block)], {}
+        pixels = np.empty((len(names), config.size, config.size), dtype=np.uint8)
+        for row, name in enumerate(names):
+            try:
+                pixels[row] = decode(root / name, config.size, config.resize)
+            except UNDECODABLE as error:
+                bad[str(name)] = " ".join(str(error).split())
+        if not bad:
+            part.write(block, pixels)
+        return bad
+
+    pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+    bad: dict[str, str] = {}
+    try:
+        for block, found in enumerate(pool.map(fill, range(part.count))):
+            bad |= found
+            _tell(progress, part.rows(block).stop, len(paths))
+    finally:
+        pool.shutdown(cancel_futures=True)
+    return bad
+
+
+def _tell(progress: Progress | None, done: int, total: int) -> None:
+    if progress:
+        progress(min(done, total), total)
+
+
+def _no_room(folder: Path, root: Path, needed: int) -> InputError:
+    return InputError(
+        f"{folder}: the decoded images of {root} need {needed:,} bytes more and {shutil.disk_usage(folder).free:,} are "
+        "free; make room, give a folder on another disk with image.cache, or lower image.size"
+    )
+
+
+def _undecodable(array: Path, root: Path, bad: dict[str, str], count: int) -> InputError:
+    listed = array.with_suffix(".undecodable.txt")
+    write_text(listed, "".join(f"{path}\t{reason}\n" for path, reason in bad.items()))
+    return InputError(
+        f"{root}: {len(bad):,} of {count:,} images cannot be decoded, {_first(list(bad))} (all of them, with reasons: "
+        f"{listed}); replace the files or remove their rows"
+    )
 
 
 def _first(paths: list[str]) -> str:

@@ -76,18 +76,18 @@ def _check_options(recall: float, batch: int) -> None:
 
 def _config(trained: Trained, tree: Path, sets: Sequence[str]) -> EvaluationConfig:
     data = {"root": str(tree), "observations": list(trained.observations)}
-    given = override({"data": data, "image": {"size": trained.image_size}}, parse_sets(sets))
+    image = {"size": trained.image_size, "resize": trained.image.resize}
+    given = override({"data": data, "image": image}, parse_sets(sets))
     config = validated(EvaluationConfig, given, "chex evaluate")
     for name in config.data.observations:
         if name not in trained.observations:
             raise InputError(
                 f"data.observations: the weights were not trained on '{name}'; {one_of(name, trained.observations)}"
             )
-    if config.image.size != trained.image_size:
-        raise InputError(
-            f"image.size: {config.image.size} is refused, the weights were trained at {trained.image_size} px; "
-            "leave it out"
-        )
+    for name in ("size", "resize"):
+        asked, had = getattr(config.image, name), getattr(trained.image, name)
+        if asked != had:
+            raise InputError(f"image.{name}: {asked} is refused, the weights were trained with {had}; leave it out")
     if config.data.root != tree:
         raise InputError(f"data.root: {config.data.root} is refused beside --data {tree}; give --data alone")
     return config

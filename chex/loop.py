@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import torch
 from chex import checkpoint
 from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
-from chex.batches import batch_size, epoch_batches, in_order, light, load_batch, passes, steps_per_epoch
+from chex.batches import augmented, batch_size, epoch_batches, in_order, load_batch, passes, steps_per_epoch
 from chex.config import RunConfig, dump
 from chex.device import DeviceConfig, autocast, gradient_scaler, pick_device
 from chex.layers import freeze, layer_groups, train_mode
@@ -24,9 +25,10 @@ from chex.model import build_model
 from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
+from chex.reader import prefetched
 from chex.rounds import Round
 from chex.schedule import rate_and_momentum
-from chex.seeds import stream, stream_seed
+from chex.seeds import stream_seed
 
 VALID_BATCH = 128
 LOSSES_AT_ONCE = 16
@@ -144,17 +146,18 @@ def fit(
     loss stops being a finite number.
     """
     run = Training(config, data, folder)
-    while run.progress.step < run.steps:
-        started = time.monotonic()
-        run.train_step()
-        run.progress.seconds += time.monotonic() - started
-        if on_step:
-            on_step(run.progress.step, run.steps)
-        if run.progress.step in run.report_steps:
-            yield run.report()
-        elif should_pause():
-            run.save()
-            raise Paused
+    with closing(run.batches()) as batches:
+        while run.progress.step < run.steps:
+            started = time.monotonic()
+            run.train_step(*next(batches))
+            run.progress.seconds += time.monotonic() - started
+            if on_step:
+                on_step(run.progress.step, run.steps)
+            if run.progress.step in run.report_steps:
+                yield run.report()
+            elif should_pause():
+                run.save()
+                raise Paused
 
 
 @dataclass(frozen=True)
@@ -203,7 +206,6 @@ class Training:
         self.digest = checkpoint.digest(dump(config) + data.digest)
         self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
-        self.batches: tuple[int, list[np.ndarray]] = (-1, [])
         self.pending: list[torch.Tensor] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -211,18 +213,27 @@ class Training:
     def _stage_of(self, step: int) -> _Stage:
         return next(each for each in reversed(self.stages) if each.first <= step)
 
-    def train_step(self, factor: float | None = None) -> None:
-        """Takes one step, at the schedule's rate or at `factor` times the round's peak."""
+    def batches(self) -> Generator[tuple[np.ndarray, torch.Tensor], None, None]:
+        """The training rows and the films of each step that is left, fetched ahead; close it."""
+        return prefetched(self.data.images, self._rows_to_come(), self.device)
+
+    def _rows_to_come(self) -> Iterator[np.ndarray]:
+        step = self.progress.step
+        for stage in self.stages[self._stage_of(step).number :]:
+            epoch, position = divmod(max(0, step - stage.first), stage.epoch_steps)
+            for number in range(epoch, stage.plan.epochs):
+                yield from epoch_batches(stage.rows, self.size, self.config.seed, stage.first_epoch + number)[position:]
+                position = 0
+
+    def train_step(self, rows: np.ndarray, films: torch.Tensor, factor: float | None = None) -> None:
+        """Takes one step on the normalised `films` of `rows`, at the schedule's rate or `factor` times the peak."""
         step, stage = self.progress.step, self._stage_of(self.progress.step)
         if step == stage.first:
             self._begin(stage)
         done = (step - stage.first) / max(1, stage.steps - 1)
         scheduled, momentum = rate_and_momentum(stage.plan.shape, done, stage.plan.warmup)
         set_rate(self.optimizer, scheduled if factor is None else factor, momentum)
-        rows = self._batch_rows(stage)
-        films = load_batch(self.data.images, rows, self.device)
-        light(films, self.config.batches.lighting, stream(self.config.seed, "lighting", step))
-        self._learn(films, self._cells(rows))
+        self._learn(augmented(films, self.config.batches, self.config.seed, step), self._cells(rows))
         if self.average:
             self.average.update_parameters(self.model)
         self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
@@ -317,13 +328,6 @@ class Training:
         self.save()
         return report
 
-    def _batch_rows(self, stage: _Stage) -> np.ndarray:
-        epoch, position = divmod(self.progress.step - stage.first, stage.epoch_steps)
-        epoch += stage.first_epoch
-        if self.batches[0] != epoch:
-            self.batches = epoch, epoch_batches(stage.rows, self.size, self.config.seed, epoch)
-        return self.batches[1][position]
-
     def _cells(self, rows: np.ndarray) -> _Cells:
         cells = self.data.targets
         chosen = cells.values[rows], cells.weights[rows], cells.doubt[rows]
@@ -374,6 +378,7 @@ class Training:
             "observations": ",".join(data.observations),
             "multiclass": ",".join(data.observations[column] for column in data.outputs.multiclass),
             "image_size": str(self.config.image.size),
+            "resize": self.config.image.resize,
         }
         checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(

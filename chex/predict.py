@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 
 from chex.batches import check_batch, in_order, load_batch
-from chex.cache import decode, decoded
+from chex.cache import ImageConfig
 from chex.checkpoint import save_table
 from chex.console import decimal, progress_bar
+from chex.decoding import decode, decoded
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
 from chex.gradcam import check_map, heat, overlay
@@ -43,7 +44,7 @@ def predict_files(
     chosen = _drawn(trained, drawn)
     cells = check_map(trained) if overlays else None
     paths = image_files(images)
-    films = _films(paths, trained.image_size)
+    films = _films(paths, trained.image)
     config = DeviceConfig()
     device = pick_device(config)
     trained.model.to(device)
@@ -124,11 +125,11 @@ def _drawn(trained: Trained, drawn: Sequence[str] | None) -> list[int]:
     return [trained.observations.index(name) for name in dict.fromkeys(drawn or trained.observations)]
 
 
-def _films(paths: Sequence[Path], size: int) -> np.ndarray:
+def _films(paths: Sequence[Path], config: ImageConfig) -> np.ndarray:
     """uint8 (N, size, size)."""
-    films, bad = np.empty((len(paths), size, size), dtype=np.uint8), []
+    films, bad = np.empty((len(paths), config.size, config.size), dtype=np.uint8), []
     with progress_bar("decoding films") as advance:
-        for row, film in enumerate(decoded(Path(), list(map(str, paths)), size)):
+        for row, film in enumerate(decoded(Path(), list(map(str, paths)), config.size, config.resize)):
             if film is None:
                 bad.append(str(paths[row]))
             else:
@@ -169,7 +170,7 @@ def _draw(
     names = overlay_names(paths)
     with progress_bar("drawing overlays") as advance:
         for row, maps in enumerate(_heats(trained, films, chosen, batch, device)):
-            shown = decode(paths[row], OVERLAY_SIZE)
+            shown = decode(paths[row], OVERLAY_SIZE, trained.image.resize)
             for column, one in zip(chosen, maps, strict=True):
                 observation = trained.observations[column]
                 told = f"{observation} {decimal(float(table[observation].iloc[row]))}"

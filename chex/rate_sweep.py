@@ -3,6 +3,7 @@
 import math
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,19 +59,22 @@ def sweep(config: RunConfig, data: Prepared, low: float, high: float, steps: int
     Ends early where the loss has risen to several times its least, or is no number.
     """
     rates, losses = np.geomspace(low, high, steps), list[float]()
+    schedule = config.schedule.model_copy(update={"epochs": steps})
+    long_enough = config.model_copy(update={"rounds": (), "schedule": schedule})
     folder = Path(tempfile.mkdtemp())
     try:
-        run = Training(config.model_copy(update={"rounds": ()}), data, folder)
-        for number, rate in enumerate(rates, start=1):
-            try:
-                run.train_step(factor=rate / config.optimizer.lr)
-                losses.append(run.last_loss())
-            except Diverged:
-                break
-            advance(number, steps)
-            done = Sweep(rates[: len(losses)], np.array(losses))
-            if done.smoothed[-1] > GIVE_UP * done.smoothed.min():
-                break
+        run = Training(long_enough, data, folder)
+        with closing(run.batches()) as batches:
+            for number, rate in enumerate(rates, start=1):
+                try:
+                    run.train_step(*next(batches), factor=rate / config.optimizer.lr)
+                    losses.append(run.last_loss())
+                except Diverged:
+                    break
+                advance(number, steps)
+                done = Sweep(rates[: len(losses)], np.array(losses))
+                if done.smoothed[-1] > GIVE_UP * done.smoothed.min():
+                    break
     finally:
         shutil.rmtree(folder)
     return Sweep(rates[: len(losses)], np.array(losses))

@@ -26,7 +26,13 @@ class Trained:
     backbone: str
     observations: tuple[str, ...]
     outputs: Outputs
-    image_size: int
+    image: ImageConfig
+    """How the films that it was trained on were decoded."""
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square in pixels."""
+        return self.image.size
 
 
 def load_trained(path: Path) -> Trained:
@@ -51,7 +57,7 @@ def load_trained(path: Path) -> Trained:
         raise InputError(f"{path}: {error}") from error
     _check_fit(path, weights, model, about)
     model.load_state_dict(weights)
-    return Trained(model.eval(), config.backbone, observations, outputs, _image_size(path, about["image_size"]))
+    return Trained(model.eval(), config.backbone, observations, outputs, _image(path, about))
 
 
 def _columns(path: Path, field: str, names: tuple[str, ...] | list[str], choices: tuple[str, ...]) -> tuple[int, ...]:
@@ -61,12 +67,12 @@ def _columns(path: Path, field: str, names: tuple[str, ...] | list[str], choices
     return tuple(choices.index(name) for name in names)
 
 
-def _image_size(path: Path, text: str) -> int:
+def _image(path: Path, about: Mapping[str, str]) -> ImageConfig:
     try:
-        return ImageConfig.model_validate({"size": text}).size
+        return ImageConfig.model_validate({"size": about["image_size"], "resize": about.get("resize", "letterbox")})
     except ValueError as error:
         raise InputError(
-            f"{path}: its image_size is '{text}', which is no whole number of pixels from 32 to 2048; "
+            f"{path}: its image_size is '{about['image_size']}', which is no whole number of pixels from 32 to 2048; "
             "give weights as chex train wrote them"
         ) from error
 

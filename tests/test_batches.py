@@ -2,8 +2,20 @@ import numpy as np
 import pytest
 import torch
 
-from chex.batches import epoch_batches, in_order, light, load_batch, steps_per_epoch
+from chex.affine import AffineConfig, draw_affine, warp
+from chex.batches import (
+    BLACK,
+    BatchesConfig,
+    augmented,
+    epoch_batches,
+    in_order,
+    light,
+    load_batch,
+    steps_per_epoch,
+)
 from chex.seeds import stream
+
+CPU = torch.device("cpu")
 
 
 def test_an_epoch_takes_each_row_at_most_once_and_drops_only_the_rest() -> None:
@@ -46,3 +58,67 @@ def test_lighting_changes_each_film_by_its_own_line() -> None:
 
 def test_in_order_covers_all_rows_with_a_smaller_end() -> None:
     assert [list(piece) for piece in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_augmentation_is_the_same_for_a_step_and_another_for_the_next() -> None:
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), CPU)
+    config = BatchesConfig(affine=AffineConfig(degrees=10, shift=0.1, scale=0.1))
+    first, again, other = (augmented(films.clone(), config, 3, step) for step in (5, 5, 6))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def test_without_affine_films_are_lit_only_and_turning_it_on_does_not_move_the_lighting() -> None:
+    films = load_batch(np.full((4, 16, 16), 200, np.uint8), np.arange(4), CPU)
+    lit = light(films.clone(), 0.2, stream(3, "lighting", 5))
+    assert torch.equal(augmented(films.clone(), BatchesConfig(), 3, 5), lit)
+    moved = augmented(films.clone(), BatchesConfig(affine=AffineConfig(degrees=10)), 3, 5)
+    torch.testing.assert_close(moved[:, :, 8, 8], lit[:, :, 8, 8])
+
+
+def test_films_are_moved_by_one_stream_and_then_lit_by_another() -> None:
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), CPU)
+    config = BatchesConfig(affine=AffineConfig(degrees=10, shift=0.1, scale=0.1), lighting=0.3)
+    sources = draw_affine(config.affine, 4, stream(3, "affine", 5))
+    assert sources is not None
+    expected = light(warp(films.clone(), sources, BLACK), 0.3, stream(3, "lighting", 5))
+    assert torch.equal(augmented(films, config, 3, 5), expected)
+
+
+def test_what_an_affine_film_uncovers_is_lit_like_its_black() -> None:
+    films = load_batch(np.zeros((3, 16, 16), np.uint8), np.arange(3), CPU)
+    moved = augmented(films.clone(), BatchesConfig(affine=AffineConfig(shift=0.4)), 0, 0)
+    torch.testing.assert_close(moved, light(films, 0.2, stream(0, "lighting", 0)))
+
+
+def test_affine_draws_stay_within_their_reach_and_differ_by_film() -> None:
+    sources = draw_affine(AffineConfig(shift=0.1), 500, np.random.default_rng(0))
+    assert sources is not None
+    assert sources.dtype == np.float32
+    np.testing.assert_allclose(sources[:, :, :2], np.broadcast_to(np.eye(2), (500, 2, 2)))
+    assert 0.19 < abs(sources[:, :, 2]).max() <= 0.2
+    zoomed = draw_affine(AffineConfig(scale=0.2), 500, np.random.default_rng(0))
+    assert zoomed is not None
+    assert 1 / 1.2 <= zoomed[:, 0, 0].min() < 0.85
+    assert 1.2 < zoomed[:, 0, 0].max() <= 1 / 0.8
+    turned = draw_affine(AffineConfig(degrees=10), 500, np.random.default_rng(0))
+    assert turned is not None
+    assert np.rad2deg(np.arcsin(turned[:, 0, 1])).max() == pytest.approx(10, abs=0.1)
+    assert draw_affine(AffineConfig(), 4, np.random.default_rng(0)) is None
+
+
+def test_a_known_shift_moves_the_film_and_uncovers_black() -> None:
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (1, 20, 20), np.uint8), np.arange(1), CPU)
+    two_right_one_down = np.array([[[1, 0, -2 * 2 / 20], [0, 1, -2 * 1 / 20]]], dtype=np.float32)
+    moved = warp(films.clone(), two_right_one_down, BLACK)
+    torch.testing.assert_close(moved[:, :, 1:, 2:], films[:, :, :-1, :-2], atol=1e-4, rtol=0)
+    torch.testing.assert_close(moved[:, :, :1], torch.full((1, 1, 1, 20), BLACK))
+    torch.testing.assert_close(moved[:, :, :, :2], torch.full((1, 1, 20, 2), BLACK))
+
+
+def test_a_quarter_turn_takes_the_right_side_to_the_bottom() -> None:
+    films = torch.zeros(1, 1, 8, 8)
+    films[..., 7] = 1
+    moved = warp(films, np.array([[[0, 1, 0], [-1, 0, 0]]], dtype=np.float32), 0.0)
+    torch.testing.assert_close(moved[0, 0, 7], torch.ones(8))
+    assert moved[0, 0, :7].abs().max() < 1e-5

@@ -192,7 +192,7 @@ REFUSED = {
     ("--batch", "0"): "--batch 0: films are scored 1 or more at a time; give --batch 1 or more",
     ("--set", "data.view=frontal"): "chex evaluate: data.view: unknown key; did you mean 'views'? choices: root, obs",
     ("--set", "optimizer.lr=1"): "optimizer: unknown key; choices: data, image, device",
-    ("--set", "image.size=64"): "image.size: 64 is refused, the weights were trained at 32 px; leave it out",
+    ("--set", "image.size=64"): "image.size: 64 is refused, the weights were trained with 32; leave it out",
     ("--set", "data.root=elsewhere"): "data.root: elsewhere is refused beside --data ",
     ("--set", "data.observations=[Edema]"): (
         "data.observations: the weights were not trained on 'Edema'; choices: Cardiomegaly, Fracture"

@@ -49,6 +49,7 @@ def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(m
         "observations": "Cardiomegaly",
         "multiclass": "",
         "image_size": "32",
+        "resize": "letterbox",
     }
     _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))
     assert auroc(truth[:, 0], probability[:, 0]) == rows[-1]["best_auroc"] == checkpoint.best_auroc(tmp_path)

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from chex.cache import decode
+from chex.decoding import decode
 from chex.explore.tallies import KINDS
 from chex.labels import FIVE, columns
 from chex.records import Records

@@ -61,14 +61,16 @@ def main(backbone: str, size: int) -> None:
         run = training(Path(scratch), backbone, size)
         films = torch.randn(BATCH, 1, size, size, device=run.device).to(memory_format=torch.channels_last)
         cell = torch.zeros(BATCH, len(run.data.observations), device=run.device)
-        run.train_step()
+        batches = run.batches()
+        run.train_step(*next(batches))
         bare_step(run, films, cell)
         pairs = []
         for number in range(PAIRS):
-            legs = [("loop", run.train_step), ("bare", lambda: bare_step(run, films, cell))]
+            legs = [("loop", lambda: run.train_step(*next(batches))), ("bare", lambda: bare_step(run, films, cell))]
             speeds = {name: speed(step, run.device) for name, step in (legs if number % 2 else legs[::-1])}
             pairs.append((speeds["loop"], speeds["bare"]))
             print(f"pair {number + 1:>2}: loop {speeds['loop']:7.1f}  bare {speeds['bare']:7.1f} films/s")
+        batches.close()
     ratios = sorted(loop / bare for loop, bare in pairs)
     device = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU, 1 thread"
     print(f"{backbone} at {size} px, batch {BATCH}, {device}: loop / bare {statistics.median(ratios):.3f} (median),")
