@@ -15,7 +15,7 @@ from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
 from chex.evaluation_page import Told, page, text
 from chex.figures import evaluation
-from chex.loop import predict
+from chex.inference import predict
 from chex.page import check_folder, write_page
 from chex.records import DataConfig, Tree, load_tree
 from chex.seeds import stream

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,9 +15,10 @@ import torch
 from chex import checkpoint
 from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
-from chex.batches import augmented, batch_size, epoch_batches, in_order, load_batch, passes, steps_per_epoch
+from chex.batches import augmented, batch_size, in_order, load_batch, passes
 from chex.config import RunConfig, dump
-from chex.device import DeviceConfig, autocast, gradient_scaler, pick_device
+from chex.device import autocast, gradient_scaler, pick_device
+from chex.inference import predict
 from chex.layers import freeze, layer_groups, train_mode
 from chex.loss import masked_loss
 from chex.metrics import Scores, mean_defined, score
@@ -26,11 +27,10 @@ from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
 from chex.reader import prefetched
-from chex.rounds import Round
 from chex.schedule import rate_and_momentum
 from chex.seeds import stream_seed
+from chex.stages import Stage, Stages
 
-VALID_BATCH = 128
 LOSSES_AT_ONCE = 16
 """Losses are read off the device after so many steps: reading each would make every step wait."""
 SMALLEST_PASS = 2
@@ -86,32 +86,6 @@ class Report:
         return flat
 
 
-@torch.no_grad()
-def predict(
-    model: torch.nn.Module,
-    outputs: Outputs,
-    images: np.ndarray,
-    films: np.ndarray,
-    config: DeviceConfig,
-    device: torch.device,
-    batch: int = VALID_BATCH,
-    on_film: OnStep | None = None,
-) -> torch.Tensor:
-    """float32 (V, K) on the CPU: the logits of positive of the images `films` (int64 (V,), rows of `images`).
-
-    `batch` films at a time; `on_film` hears of how many are done and how many there are.
-    """
-    model.eval()
-    logits = []
-    for piece in in_order(len(films), batch):
-        with autocast(config, device):
-            raw = model(load_batch(images, films[piece], device))
-        logits.append(outputs.logits(raw.float()).cpu())
-        if on_film:
-            on_film(int(piece[-1]) + 1, len(films))
-    return torch.cat(logits)
-
-
 @dataclass
 class _Progress:
     micro: int
@@ -147,43 +121,17 @@ def fit(
     """
     run = Training(config, data, folder)
     with closing(run.batches()) as batches:
-        while run.progress.step < run.steps:
+        while run.progress.step < run.stages.steps:
             started = time.monotonic()
             run.train_step(*next(batches))
             run.progress.seconds += time.monotonic() - started
             if on_step:
-                on_step(run.progress.step, run.steps)
+                on_step(run.progress.step, run.stages.steps)
             if run.progress.step in run.report_steps:
                 yield run.report()
             elif should_pause():
                 run.save()
                 raise Paused
-
-
-@dataclass(frozen=True)
-class _Stage:
-    """A round in steps."""
-
-    number: int
-    plan: Round
-    rows: np.ndarray
-    first: int
-    """The step, counted over the run, with which it starts."""
-    first_epoch: int
-    epoch_steps: int
-
-    @property
-    def steps(self) -> int:
-        return self.epoch_steps * self.plan.epochs
-
-
-def _stages(config: RunConfig, samples: Sequence[np.ndarray], size: int) -> list[_Stage]:
-    stages: list[_Stage] = []
-    first = epoch = 0
-    for number, (plan, rows) in enumerate(zip(config.stages(), samples, strict=True)):
-        stages.append(_Stage(number, plan, rows, first, epoch, steps_per_epoch(len(rows), size)))
-        first, epoch = first + stages[-1].steps, epoch + plan.epochs
-    return stages
 
 
 class Training:
@@ -193,13 +141,11 @@ class Training:
         self.config, self.data, self.folder = config, data, folder
         self.device = pick_device(config.device)
         self.size = batch_size(config.batches)
-        self.stages = _stages(config, data.samples, self.size)
-        self.steps = sum(stage.steps for stage in self.stages)
-        at_equal_distances = {math.ceil(self.steps * k / config.reports) for k in range(1, config.reports + 1)}
-        self.report_steps = at_equal_distances | {stage.first + stage.steps for stage in self.stages}
+        self.stages = Stages(config.stages(), data.samples, self.size, config.seed)
+        self.report_steps = self.stages.report_steps(config.reports)
         self.model = build_model(config.model, data.outputs.count, config.seed).to(self.device)
         self.groups = layer_groups(self.model)
-        for stage in self.stages:
+        for stage in self.stages.all:
             freeze(self.groups, stage.plan.frozen)
         self.forward = torch.compile(self.model) if config.model.compile else self.model
         self.scaler = gradient_scaler(config.device, self.device)
@@ -210,28 +156,16 @@ class Training:
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
 
-    def _stage_of(self, step: int) -> _Stage:
-        return next(each for each in reversed(self.stages) if each.first <= step)
-
     def batches(self) -> Generator[tuple[np.ndarray, torch.Tensor], None, None]:
         """The training rows and the films of each step that is left, fetched ahead; close it."""
-        return prefetched(self.data.images, self._rows_to_come(), self.device)
-
-    def _rows_to_come(self) -> Iterator[np.ndarray]:
-        step = self.progress.step
-        for stage in self.stages[self._stage_of(step).number :]:
-            epoch, position = divmod(max(0, step - stage.first), stage.epoch_steps)
-            for number in range(epoch, stage.plan.epochs):
-                yield from epoch_batches(stage.rows, self.size, self.config.seed, stage.first_epoch + number)[position:]
-                position = 0
+        return prefetched(self.data.images, self.stages.rows_to_come(self.progress.step), self.device)
 
     def train_step(self, rows: np.ndarray, films: torch.Tensor, factor: float | None = None) -> None:
         """Takes one step on the normalised `films` of `rows`, at the schedule's rate or `factor` times the peak."""
-        step, stage = self.progress.step, self._stage_of(self.progress.step)
+        step, stage = self.progress.step, self.stages.at(self.progress.step)
         if step == stage.first:
             self._begin(stage)
-        done = (step - stage.first) / max(1, stage.steps - 1)
-        scheduled, momentum = rate_and_momentum(stage.plan.shape, done, stage.plan.warmup)
+        scheduled, momentum = rate_and_momentum(stage.plan.shape, stage.done(step), stage.plan.warmup)
         set_rate(self.optimizer, scheduled if factor is None else factor, momentum)
         self._learn(augmented(films, self.config.batches, self.config.seed, step), self._cells(rows))
         if self.average:
@@ -245,14 +179,14 @@ class Training:
         self._settle_losses()
         return float(self.loss)
 
-    def _begin(self, stage: _Stage) -> None:
+    def _begin(self, stage: Stage) -> None:
         """Starts a round: from the best weights so far, with an optimizer of its own."""
         if stage.number:
             weights, _ = checkpoint.load_weights(self.folder / checkpoint.WEIGHTS)
             self.model.load_state_dict(weights)
         self._arrange(stage)
 
-    def _arrange(self, stage: _Stage) -> None:
+    def _arrange(self, stage: Stage) -> None:
         freeze(self.groups, stage.plan.frozen)
         rates = group_rates(stage.plan.lr_low, stage.plan.lr, len(self.groups))
         self.optimizer = build_optimizer(self.groups, rates, self.config.optimizer)
@@ -308,11 +242,11 @@ class Training:
             self._keep_best(scored, probability)
         self.progress.seconds += time.monotonic() - started
         progress = self.progress
-        stage = self._stage_of(progress.step - 1)
+        stage = self.stages.at(progress.step - 1)
         report = Report(
-            percent=100 * progress.step // self.steps,
+            percent=100 * progress.step // self.stages.steps,
             round=stage.number + 1,
-            epoch=stage.first_epoch + (progress.step - stage.first) / stage.epoch_steps,
+            epoch=stage.epoch(progress.step),
             images_seen=progress.images_seen,
             seconds=progress.seconds,
             micro=progress.micro,
@@ -347,12 +281,12 @@ class Training:
             return loss
         rate = self.optimizer.param_groups[-1]["lr"]
         raise Diverged(
-            f"the {kind} loss became {loss} at step {step} of {self.steps}, "
+            f"the {kind} loss became {loss} at step {step} of {self.stages.steps}, "
             f"at a learning rate of {rate:.3g}; lower optimizer.lr"
         )
 
     def _refresh_statistics(self, model: torch.nn.Module) -> None:
-        rows = self._stage_of(self.progress.step - 1).rows[: self.config.model.statistics_films]
+        rows = self.stages.at(self.progress.step - 1).rows[: self.config.model.statistics_films]
         torch.manual_seed(stream_seed(self.config.seed, "statistics"))  # dropout before a final batch norm
         size = min(self.size, self.progress.micro)
         pieces = [rows[piece] for piece in in_order(len(rows), size) if len(piece) == min(size, len(rows))]
@@ -407,7 +341,7 @@ class Training:
         self.progress, self.rows = _Progress(**state["progress"]), state["rows"]
         self.model.load_state_dict(state["model"])
         self.scaler.load_state_dict(state["scaler"])
-        stage = self._stage_of(self.progress.step)
+        stage = self.stages.at(self.progress.step)
         if self.progress.step > stage.first:  # else the next step begins a round
             self._arrange(stage)
             self.optimizer.load_state_dict(state["optimizer"])

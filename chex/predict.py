@@ -17,7 +17,7 @@ from chex.decoding import decode, decoded
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
 from chex.gradcam import check_map, heat, overlay
-from chex.loop import predict
+from chex.inference import predict
 from chex.trained import NO_DIAGNOSIS, Trained, load_trained
 
 SUFFIXES = (".jpg", ".jpeg", ".png")

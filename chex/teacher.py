@@ -8,8 +8,9 @@ import numpy as np
 from chex import checkpoint
 from chex.config import RunConfig
 from chex.device import pick_device
+from chex.inference import predict
 from chex.labels import UNCERTAIN, columns
-from chex.loop import OnStep, Report, ShouldPause, fit, predict
+from chex.loop import OnStep, Report, ShouldPause, fit
 from chex.model import build_model
 from chex.prepare import Prepared
 from chex.relabel import TABLE, RelabelConfig, write_probabilities
