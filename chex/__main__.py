@@ -183,8 +183,9 @@ def _forest(options: argparse.Namespace) -> int:
     import numpy as np
 
     from chex.forest_report import report_forests
-    from chex.records import load_tree
+    from chex.records import check_root, load_tree
 
+    check_root(options.tree, "TREE", option="")
     train = load_tree(options.tree).train
     return report_forests(train, np.arange(len(train)), options.target, options.folds, options.seed, options.out)
 

@@ -181,3 +181,8 @@ def test_a_folder_that_is_a_file_is_refused(
 def test_five_names_the_scored_observations() -> None:
     assert chosen_targets(["five"]) == FIVE
     assert chosen_targets(["Pleural Effusion", "Edema"]) == ("Pleural Effusion", "Edema")
+
+
+def test_a_folder_above_the_tree_is_answered_with_the_tree(tree: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["forest", str(tree.parent), "--target", "Cardiomegaly"]) == 2
+    assert f"TREE: {tree.parent} has no train.csv; did you mean {tree}?" in capsys.readouterr().err

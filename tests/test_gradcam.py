@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import nn
 
+from chex.cache import ImageConfig
 from chex.errors import InputError
 from chex.gradcam import check_map, heat, overlay
 from chex.model import Classifier, ModelConfig, build_model
@@ -32,7 +33,7 @@ def bright(weights: list[list[float]]) -> Trained:
     with torch.no_grad():
         model.head[1].weight.copy_(torch.tensor(weights))
     names = tuple(f"o{row}" for row in range(len(weights)))
-    return Trained(model.eval(), "bright", names, Outputs(len(weights)), 64)
+    return Trained(model.eval(), "bright", names, Outputs(len(weights)), ImageConfig(size=64))
 
 
 def patch() -> torch.Tensor:
@@ -94,7 +95,7 @@ def test_a_channel_has_one_weight_wherever_on_the_film() -> None:
 @pytest.mark.parametrize("backbone", ["test_resnet", "test_convnext"])
 def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> None:
     model = build_model(ModelConfig(backbone=backbone), outputs=5, seed=0).eval()
-    trained = Trained(model, backbone, ("a", "b", "c"), Outputs(3, (1,)), 96)
+    trained = Trained(model, backbone, ("a", "b", "c"), Outputs(3, (1,)), ImageConfig(size=96))
     film = torch.randn(1, 1, 96, 96, generator=torch.Generator().manual_seed(0))
     found = heat(trained, film, [1])[0, 0]
     with torch.no_grad():
@@ -112,11 +113,11 @@ def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> Non
 
 def test_a_map_has_the_shape_that_is_told_and_tokens_are_refused() -> None:
     model = build_model(ModelConfig(backbone="test_resnet"), outputs=1, seed=0).eval()
-    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), 96)) == (3, 3)
+    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), ImageConfig(size=96))) == (3, 3)
     tokens = Classifier(timm.create_model("test_vit", in_chans=1, num_classes=0), 64, 1, 0.0, False).eval()
     told = "--grad-cam: test_vit ends in tokens, and Grad-CAM needs a feature map; leave --grad-cam out, or train"
     with pytest.raises(InputError, match=told):
-        check_map(Trained(tokens, "test_vit", ("a",), Outputs(1), 160))
+        check_map(Trained(tokens, "test_vit", ("a",), Outputs(1), ImageConfig(size=160)))
 
 
 def test_an_overlay_leaves_a_film_without_heat_gray_and_reddens_it_where_heat_is() -> None:
