@@ -19,8 +19,9 @@ from chex.pictures import picture, save_picture
 from chex.prepare import Prepared
 from chex.train import preflight
 
-SMOOTHING, GIVE_UP = 0.9, 4.0
-"""What the smoothed loss keeps of itself in a step; by what factor of its least it may rise before a sweep ends."""
+SMOOTHING, GIVE_UP = 2.5, 4.0
+"""Standard deviation, in steps, of what the loss is smoothed with; by what factor of its least the smoothed loss may rise
+before a sweep ends."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -35,9 +36,10 @@ class Sweep:
 
     @property
     def smoothed(self) -> np.ndarray:
-        """float (S,): the running mean of the losses, its start corrected."""
-        weights = (1 - SMOOTHING) * SMOOTHING ** np.arange(len(self.losses))
-        return np.array([np.average(self.losses[: n + 1][::-1], weights=weights[: n + 1]) for n in range(len(weights))])
+        """float (S,): each loss averaged with those of the steps before and after it (a running mean would trail)."""
+        steps = np.arange(len(self.losses))
+        weights = np.exp(-(((steps[:, None] - steps) / SMOOTHING) ** 2) / 2)
+        return weights @ self.losses / weights.sum(axis=1)
 
     @property
     def suggested(self) -> float:
