@@ -20,7 +20,7 @@ from chex.prepare import Prepared
 from chex.train import preflight
 
 SMOOTHING, GIVE_UP = 2.5, 4.0
-"""Standard deviation, in steps, of what the loss is smoothed with; by what factor of its least the smoothed loss may rise
+"""Standard deviation, in steps, of what the loss is smoothed with; by what factor of its least that loss may rise
 before a sweep ends."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
