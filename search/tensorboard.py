@@ -17,7 +17,7 @@ from search.export import trial_folder
 from search.ledger import FIGURES, TrialRow
 from search.space import Space
 
-NOT_RESULTS = ("percent", "epoch", "lr")
+NOT_RESULTS = ("percent", "round", "epoch", "micro", "lr")
 """Figures of a report that say where it stands in its run."""
 
 
