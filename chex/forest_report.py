@@ -26,16 +26,10 @@ from chex.forest_folds import (
 from chex.labels import FIVE, OBSERVATIONS
 from chex.pictures import INKS, picture, save_picture
 from chex.records import Records
-from chex.relabel import write_probabilities
+from chex.relabel import TABLE, write_probabilities
 from chex.resampling import CANDIDATES, NEIGHBOURS, VARIANTS
 
-REPORT, FOLDS, ROC, IMPORTANCES, PROBABILITIES = (
-    "report.txt",
-    "folds.csv",
-    "roc.png",
-    "importances.png",
-    "probabilities.csv",
-)
+REPORT, FOLDS, ROC, IMPORTANCES = "report.txt", "folds.csv", "roc.png", "importances.png"
 
 FIGURES: dict[str, Callable[[Fold], float]] = {
     "ROC-AUC": lambda fold: fold.scores.auroc,
@@ -100,8 +94,8 @@ def report_forests(
     for study in studies:
         home = folder if len(studies) == 1 else folder / _file_name(study.known.target)
         print(_written(study, home), end="\n\n")
-    write_probabilities(folder / PROBABILITIES, records.paths, chosen, probabilities)
-    print(_told_of_table(folder / PROBABILITIES, probabilities))
+    write_probabilities(folder / TABLE, records.paths, chosen, probabilities)
+    print(_told_of_table(folder / TABLE, probabilities))
     return 0
 
 

@@ -1,21 +1,18 @@
 """`chex relabel`: makes the probability table that self_trained or forest reads, for one run."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from chex import checkpoint
-from chex.atomic import write_text
-from chex.config import RunConfig, dump
+from chex.config import RunConfig
 from chex.console import Advance, decimal, progress_bar
 from chex.forest import forest_probabilities
-from chex.loop import Diverged
 from chex.prepare import select
 from chex.relabel import TABLE, write_probabilities
 from chex.teacher import teach, teacher_of
-from chex.train import CONFIG, headline, preflight, settled, show
+from chex.train import CONFIG, preflight, settled, shown
 
 
 def make_teacher_table(config: RunConfig, out: Path) -> int:
@@ -25,13 +22,7 @@ def make_teacher_table(config: RunConfig, out: Path) -> int:
     """
     teacher = settled(teacher_of(config), out / CONFIG)
     data = preflight(teacher)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / CONFIG, dump(teacher))
-    print(headline(teacher, data))
-    try:
-        show(lambda *hooks: teach(teacher, data, out, *hooks))
-    except Diverged as error:
-        print(f"chex relabel: {error}", file=sys.stderr)
+    if not shown("relabel", teacher, data, out, teach):
         return 1
     print(teacher_cost(out), table_summary(out / TABLE), sep="\n")
     return 0

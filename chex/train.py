@@ -23,6 +23,7 @@ from chex.seeds import stream
 from chex.settle import settle
 
 CONFIG, DONE = "run.yaml", "done"
+Fitting = Callable[[RunConfig, Prepared, Path, OnStep, ShouldPause], Iterable[Report]]
 HEAD = "  done  epoch       lr  train loss  valid loss  AUROC  recall  precision  error  images    s"
 
 
@@ -37,17 +38,27 @@ def train(config: RunConfig, out: Path, fresh: bool) -> int:
     data = preflight(config)
     if fresh:
         shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / CONFIG, dump(config))
-    print(headline(config, data))
-    try:
-        show(lambda *hooks: fit(config, data, out, *hooks))
-    except Diverged as error:
-        print(f"chex train: {error}", file=sys.stderr)
+    if not shown("train", config, data, out, fit):
         return 1
     print(_result(config, out))
     (out / DONE).touch()
     return 0
+
+
+def shown(command: str, config: RunConfig, data: Prepared, out: Path, fitting: Fitting) -> bool:
+    """Trains into `out` by `fitting` (`fit` or `teach`) with all that `chex` shows of it; False where it diverged.
+
+    Writes the config first. Ctrl-C pauses after the step in hand and raises KeyboardInterrupt.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / CONFIG, dump(config))
+    print(_headline(config, data), HEAD, sep="\n")
+    try:
+        _show(lambda *hooks: fitting(config, data, out, *hooks))
+    except Diverged as error:
+        print(f"chex {command}: {error}", file=sys.stderr)
+        return False
+    return True
 
 
 def settled(config: RunConfig, earlier: Path, share: float = 1.0) -> RunConfig:
@@ -83,26 +94,20 @@ def preflight(config: RunConfig) -> Prepared:
         return prepare(config, selection, advance)
 
 
-def show(fitting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:
-    """Draws a bar and prints a line per report while `fitting` goes on; Ctrl-C pauses it after the step in hand.
-
-    Raises KeyboardInterrupt when it has been paused.
-    """
-    print(HEAD)
+def _show(reporting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:
     columns = (TextColumn("training"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("training")
         try:
             with first_interrupt() as interrupted:
-                for report in fitting(lambda done, total: bar.update(task, completed=done, total=total), interrupted):
+                for report in reporting(lambda done, total: bar.update(task, completed=done, total=total), interrupted):
                     print(_line(report), flush=True)
         except Paused:
             raise KeyboardInterrupt from None
 
 
-def headline(config: RunConfig, data: Prepared) -> str:
-    """What is trained on what, in lines."""
+def _headline(config: RunConfig, data: Prepared) -> str:
     policies = ", ".join(f"{key}: {policy}" for key, policy in config.policy.items())
     left_out = [name for name in data.observations if name not in data.averaged_over]
     lines = [

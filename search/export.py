@@ -48,7 +48,7 @@ def export_best(folder: Path, row: TrialRow, base: dict[str, Any], saved: Path) 
 
 def drop_weights(trial: Path) -> None:
     """Removes the large files of an ended trial's checkpoints; what is worth keeping has been copied out."""
-    for name in (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS):
+    for name in (checkpoint.STATE, checkpoint.WEIGHTS):
         for path in trial.glob(f"checkpoint_*/{name}"):
             path.unlink()
 

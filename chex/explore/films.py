@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,16 +11,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from chex.decoding import decode
+from chex.console import Advance
+from chex.decoding import UNDECODABLE, decode
 from chex.explore.tallies import KINDS
 from chex.labels import FIVE, columns
 from chex.records import Records
-
-Progress = Callable[[int, int], None]
-"""Called with what is done and the total."""
-
-DAMAGED = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
-"""What Pillow raises for files that are no films."""
 
 THUMBNAIL = 192
 """Side of a film in a sheet, in pixels."""
@@ -70,7 +65,7 @@ class Shot:
     """uint8 (THUMBNAIL, THUMBNAIL)."""
 
 
-def present(root: Path, paths: np.ndarray, progress: Progress) -> np.ndarray:
+def present(root: Path, paths: np.ndarray, progress: Advance) -> np.ndarray:
     """bool (N,): whether each of `paths` is a file inside `root`."""
     found = np.zeros(len(paths), dtype=bool)
     for row, path in enumerate(paths):
@@ -80,7 +75,7 @@ def present(root: Path, paths: np.ndarray, progress: Progress) -> np.ndarray:
     return found
 
 
-def look(root: Path, paths: np.ndarray, count: int, rng: np.random.Generator, progress: Progress) -> Look:
+def look(root: Path, paths: np.ndarray, count: int, rng: np.random.Generator, progress: Advance) -> Look:
     """Opens `count` of the different `paths`, or all where there are fewer, drawn by `rng`."""
     different = np.unique(paths)
     sample = np.sort(rng.choice(different, min(count, len(different)), replace=False))
@@ -111,7 +106,7 @@ def _measure(path: Path) -> tuple[int, int, float, float, str] | None:
             width, height = film.size
             film.draft("L", (512, 512))  # a large JPEG is decoded at 1/2, 1/4 or 1/8, never below 512 pixels
             gray = np.asarray(film.convert("L"))
-    except DAMAGED:
+    except UNDECODABLE:
         return None
     digest = hashlib.sha256(f"{width} {height} ".encode() + gray.tobytes()).hexdigest()
     return width, height, float(gray.mean()), float(gray.std()), digest
@@ -158,7 +153,7 @@ def _shot(root: Path, records: Records, name: str, label: str, rows: Iterable[in
         path = str(records.paths[row])
         try:
             pixels = decode(root / path, THUMBNAIL)
-        except DAMAGED:
+        except UNDECODABLE:
             continue
         age = "" if np.isnan(records.ages[row]) else f" {records.ages[row]:.0f}"
         return Shot(name, f"{label}\n{records.sexes[row][:7]}{age}", path, pixels)
