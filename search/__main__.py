@@ -1,12 +1,17 @@
 """The command `chex-search`: many runs."""
 
 import argparse
+import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import chex
 import search
+
+if TYPE_CHECKING:
+    from search.ledger import TrialRow
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 
@@ -44,16 +49,42 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept (default: results)")
     run.add_argument("--fresh", action="store_true", help="delete what the folder holds and start over")
     run.set_defaults(run=_run)
+    resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
+    extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
+    status = commands.add_parser("status", help="show how a search stands, while it runs or after")
+    for command in (resume, extend, status):
+        command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
+    extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
+    extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
+    resume.set_defaults(run=_resume)
+    extend.set_defaults(run=_extend)
+    status.set_defaults(run=_status)
     return parser
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a whole number from 1; give for example 20")
+    return int(text)
+
+
+def _hours(text: str) -> float:
+    try:
+        hours = float(text)
+    except ValueError:
+        hours = 0.0
+    if not 0 < hours < math.inf:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a number of hours above 0; give for example 2.5")
+    return hours
 
 
 # The imports below stay inside: `chex-search --help` should not wait seconds for torch and Ray.
 
 
 def _run(options: argparse.Namespace) -> int:
-    from search.report import REPORT, conclude
     from search.search_config import load_search, search_name
-    from search.study import Interrupted, check_folder, run_search
+    from search.study import REPORT, check_folder, run_search
 
     config = load_search(options.config, options.sets, options.data)
     folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
@@ -62,15 +93,47 @@ def _run(options: argparse.Namespace) -> int:
         check_folder(config, folder)
         print(f"{folder} is finished; --fresh starts it over\n\n{finished.read_text(encoding='utf-8')}", end="")
         return 0
+    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh))
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from search.study import resume_search
+
+    folder = options.folder.absolute()
+    return _concluded(options, folder, lambda: resume_search(folder))
+
+
+def _extend(options: argparse.Namespace) -> int:
+    from search.study import extend_search
+
+    folder = options.folder.absolute()
+    return _concluded(options, folder, lambda: extend_search(folder, options.trials, options.images, options.hours))
+
+
+def _status(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from search.status import status
+
+    Console().print(status(options.folder.absolute()))
+    return 0
+
+
+def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
+    """Runs the search and shows its last screen."""
+    from search.report import conclude
+    from search.study import Failing, Interrupted, load_begun
+
     try:
-        rows = run_search(config, folder, options.fresh)
-    except Interrupted:
-        print("chex-search run: interrupted; the same command goes on with it", file=sys.stderr)
+        text = conclude(rows(), folder, load_begun(folder))
+    except Interrupted as error:
+        print(f"chex-search {options.command}: {error}; `chex-search resume {folder}` goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED
-    text = conclude(rows, folder, config)
+    except Failing as error:
+        print(f"chex-search {options.command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
     if text is None:
-        failures = "; ".join(f"trial {row.number}: {row.error}" for row in rows[:3])
-        print(f"chex-search run: all {len(rows)} trials failed ({failures})", file=sys.stderr)
+        print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
     print(text)
     return 0

@@ -13,11 +13,10 @@ from search.ledger import TrialRow, table
 from search.trainable import trial_config
 
 TRIALS, BEST = "trials.csv", "best.yaml"
-KEPT = (checkpoint.PREDICTIONS, checkpoint.REPORTS)
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where a trial's TensorBoard events, predictions and reports are."""
+    """Where a trial's run is, and its TensorBoard events."""
     return folder / "trials" / f"{number:03d}"
 
 
@@ -26,31 +25,28 @@ def write_trials(folder: Path, rows: Sequence[TrialRow]) -> None:
     checkpoint.save_table(folder / TRIALS, table(rows))
 
 
-def keep_tables(folder: Path, number: int, saved: Path) -> None:
-    """Copies the predictions and reports of a trial's checkpoint `saved` to the trial's folder."""
-    home = trial_folder(folder, number)
-    home.mkdir(parents=True, exist_ok=True)
-    for name in KEPT:
-        _copy(saved / name, home / name)
+def export_best(folder: Path, row: TrialRow, base: dict[str, Any]) -> None:
+    """Writes best.yaml, best.safetensors and predictions.csv from the folder of the trial in `row`.
 
-
-def export_best(folder: Path, row: TrialRow, base: dict[str, Any], saved: Path) -> None:
-    """Writes best.yaml and best.safetensors from the checkpoint `saved` of the trial in `row`."""
+    Does nothing where the trial's weights are gone: they were moved here before.
+    """
+    home = trial_folder(folder, row.number)
+    if not (home / checkpoint.WEIGHTS).exists():
+        return
     config = trial_config(base, row.knobs)
     header = (
         f"# Trial {row.number} of the search {folder.name}: validation AUROC {decimal(row.value)}, "
         f"{row.percent} % of its schedule.\n# To train it again, without Ray: chex train {BEST}\n"
     )
-    _copy(saved / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)
-    _copy(saved / checkpoint.PREDICTIONS, folder / checkpoint.PREDICTIONS)
+    _copy(home / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)
+    _copy(home / checkpoint.PREDICTIONS, folder / checkpoint.PREDICTIONS)
     write_text(folder / BEST, header + dump(config))
 
 
-def drop_weights(trial: Path) -> None:
-    """Removes the large files of an ended trial's checkpoints; what is worth keeping has been copied out."""
-    for name in (checkpoint.STATE, checkpoint.WEIGHTS):
-        for path in trial.glob(f"checkpoint_*/{name}"):
-            path.unlink()
+def drop_state(trial: Path) -> None:
+    """Removes the large files of an ended trial; what is worth keeping has been copied out."""
+    for name in (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS):
+        (trial / name).unlink(missing_ok=True)
 
 
 def _copy(source: Path, target: Path) -> None:

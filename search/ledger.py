@@ -1,21 +1,22 @@
-"""What is known of each trial at a moment: one row a trial, read from Ray Tune's trials."""
+"""What is known of each trial at a moment: one row a trial."""
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import pandas as pd
-from ray.tune.experiment import Trial
 
 from chex.loop import Report
 from chex.metrics import METRIC
 
 FIGURES = tuple(name for name in Report.__annotations__ if name != "observations")
 State = Literal["waiting", "running", "finished", "stopped", "failed"]
-"""`stopped`: ended by early stopping; `failed`: an error, a diverged loss or an undefined metric."""
+"""`waiting`: begun, and not under way now; `stopped`: ended by early stopping; `failed`: an error, a diverged loss or
+an undefined metric."""
 
 ENDED = ("finished", "stopped", "failed")
+COMPLETE_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -27,9 +28,14 @@ class TrialRow:
     state: State
     knobs: dict[str, Any]
     """Dotted paths to sampled values."""
-    report: dict[str, Any] = field(default_factory=dict)
-    """The last report's figures; empty before the first."""
+    reports: tuple[Mapping[str, Any], ...] = ()
+    """The figures of each report so far."""
     error: str = ""
+
+    @property
+    def report(self) -> Mapping[str, Any]:
+        """The last report's figures; empty before the first."""
+        return self.reports[-1] if self.reports else {}
 
     @property
     def percent(self) -> int:
@@ -37,18 +43,19 @@ class TrialRow:
         return int(self.report.get("percent", 0))
 
     @property
+    def images(self) -> int:
+        """Training images seen so far."""
+        return int(self.report.get("images_seen", 0))
+
+    @property
     def value(self) -> float:
         """The METRIC so far; NaN before the first report and for a failed trial."""
         return math.nan if self.state == "failed" else float(self.report.get(METRIC, math.nan))
 
 
-def ledger(trials: Sequence[Trial], news: Mapping[str, dict[str, Any]] | None = None) -> list[TrialRow]:
-    """A row for each of Ray Tune's trials; `news` are results, by trial id, that Tune has not stored yet."""
-    latest = news or {}
-    return [
-        _row(number, trial, latest.get(trial.trial_id, trial.last_result or {}))
-        for number, trial in enumerate(trials, start=1)
-    ]
+def ended(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """The trials that are finished, stopped or failed."""
+    return [row for row in rows if row.state in ENDED]
 
 
 def best(rows: Sequence[TrialRow]) -> TrialRow | None:
@@ -62,24 +69,3 @@ def table(rows: Sequence[TrialRow]) -> pd.DataFrame:
     return pd.DataFrame(
         [{"trial": row.number, "state": row.state, **row.knobs, **row.report, "error": row.error} for row in rows]
     )
-
-
-def _row(number: int, trial: Trial, result: dict[str, Any]) -> TrialRow:
-    report = {name: value for name, value in result.items() if name.split("/")[0] in FIGURES}
-    return TrialRow(number, _state(trial, result), dict(trial.config), report, result.get("failure") or _error(trial))
-
-
-def _state(trial: Trial, result: dict[str, Any]) -> State:
-    if trial.status == Trial.ERROR:
-        return "failed"
-    if result.get("done"):  # not the status: an interrupted search leaves unfinished trials TERMINATED too
-        if not math.isfinite(result.get(METRIC, math.nan)):
-            return "failed"
-        return "finished" if result["percent"] >= 100 else "stopped"
-    return "running" if trial.status == Trial.RUNNING else "waiting"
-
-
-def _error(trial: Trial) -> str:
-    error = trial.get_error() if trial.status == Trial.ERROR else None
-    lines = str(error).strip().splitlines() if error else []
-    return lines[-1] if lines else ""

@@ -26,16 +26,19 @@ class Display(Protocol):
         """The search has ended."""
 
 
-def display(total: int, console: Console) -> Display:
-    """A live table on a terminal; elsewhere a line per ended trial."""
-    return LiveTable(total, console) if console.is_terminal else Lines(total, console)
+def display(total: int, console: Console, rows: Sequence[TrialRow] = (), seconds: float = 0.0) -> Display:
+    """A live table on a terminal; elsewhere a line per ended trial.
+
+    `rows` and `seconds` are what a search that goes on had before.
+    """
+    return LiveTable(total, console, seconds) if console.is_terminal else Lines(total, console, rows)
 
 
 class LiveTable:
     """The table, redrawn in place four times a second."""
 
-    def __init__(self, total: int, console: Console):
-        self.total, self.started, self.rows = total, time.monotonic(), list[TrialRow]()
+    def __init__(self, total: int, console: Console, seconds: float):
+        self.total, self.started, self.rows = total, time.monotonic() - seconds, list[TrialRow]()
         self.console = console
         self.live = Live(get_renderable=self._render, console=console, refresh_per_second=4)
         self.live.start()
@@ -54,8 +57,9 @@ class LiveTable:
 class Lines:
     """A line when a trial ends, for logs and pipes."""
 
-    def __init__(self, total: int, console: Console):
-        self.total, self.console, self.told = total, console, set[int]()
+    def __init__(self, total: int, console: Console, rows: Sequence[TrialRow]):
+        self.total, self.console = total, console
+        self.told = {row.number for row in rows if row.state in ENDED}
 
     def update(self, rows: Sequence[TrialRow]) -> None:
         leader = best(rows)

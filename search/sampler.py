@@ -1,21 +1,25 @@
-"""Optuna's proposals, and what it is told of a trial's end."""
+"""What to try next: a pure function of the trials so far, so that a search needs no state beyond its book."""
 
 import itertools
-import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
+import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
-from pydantic import BaseModel, ConfigDict, Field
-from ray.tune.search.optuna import OptunaSearch
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from chex.errors import InputError
-from chex.metrics import METRIC, MODE
 from search.space import Space
 
-COMPLETE_PERCENT = 100
+DRAWS = 1000
+"""Proposals that break a constraint before the search gives up."""
+
+Feasible = Callable[[Mapping[str, Any]], bool]
 
 
 class SamplerConfig(BaseModel):
@@ -23,91 +27,48 @@ class SamplerConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal["tpe", "grid"] = "tpe"
-    """`grid`: every combination of choices and whole numbers, in turn, for comparisons at equal numbers of trials."""
+    kind: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
+    """`tpe`: multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018), which takes
+    trials under way for poor ones; `gp`: Gaussian process, where knobs below a `when` are drawn at random; `qmc`:
+    scrambled Sobol points, where choices are drawn at random; `grid`: every combination of choices and whole numbers,
+    in turn."""
     seed: int = Field(0, ge=0, lt=2**32)
     startup: int = Field(6, ge=1)
-    """Trials drawn at random before the tree-structured Parzen estimator takes over."""
+    """Trials drawn at random before tpe or gp take over."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
 
 
-class TruthfulOptunaSearch(OptunaSearch):
-    """Tells Optuna a stopped trial as PRUNED and an undefined metric as FAIL.
+def propose(
+    config: SamplerConfig,
+    space: Space,
+    points: Sequence[Mapping[str, Any]],
+    history: Sequence[FrozenTrial],
+    feasible: Feasible = lambda knobs: True,
+) -> dict[str, Any]:
+    """Values for the trial after those of `history`: the next of `points` while there are any, then the sampler's.
 
-    Ray's own class tells both otherwise: a stopped trial as COMPLETE with its early value, and NaN not at all.
+    The same arguments give the same values. Raises InputError where DRAWS proposals in turn are infeasible.
     """
-
-    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
-        trial = self._ot_trials.get(trial_id)
-        if trial is None or trial_id in self._completed_trials or error or result is None:
-            super().on_trial_complete(trial_id, result, error)
-            return
-        state, value = told(result)
-        if state == optuna.trial.TrialState.PRUNED:
-            trial.report(result[METRIC], result["percent"])
-        self._ot_study.tell(trial, value, state=state)
-        self._completed_trials.add(trial_id)
-
-
-def told(result: dict[str, Any]) -> tuple[optuna.trial.TrialState, float | None]:
-    """State and value for Optuna from a trial's last report: FAIL for an undefined metric, PRUNED for a cut run."""
-    value = result.get(METRIC)
-    if value is None or not math.isfinite(value):
-        return optuna.trial.TrialState.FAIL, None
-    if result["percent"] < COMPLETE_PERCENT:
-        return optuna.trial.TrialState.PRUNED, None
-    return optuna.trial.TrialState.COMPLETE, value
-
-
-@dataclass(frozen=True)
-class Conditional:
-    """Proposes the knobs that exist, in the space's order, as Optuna's define-by-run has it."""
-
-    space: Space
-
-    def __call__(self, trial: optuna.Trial) -> None:
-        values: dict[str, Any] = {}
-        for path, knob in self.space.items():
-            if knob.exists(values):
-                values[path] = _suggest(trial, path, knob.domain)
-
-
-def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
-    if isinstance(domain, CategoricalDistribution):
-        return trial.suggest_categorical(path, domain.choices)
-    if isinstance(domain, IntDistribution):
-        return trial.suggest_int(path, domain.low, domain.high)
-    assert isinstance(domain, FloatDistribution)
-    return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
-
-
-def build_searcher(space: Space, config: SamplerConfig, first: dict[str, Any] | None = None) -> TruthfulOptunaSearch:
-    """What proposes trials of `space`, seeded, maximising METRIC.
-
-    TPE tries the point `first` before all others; a grid has its own order. Raises InputError for a space without one.
-    """
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    conditional = any(knob.when for knob in space.values())
-    points = grid(space) if config.kind == "grid" else [first] if first else None
-    return TruthfulOptunaSearch(
-        space=Conditional(space) if conditional else {path: knob.domain for path, knob in space.items()},
-        points_to_evaluate=points,
-        metric=METRIC,
-        mode=MODE,
-        sampler=_tpe(config, conditional),
+    number = len(history)
+    if number < len(points):
+        return dict(points[number])
+    study = _scratch(config, space, number, history)
+    earlier = number - len(points) if config.kind == "qmc" else 0  # its sequence starts anew with each scratch study
+    for _ in range(DRAWS + earlier):
+        trial = study.ask()
+        values = _values(trial, space)
+        study.tell(trial, state=TrialState.FAIL)  # or the next draw would keep away from it
+        if feasible(values):
+            if not earlier:
+                return values
+            earlier -= 1
+    raise InputError(
+        f"constraints: {DRAWS} proposals in turn broke them; widen the space around what they allow, or drop one"
     )
-
-
-def _tpe(config: SamplerConfig, conditional: bool) -> optuna.samplers.BaseSampler:
-    """Knobs that exist in the same trials are modelled together (`group`)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.samplers.TPESampler(
-            seed=config.seed,
-            n_startup_trials=config.startup,
-            multivariate=True,
-            group=conditional,
-            constant_liar=True,
-        )
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
@@ -126,8 +87,69 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(paths[::-1], values[::-1], strict=True)) for values in every]
 
 
+def _scratch(config: SamplerConfig, space: Space, number: int, history: Sequence[FrozenTrial]) -> optuna.Study:
+    """A study in memory that holds `history`, with a sampler seeded for this trial."""
+    study = optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=_sampler(config, space, number))
+    if config.kind in ("tpe", "gp"):
+        study.add_trials(history)
+    if config.kind == "qmc":
+        study.add_trial(_of_all_knobs(space))
+    return study
+
+
+def _of_all_knobs(space: Space) -> FrozenTrial:
+    """A trial with every knob, conditional or not: Optuna's sequence has the dimensions of the first trial."""
+    domains = {path: knob.domain for path, knob in space.items()}
+    return create_trial(
+        value=0.0, distributions=domains, params={path: _some(domain) for path, domain in domains.items()}
+    )
+
+
+def _some(domain: BaseDistribution) -> Any:
+    return domain.choices[0] if isinstance(domain, CategoricalDistribution) else domain.low  # type: ignore[attr-defined]
+
+
+def _sampler(config: SamplerConfig, space: Space, number: int) -> BaseSampler:
+    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        match config.kind:
+            case "random":
+                return RandomSampler(seed=seed)
+            case "qmc":
+                return QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False)
+            case "gp":
+                return GPSampler(seed=seed, n_startup_trials=config.startup)
+            case _:
+                return TPESampler(
+                    seed=seed,
+                    n_startup_trials=config.startup,
+                    multivariate=True,
+                    group=any(knob.when for knob in space.values()),
+                    constant_liar=True,
+                )
+
+
+def _values(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+    """The values of the knobs that exist, in the space's order."""
+    values: dict[str, Any] = {}
+    for path, knob in space.items():
+        if knob.exists(values):
+            values[path] = _suggest(trial, path, knob.domain)
+    return values
+
+
+def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
+    if isinstance(domain, CategoricalDistribution):
+        return trial.suggest_categorical(path, domain.choices)
+    if isinstance(domain, IntDistribution):
+        return trial.suggest_int(path, domain.low, domain.high, log=domain.log, step=domain.step)
+    assert isinstance(domain, FloatDistribution)
+    return trial.suggest_float(path, domain.low, domain.high, log=domain.log, step=domain.step)
+
+
 def _listed(domain: BaseDistribution) -> list[Any]:
     if isinstance(domain, CategoricalDistribution):
         return list(domain.choices)
     assert isinstance(domain, IntDistribution)
-    return list(range(domain.low, domain.high + 1))
+    return list(range(domain.low, domain.high + 1, domain.step))

@@ -6,33 +6,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from chex.config import RunConfig, override, parse_sets, read_yaml, validated
 from chex.errors import InputError
+from search.budget import Budget
 from search.resources import Resources
 from search.sampler import SamplerConfig, grid
 from search.space import Space, base_point, build_space
-
-
-class Budget(BaseModel):
-    """How much is tried."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    trials: int = Field(12, ge=1, le=100_000)
-
-
-class Stopping(BaseModel):
-    """ASHA (Li et al. 2018, arXiv:1810.05934), with rungs in per cent of each trial's own schedule.
-
-    Rungs stand at grace, grace x factor, ... per cent; at each, a trial goes on only among the best 1/factor so far.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    grace: int = Field(25, ge=1, le=99)
-    factor: float = Field(2, gt=1, le=10)
+from search.stopping import Stopping
 
 
 class SearchConfig(BaseModel):
@@ -52,11 +34,12 @@ class SearchConfig(BaseModel):
         """The space, checked. Raises InputError (see `build_space`)."""
         return build_space(self.space, self.base.model_dump(mode="json"))
 
-    def first_point(self) -> dict[str, Any] | None:
-        """The base run as a point of the space, for the first trial; None where it lies outside, or for a grid."""
+    def first_points(self) -> list[dict[str, Any]]:
+        """The points that are tried first: the base run where it lies in the space; for a grid, all there are."""
         if self.sampler.kind == "grid":
-            return None
-        return base_point(self.knobs(), self.base.model_dump(mode="json"))
+            return grid(self.knobs())
+        base = base_point(self.knobs(), self.base.model_dump(mode="json"))
+        return [] if base is None else [base]
 
 
 def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:

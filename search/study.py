@@ -1,60 +1,155 @@
-"""Runs a search: checks, Ray, Tune, and what is left in its folder."""
+"""Runs a search, or goes on with it: checks, Ray, and what is left in its folder."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import ray
-from ray import tune
-from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, TrialScheduler
+from filelock import FileLock, Timeout
+from rich.console import Console
 
 from chex.atomic import write_text
-from chex.config import RunConfig, dump
+from chex.config import RunConfig, dump, read_yaml, validated
 from chex.errors import InputError
-from chex.metrics import METRIC, MODE
 from chex.train import preflight, settled
-from search.ledger import TrialRow, ledger
+from search.book import Book
+from search.budget import enough, extended, over, too_many_failures
+from search.conductor import Conductor
+from search.export import drop_state, trial_folder
+from search.ledger import TrialRow, ended
+from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import check_resources, machine
-from search.sampler import build_searcher
 from search.search_config import SearchConfig
-from search.trainable import train_trial
+from search.tensorboard import SearchLogs
+from search.tuner import run_trials
 from search.watcher import Watcher
 
-CONFIG, BASE, TUNE = "search.yaml", "base.yaml", "tune"
+CONFIG, BASE, REPORT, LOCK = "search.yaml", "base.yaml", "report.txt", "search.lock"
 
 
 class Interrupted(Exception):
-    """The search was stopped from outside; running it again goes on."""
+    """The search stopped before its end, for the reason that the message gives; `chex-search resume` goes on."""
+
+
+class Failing(Exception):
+    """So many trials failed in turn that the search was given up."""
 
 
 def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow]:
     """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
     Goes on where an earlier call for this search and folder stopped, unless `fresh` empties the folder first. Raises
-    InputError before anything is written or removed, and Interrupted after Ctrl-C.
+    InputError before anything is written or removed, and Interrupted where the search is not at its end.
     """
     if not fresh:
         check_folder(search, folder)
     base = _checked_base(search)
-    if fresh:
-        shutil.rmtree(folder, ignore_errors=True)
-    base = settled(base, folder / BASE, share=search.resources.gpus_per_trial or 1.0)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / CONFIG, dump(search))
-    write_text(folder / BASE, dump(base))
+    with held(folder):
+        if fresh:
+            _empty(folder)
+        base = settled(base, folder / BASE, share=search.resources.gpus_per_trial or 1.0)
+        write_text(folder / CONFIG, dump(search))
+        write_text(folder / BASE, dump(base))
+        return _conducted(search, base, folder)
+
+
+def resume_search(folder: Path) -> list[TrialRow]:
+    """Goes on with the search in `folder`; otherwise as `run_search`."""
+    return run_search(load_begun(folder), folder, fresh=False)
+
+
+def extend_search(folder: Path, trials: int | None, images: int | None, hours: float | None) -> list[TrialRow]:
+    """Adds to the budget of the search in `folder` and goes on with it, with all that its trials have shown.
+
+    Raises InputError where nothing is added, or to a limit that the search does not have; otherwise as `run_search`.
+    """
+    search = load_begun(folder)
+    more = extended(search.budget, trials, images, hours)
+    with held(folder):
+        (folder / REPORT).unlink(missing_ok=True)
+        write_text(folder / CONFIG, dump(search.model_copy(update={"budget": more})))
+    return resume_search(folder)
+
+
+def load_begun(folder: Path) -> SearchConfig:
+    """The search that `folder` holds. Raises InputError where it holds none."""
+    if not (folder / CONFIG).is_file():
+        raise InputError(f"{folder} holds no search (no {CONFIG} in it); give a folder that `chex-search run` made")
+    return validated(SearchConfig, read_yaml(folder / CONFIG), str(folder / CONFIG))
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Keeps other processes from running the search in `folder`. Raises InputError where one does."""
+    lock = FileLock(folder / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise InputError(
+            f"{folder} is being run by another process; wait for it, or look at it with `chex-search status {folder}`"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _empty(folder: Path) -> None:
+    for path in folder.iterdir():
+        if path.name != LOCK:
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _conducted(search: SearchConfig, base: RunConfig, folder: Path) -> list[TrialRow]:
+    allotted = search.resources
+    book = Book(folder, search.knobs())
+    for row in ended(book.rows()):  # the process may have died between a trial's end and its tidying
+        drop_state(trial_folder(folder, row.number))
     _start_ray()
     try:
-        base = with_tables(search, base, folder)
-        results = _tuner(search, folder, base.model_dump(mode="json")).fit()
+        made = with_tables(search, base, folder).model_dump(mode="json")
+        with _watched(search, made, folder, book) as watcher:
+            conductor = Conductor(search, book, watcher, _at_once(search))
+            try:
+                run_trials(conductor, folder, made, allotted.cpus_per_trial, allotted.gpus_per_trial)
+            finally:
+                conductor.close()
     except KeyboardInterrupt:  # before Tune took it over
-        raise Interrupted from None
+        raise Interrupted("interrupted") from None
     finally:
         ray.shutdown()
-    rows = ledger(results._experiment_analysis.trials)  # ResultGrid itself does not tell stopped from finished
-    if len(rows) < search.budget.trials or any(row.state in ("waiting", "running") for row in rows):
-        raise Interrupted
+    return _outcome(search, conductor)
+
+
+def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
+    rows, budget = conductor.rows, search.budget
+    if conductor.halted:
+        raise Interrupted(conductor.halted)
+    if failing := too_many_failures(budget, rows):
+        raise Failing(failing)
+    waits = any(row.state == "waiting" for row in rows)
+    if not over(budget, rows, conductor.seconds) and (waits or not enough(budget, rows)):
+        raise Interrupted("interrupted")
     return rows
+
+
+def _at_once(search: SearchConfig) -> int:
+    return machine()[0] // search.resources.cpus_per_trial
+
+
+@contextmanager
+def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Book) -> Iterator[Watcher]:
+    logs = SearchLogs(folder, search.knobs())
+    table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
+    try:
+        yield Watcher(folder, base, table, logs)
+    finally:
+        table.close()
+        logs.close()
 
 
 def _checked_base(search: SearchConfig) -> RunConfig:
@@ -76,7 +171,7 @@ def check_folder(search: SearchConfig, folder: Path) -> None:
     if config.exists() and config.read_text(encoding="utf-8") != dump(search):
         raise InputError(
             f"{folder} holds another search (its {CONFIG} differs); give this one a --name of its own, "
-            "or start over with --fresh"
+            "start over with --fresh, or go on with that one: chex-search resume or extend"
         )
 
 
@@ -90,48 +185,3 @@ def _start_ray() -> None:
         log_to_driver=False,
         logging_level="ERROR",
     )
-
-
-def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tuner:
-    resources = {"cpu": search.resources.cpus_per_trial, "gpu": search.resources.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(train_trial, base=base), resources)
-    path = str(folder / TUNE)
-    if tune.Tuner.can_restore(path):
-        return tune.Tuner.restore(path, trainable=trainable)
-    shutil.rmtree(path, ignore_errors=True)
-    return tune.Tuner(
-        trainable,
-        tune_config=tune.TuneConfig(
-            num_samples=search.budget.trials,
-            search_alg=build_searcher(search.knobs(), search.sampler, search.first_point()),
-            scheduler=_scheduler(search),
-            reuse_actors=True,
-            trial_dirname_creator=_trial_name,
-        ),
-        run_config=tune.RunConfig(
-            name=TUNE,
-            storage_path=str(folder),
-            verbose=0,
-            callbacks=[Watcher(folder, base, search.knobs(), search.budget.trials)],
-            failure_config=tune.FailureConfig(max_failures=2),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=2),
-        ),
-    )
-
-
-def _scheduler(search: SearchConfig) -> TrialScheduler:
-    stopping = search.stopping
-    if stopping is None:
-        return FIFOScheduler()
-    return ASHAScheduler(
-        time_attr="percent",
-        max_t=100,
-        grace_period=stopping.grace,
-        reduction_factor=stopping.factor,
-        metric=METRIC,
-        mode=MODE,
-    )
-
-
-def _trial_name(trial: Any) -> str:
-    return f"trial_{trial.trial_id}"

@@ -1,10 +1,12 @@
-"""The only bridge between a run and Ray Tune."""
+"""What a trial does in its own process: a run in the trial's folder, told to Ray Tune report by report."""
 
+import errno
 import math
-import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from filelock import FileLock
 from ray import tune
 
 from chex import checkpoint
@@ -14,31 +16,50 @@ from chex.loop import Diverged, fit
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
 
+FAILURE, HALT = "failure", "halt"
+"""In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
 
-def train_trial(sample: dict[str, Any], base: dict[str, Any]) -> None:
-    """Trains `base` with `sample` (dotted paths) laid over it; reports each report's row and checkpoint to Tune.
+STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+LOCK = "running.lock"
 
-    A run that cannot give a result for a reason that a retry would meet again ends with an undefined METRIC and
-    `failure` says why; any other exception is Tune's, which retries.
+
+def train_trial(trial: dict[str, Any], base: dict[str, Any]) -> None:
+    """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
+
+    Reports each report's row to Tune, those from before an interruption first. A run that cannot give a result for a
+    reason that a retry would meet again reports FAILURE, a full disk HALT; any other exception is left to Tune, which
+    tries again.
     """
+    folder = Path(trial["folder"])
     try:
-        _fit_and_report(trial_config(base, sample))
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):  # until a process that an earlier search left behind is gone
+            _train(trial_config(base, trial["knobs"]), folder)
     except (Diverged, InputError) as error:
-        tune.report({METRIC: math.nan, "percent": 0, "failure": str(error)})
+        tune.report({METRIC: math.nan, FAILURE: str(error)})
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        tune.report({METRIC: math.nan, HALT: f"{folder} cannot be written ({error.strerror})"})
 
 
-def trial_config(base: dict[str, Any], sample: dict[str, Any]) -> RunConfig:
+def trial_config(base: dict[str, Any], knobs: dict[str, Any]) -> RunConfig:
     """The run of one trial."""
-    return validated(RunConfig, override(base, sample), "trial")
+    return validated(RunConfig, override(base, knobs), "trial")
 
 
-def _fit_and_report(config: RunConfig) -> None:
+def _train(config: RunConfig, folder: Path) -> None:
+    for row in reported(folder):
+        tune.report(row)
     data = prepare(config, select(config))
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        last = tune.get_checkpoint()
-        if last:
-            last.to_directory(folder)
-        for report in fit(config, data, folder):
-            (folder / checkpoint.EARLIER).unlink(missing_ok=True)  # Tune keeps the one before
-            tune.report(report.row(), checkpoint=tune.Checkpoint.from_directory(folder))
+    for report in fit(config, data, folder):
+        tune.report(report.row())
+
+
+def reported(folder: Path) -> list[dict[str, Any]]:
+    """The rows of the reports that a run in `folder` has made so far."""
+    path = folder / checkpoint.REPORTS
+    if not path.exists():
+        return []
+    rows = pd.read_csv(path, float_precision="round_trip").to_dict("records")
+    return [{str(name): value for name, value in row.items()} for row in rows]

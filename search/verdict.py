@@ -10,7 +10,7 @@ import numpy as np
 from chex import checkpoint
 from chex.metrics import auroc_interval
 from chex.seeds import stream
-from search.ledger import TrialRow, best
+from search.ledger import TrialRow, best, ended
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Verdict:
 
 def judge(rows: Sequence[TrialRow], predictions: Path, observations: tuple[str, ...], seed: int) -> Verdict | None:
     """The verdict on ended trials; `predictions` are the winner's. None where no trial has a defined metric."""
-    winner = best(rows)
+    winner = best(ended(rows))
     if winner is None:
         return None
     patients, truth, probability = checkpoint.load_predictions(predictions, observations)

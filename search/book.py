@@ -1,0 +1,140 @@
+"""The search's book: an Optuna study in a file, with every trial, its reports and how it ended."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.distributions import distribution_to_json
+from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
+
+from chex.errors import InputError
+from chex.metrics import METRIC
+from search.ledger import State, TrialRow
+from search.space import Space
+
+BOOK, STUDY = "optuna.db", "search"
+LOCKED_SECONDS = 60
+"""How long a write waits for another program that reads the file, such as optuna-dashboard."""
+
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "finished",
+    TrialState.PRUNED: "stopped",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "waiting",
+    TrialState.WAITING: "waiting",
+}
+
+
+class Book:
+    """What is known of a search, on disk before anybody acts on it.
+
+    A trial that was stopped is PRUNED with its intermediate values, one without a result FAIL, and one that has not
+    ended RUNNING, whatever became of the process that ran it.
+    """
+
+    def __init__(self, folder: Path, space: Space):
+        """Opens the book in `folder`, or begins one. Raises InputError where it is not a book of this space."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.path, self.space = folder / BOOK, space
+        self.storage = _storage(self.path)
+        names = {study.study_name for study in self.storage.get_all_studies()}
+        if STUDY in names:
+            self.study = self.storage.get_study_id_from_name(STUDY)
+        else:
+            self.study = self.storage.create_new_study([StudyDirection.MAXIMIZE], STUDY)
+        self._check()
+
+    def history(self) -> list[FrozenTrial]:
+        """The study's trials, in order of number."""
+        return self.storage.get_all_trials(self.study, deepcopy=False)
+
+    def rows(self) -> list[TrialRow]:
+        """A row a trial; one that has not ended is `waiting`."""
+        return [_row(trial) for trial in self.history()]
+
+    def begin(self, knobs: Mapping[str, Any]) -> int:
+        """Enters a trial of these values and returns its number, from 1."""
+        distributions = {path: self.space[path].domain for path in knobs}
+        trial = create_trial(state=TrialState.RUNNING, params=dict(knobs), distributions=distributions)
+        identity = self.storage.create_new_trial(self.study, template_trial=trial)
+        return self.storage.get_trial_number_from_id(identity) + 1
+
+    def report(self, number: int, reports: Sequence[Mapping[str, Any]]) -> None:
+        """Enters the last of a trial's `reports`, which are all that there are."""
+        last, trial = reports[-1], self._id(number)
+        self.storage.set_trial_intermediate_value(trial, int(last["percent"]), float(last[METRIC]))
+        self.storage.set_trial_user_attr(trial, "reports", [dict(report) for report in reports])
+
+    def end(self, number: int, state: State, value: float, error: str = "") -> None:
+        """Enters that a trial is finished (with its value), stopped or failed (with the reason)."""
+        trial = self._id(number)
+        if error:
+            self.storage.set_trial_user_attr(trial, "error", error)
+        told = next(theirs for theirs, ours in STATES.items() if ours == state)
+        self.storage.set_trial_state_values(trial, told, [value] if state == "finished" else None)
+
+    @property
+    def seconds(self) -> float:
+        """How long the search has run, over all resumes."""
+        return float(self.storage.get_study_user_attrs(self.study).get("seconds", 0.0))
+
+    def spend(self, seconds: float) -> None:
+        """Enters how long the search has run."""
+        self.storage.set_study_user_attr(self.study, "seconds", seconds)
+
+    def close(self) -> None:
+        """Lets go of the file."""
+        self.storage.remove_session()
+        self.storage.engine.dispose()
+
+    def _id(self, number: int) -> int:
+        return self.storage.get_trial_id_from_study_id_trial_number(self.study, number - 1)
+
+    def _check(self) -> None:
+        """Writes on the first page what the book is about, where nothing is there yet; else compares it."""
+        found = self.storage.get_study_user_attrs(self.study)
+        if self.storage.get_study_directions(self.study) != [StudyDirection.MAXIMIZE]:
+            raise self._foreign("direction")
+        for name, wanted in (("metric", METRIC), ("space", _described(self.space))):
+            if name not in found and not self.history():
+                self.storage.set_study_user_attr(self.study, name, wanted)
+            elif found.get(name) != wanted:
+                raise self._foreign(name)
+
+    def _foreign(self, name: str) -> InputError:
+        return InputError(
+            f"{self.path}: the study in it has another {name} than this search; give the search a --name of its own, "
+            "or start over with --fresh"
+        )
+
+
+def _storage(path: Path) -> RDBStorage:
+    try:
+        return RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": LOCKED_SECONDS}})
+    except (SQLAlchemyError, RuntimeError) as error:
+        reason = error.orig if isinstance(error, OperationalError) else error
+        raise InputError(f"{path} cannot be opened as an Optuna study ({reason}); remove it, or use --fresh") from error
+
+
+def _described(space: Space) -> str:
+    return json.dumps(
+        {
+            path: [distribution_to_json(knob.domain), {k: list(v) for k, v in knob.when.items()}]
+            for path, knob in space.items()
+        }
+    )
+
+
+def _row(trial: FrozenTrial) -> TrialRow:
+    return TrialRow(
+        number=trial.number + 1,
+        state=STATES[trial.state],
+        knobs=dict(trial.params),
+        reports=tuple(trial.user_attrs.get("reports", ())),
+        error=trial.user_attrs.get("error", ""),
+    )

@@ -1,0 +1,144 @@
+"""What happens next in a search, decided from its book; it knows no Ray.
+
+Each thing that happened is in the book before it is acted on, and each action may be done twice: whatever stops the
+process, a conductor of the same folder goes on from there.
+"""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from chex.metrics import METRIC
+from search.book import Book
+from search.budget import enough, over, too_many_failures
+from search.ledger import COMPLETE_PERCENT, State, TrialRow
+from search.sampler import propose
+from search.search_config import SearchConfig
+from search.stopping import Point, cut
+from search.trainable import FAILURE, HALT
+
+
+class Listener(Protocol):
+    """Hears what happens."""
+
+    def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
+        """A trial has a new report."""
+
+    def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
+        """A trial has ended; may be told twice."""
+
+    def changed(self, rows: Sequence[TrialRow]) -> None:
+        """The rows are now these."""
+
+
+class Conductor:
+    """Proposes trials, hears their reports, and says who goes on and when all is over."""
+
+    def __init__(
+        self,
+        search: SearchConfig,
+        book: Book,
+        listener: Listener,
+        at_once: int,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        self.search, self.book, self.listener, self.at_once, self.clock = search, book, listener, at_once, clock
+        self.space, self.points = search.knobs(), search.first_points()
+        self.rows = book.rows()
+        self.started, self.before = clock(), book.seconds
+        self.halted = ""
+        for row in list(self.rows):
+            if row.state == "waiting":
+                self._judge(row)
+        self.listener.changed(self.rows)
+
+    def next_trial(self) -> TrialRow | None:
+        """A trial to start, or to go on with after an interruption; None while there is no room for one.
+
+        Raises Enough where no further trial starts.
+        """
+        if sum(row.state == "running" for row in self.rows) >= self.at_once:
+            return None
+        row = next((row for row in self.rows if row.state == "waiting"), None)
+        if row is None:
+            if enough(self.search.budget, self.rows) or self.is_over():
+                raise Enough
+            values = propose(self.search.sampler, self.space, self.points, self.book.history())
+            row = TrialRow(self.book.begin(values), "waiting", values)
+            self.rows.append(row)
+        self._set(replace(row, state="running"))
+        return self.rows[row.number - 1]
+
+    def heard(self, number: int, figures: Mapping[str, Any]) -> bool:
+        """Takes in what a trial reports and says whether it goes on. A report that is known already changes nothing."""
+        row = self.rows[number - 1]
+        if row.state != "running":
+            return False
+        if HALT in figures:
+            self.halted = str(figures[HALT])
+            return False
+        if FAILURE in figures or not math.isfinite(figures[METRIC]):
+            self._end(row, "failed", str(figures.get(FAILURE, "undefined metric")))
+            return False
+        if figures["percent"] <= row.percent:
+            return True
+        row = replace(row, reports=(*row.reports, figures))
+        self.book.report(number, row.reports)
+        self.book.spend(self.seconds)
+        self._set(row)
+        self.listener.reported(row, self.rows)
+        self._judge(row)
+        return self.rows[number - 1].state == "running"
+
+    def failed(self, number: int, error: str) -> None:
+        """A trial's process ended in an error that retries did not mend."""
+        if self.rows[number - 1].state == "running":
+            self._end(self.rows[number - 1], "failed", error)
+
+    def is_over(self) -> str | None:
+        """Why everything is to be stopped now, or None."""
+        budget = self.search.budget
+        return self.halted or too_many_failures(budget, self.rows) or over(budget, self.rows, self.seconds)
+
+    @property
+    def seconds(self) -> float:
+        """How long the search has run, over all resumes."""
+        return self.before + self.clock() - self.started
+
+    def close(self) -> None:
+        """Trials under way are left for a later conductor."""
+        self.book.spend(self.seconds)
+        self.rows = [replace(row, state="waiting") if row.state == "running" else row for row in self.rows]
+        self.listener.changed(self.rows)
+        self.book.close()
+
+    def _judge(self, row: TrialRow) -> None:
+        """Ends a trial that is complete, or that early stopping cuts at its last report."""
+        if row.percent >= COMPLETE_PERCENT:
+            self._end(row, "finished")
+        elif row.reports and self.search.stopping and cut(self.search.stopping, row.number, curves(self.rows)):
+            self._end(row, "stopped")
+
+    def _end(self, row: TrialRow, state: State, error: str = "") -> None:
+        row = replace(row, state=state, error=error)
+        self._set(row)
+        self.listener.ended(row, self.rows)
+        self.book.end(row.number, state, row.value, error)
+
+    def _set(self, row: TrialRow) -> None:
+        self.rows[row.number - 1] = row
+        self.listener.changed(self.rows)
+
+
+class Enough(Exception):
+    """No further trial starts."""
+
+
+def curves(rows: Sequence[TrialRow]) -> dict[int, list[Point]]:
+    """Each trial's reports, as early stopping compares them."""
+    return {
+        row.number: [Point(int(r["percent"]), int(r["images_seen"]), float(r[METRIC])) for r in row.reports]
+        for row in rows
+    }

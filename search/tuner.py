@@ -1,0 +1,139 @@
+"""Ray Tune runs the trials and asks the conductor: what to start, whether to go on, whether all is over."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler
+from ray.tune.search import Searcher
+
+from chex.metrics import METRIC, MODE
+from search.conductor import Conductor, Enough
+from search.export import trial_folder
+from search.ledger import FIGURES
+from search.trainable import FAILURE, HALT, train_trial
+
+RETRIES = 2
+"""How often a trial whose process died is started again, from its last report."""
+UNLIMITED = -1
+
+T = TypeVar("T")
+
+
+def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], cpus: float, gpus: float) -> None:
+    """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C.
+
+    Needs a running Ray. What the conductor raised is raised here.
+    """
+    desk = _Desk(conductor, folder)
+    scratch = folder / "tune"
+    shutil.rmtree(scratch, ignore_errors=True)
+    tuner = tune.Tuner(
+        tune.with_resources(tune.with_parameters(train_trial, base=base), {"cpu": cpus, "gpu": gpus}),
+        tune_config=tune.TuneConfig(
+            num_samples=UNLIMITED,
+            search_alg=_Proposals(desk),
+            scheduler=_Decisions(desk),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
+        ),
+        run_config=tune.RunConfig(
+            name=scratch.name,
+            storage_path=str(folder),
+            verbose=0,
+            stop=_End(desk),
+            callbacks=[_Ends(desk)],
+            failure_config=tune.FailureConfig(max_failures=RETRIES),
+        ),
+    )
+    tuner.fit()
+    shutil.rmtree(scratch, ignore_errors=True)
+    if desk.broken:
+        raise desk.broken
+
+
+class _Desk:
+    """Where Tune's questions arrive. What goes wrong here ends the search: Tune would swallow some of it."""
+
+    def __init__(self, conductor: Conductor, folder: Path):
+        self.conductor, self.folder = conductor, folder
+        self.broken: BaseException | None = None
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return (object, ())  # Tune pickles what it is given; nobody opens that
+
+    def ask(self, question: Callable[[], T], otherwise: T) -> T:
+        if self.broken:
+            return otherwise
+        try:
+            return question()
+        except Exception as error:
+            self.broken = error
+            return otherwise
+
+
+class _Proposals(Searcher):
+    def __init__(self, desk: _Desk):
+        super().__init__(metric=METRIC, mode=MODE)
+        self.desk = desk
+
+    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
+        return self.desk.ask(self._next, Searcher.FINISHED)
+
+    def _next(self) -> dict[str, Any] | str | None:
+        try:
+            row = self.desk.conductor.next_trial()
+        except Enough:
+            return Searcher.FINISHED
+        if row is None:
+            return None
+        folder = str(trial_folder(self.desk.folder, row.number))
+        return {"number": row.number, "knobs": row.knobs, "folder": folder}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        pass
+
+    def save(self, checkpoint_path: str) -> None:
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        raise NotImplementedError("a search goes on from its book")
+
+
+class _Decisions(FIFOScheduler):
+    def __init__(self, desk: _Desk):
+        super().__init__()
+        self.desk = desk
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
+        number = trial.config["number"]
+        goes_on = self.desk.ask(lambda: self.desk.conductor.heard(number, _figures(result)), False)
+        return FIFOScheduler.CONTINUE if goes_on or result.get("done") else FIFOScheduler.STOP
+
+
+def _figures(result: dict[str, Any]) -> dict[str, Any]:
+    """What the trial reported, without what Tune adds."""
+    return {name: value for name, value in result.items() if name.split("/")[0] in (*FIGURES, FAILURE, HALT)}
+
+
+class _Ends(tune.Callback):
+    def __init__(self, desk: _Desk):
+        self.desk = desk
+
+    def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
+        lines = str(trial.get_error()).strip().splitlines()
+        self.desk.ask(lambda: self.desk.conductor.failed(trial.config["number"], lines[-1]), None)
+
+
+class _End(tune.Stopper):
+    def __init__(self, desk: _Desk):
+        self.desk = desk
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        return False
+
+    def stop_all(self) -> bool:
+        return bool(self.desk.broken or self.desk.ask(self.desk.conductor.is_over, None))
