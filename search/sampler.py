@@ -3,6 +3,7 @@
 import itertools
 import math
 import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -75,22 +76,28 @@ def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
     if isinstance(domain, CategoricalDistribution):
         return trial.suggest_categorical(path, domain.choices)
     if isinstance(domain, IntDistribution):
-        return trial.suggest_int(path, domain.low, domain.high)
+        return trial.suggest_int(path, domain.low, domain.high, step=domain.step, log=domain.log)
     assert isinstance(domain, FloatDistribution)
-    return trial.suggest_float(path, domain.low, domain.high, log=domain.log)
+    return trial.suggest_float(path, domain.low, domain.high, step=domain.step, log=domain.log)
 
 
-def build_searcher(space: Space, config: SamplerConfig, first: dict[str, Any] | None = None) -> TruthfulOptunaSearch:
+def build_searcher(
+    space: Space,
+    config: SamplerConfig,
+    first: Sequence[dict[str, Any]] = (),
+    feasible: Callable[[Mapping[str, Any]], bool] = lambda values: True,
+) -> TruthfulOptunaSearch:
     """What proposes trials of `space`, seeded, maximising METRIC.
 
-    TPE tries the point `first` before all others; a grid has its own order. Raises InputError for a space without one.
+    TPE tries the points `first` before all others; a grid has its own order, of `feasible` points. Raises InputError
+    for a space without one.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     conditional = any(knob.when for knob in space.values())
-    points = grid(space) if config.kind == "grid" else [first] if first else None
+    points = [point for point in grid(space) if feasible(point)] if config.kind == "grid" else list(first)
     return TruthfulOptunaSearch(
         space=Conditional(space) if conditional else {path: knob.domain for path, knob in space.items()},
-        points_to_evaluate=points,
+        points_to_evaluate=points or None,
         metric=METRIC,
         mode=MODE,
         sampler=_tpe(config, conditional),
@@ -130,4 +137,4 @@ def _listed(domain: BaseDistribution) -> list[Any]:
     if isinstance(domain, CategoricalDistribution):
         return list(domain.choices)
     assert isinstance(domain, IntDistribution)
-    return list(range(domain.low, domain.high + 1))
+    return list(range(domain.low, domain.high + 1, domain.step))

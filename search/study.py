@@ -103,7 +103,7 @@ def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tun
         trainable,
         tune_config=tune.TuneConfig(
             num_samples=search.budget.trials,
-            search_alg=build_searcher(search.knobs(), search.sampler, search.first_point()),
+            search_alg=build_searcher(search.knobs(), search.sampler, search.first_points(), search.rules().feasible),
             scheduler=_scheduler(search),
             reuse_actors=True,
             trial_dirname_creator=_trial_name,
