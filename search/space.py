@@ -114,7 +114,9 @@ def countable(domain: BaseDistribution) -> int | None:
 
 
 def _yaml(value: Any) -> str:
-    return {True: "true", False: "false"}[value] if isinstance(value, bool) else "null" if value is None else str(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_path(path: str) -> None:
