@@ -76,7 +76,7 @@ def plan(search: SearchConfig, name: str, images_per_second: float | None = None
     ]
     if search.base.data.root is None:
         told = "images and hours are not known without a tree: give one with --data TREE"
-        parts += [facts("passes over the training films", pass_rows(search)), Text(told, style="yellow")]
+        parts += [facts("passes", pass_rows(search)), Text(f"\n{told}", style="yellow")]
     else:
         selection = _selection(search)
         costs = images(search, selection)
@@ -176,7 +176,7 @@ def pass_rows(search: SearchConfig) -> list[Row]:
     """How often runs go over the training films, where no tree says how many there are."""
     each = [passes(run) for run in _runs(search)]
     return [
-        ("the base run", f"{passes(search.base):.2f}", "epochs times sampling.fraction"),
+        ("the base run", f"{passes(search.base):.2f}", "over the training films: epochs times sampling.fraction"),
         ("a trial, mean", f"{np.mean(each):.2f}", _drawn(search, len(each))),
         ("shortest to longest", f"{min(each):.2f} to {max(each):.2f}", "of these"),
         ("all trials", f"{np.mean(each) * search.budget.trials:.1f}", "mean times trials, none stopped"),
@@ -230,18 +230,18 @@ def time_rows(search: SearchConfig, costs: Costs, selection: Selection, given: f
     here = f"of {_wanted(search)} each, on {_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')} here"
     if given is not None:
         speed = Speed(given, given / SCORING_PER_TRAINING)
-        told = "given, of all trials together; scoring counted 3 times as fast"
+        told = "given, of all trials together; scoring 3 times as fast"
         return [("speed", f"{given:,.0f} images/s", told), *_hours(search, costs, speed, 1.0)]
     if not together:
         return [
             ("trials at once", "0", here),
-            ("hours", "unknown", "not measured here; give the other machine's speed: --images-per-second X"),
+            ("estimated", "unknown", "give the speed of the machine: --images-per-second X"),
         ]
     speed, how = measured(_settled(search), selection)
     share = search.resources.gpus_per_trial
     rows = [
-        ("training", f"{speed.trained:,.0f} images/s", f"measured here: {how}"),
-        ("scoring", f"{speed.scored:,.0f} images/s", "measured here, likewise"),
+        ("training", f"{speed.trained:,.0f} images/s", f"of a trial alone, measured: {how}"),
+        ("scoring", f"{speed.scored:,.0f} images/s", "of a trial alone, measured"),
         ("trials at once", f"{together}", here),
     ]
     return [*rows, *_hours(search, costs, speed, together * min(1.0, share) if share else float(together))]
@@ -258,7 +258,7 @@ def _hours(search: SearchConfig, costs: Costs, speed: Speed, times: float) -> li
     if _rungs(search):
         least = before + max(full * _share(search) / times, longest)
         rows.append(("", duration(least), _stopped_in_words(search)))
-    return [*rows, ("left out", "", "decoding films, starting Ray, how trials side by side slow each other")]
+    return [*rows, ("left out", "", "decoding films; how trials side by side slow each other")]
 
 
 def duration(seconds: float) -> str:

@@ -35,7 +35,7 @@ def measured(config: RunConfig, selection: Selection) -> tuple[Speed, str]:
     scored = 1 / _seconds_to_score(config, selection, films)
     device = pick_device(config.device)
     where = "the CPU" if device.type == "cpu" else "one GPU"
-    return Speed(trained, scored), f"{steps} steps of {films} films of random pixels on {where}, alone"
+    return Speed(trained, scored), f"{steps} steps of {films} random films on {where}"
 
 
 def _seconds(config: RunConfig, selection: Selection, films: int, steps: int) -> float:

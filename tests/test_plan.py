@@ -94,7 +94,7 @@ def test_images_and_time_are_counted_over_trials(load: Callable[..., SearchConfi
     assert 44 < mean < 52
     assert total == pytest.approx(48 + 9 * mean, abs=5)
     assert f"{round(total / 2)} if just the best 1/2 go on at each rung" in lines
-    assert "training 10 images/s measured here: as a test says" in lines
+    assert "training 10 images/s of a trial alone, measured: as a test says" in lines
     assert "trials at once 2 of 1 CPU each, on 2 CPUs and 0 GPUs here" in lines
     scored = 4 * (12 + 24)
     seconds = (48 / 10 + scored / 20) + (total / 10 + 10 * scored / 20) / 2
@@ -103,7 +103,7 @@ def test_images_and_time_are_counted_over_trials(load: Callable[..., SearchConfi
 
 def test_the_speed_of_another_machine_may_be_given(load: Callable[..., SearchConfig]) -> None:
     lines = page(load("resources.gpus_per_trial=0.25"), images_per_second=100)
-    assert "speed 100 images/s given, of all trials together; scoring counted 3 times as fast" in lines
+    assert "speed 100 images/s given, of all trials together; scoring 3 times as fast" in lines
     assert any(line.startswith("estimated ") and line.endswith("none stopped") for line in lines)
     assert not any("measured" in line for line in lines)
 
@@ -111,12 +111,12 @@ def test_the_speed_of_another_machine_may_be_given(load: Callable[..., SearchCon
 def test_what_this_machine_has_no_room_for_is_not_measured(load: Callable[..., SearchConfig]) -> None:
     lines = page(load("resources.gpus_per_trial=0.25"))
     assert "trials at once 0 of 1 CPU and 0.25 GPUs each, on 2 CPUs and 0 GPUs here" in lines
-    assert "hours unknown not measured here; give the other machine's speed: --images-per-second X" in lines
+    assert "estimated unknown give the speed of the machine: --images-per-second X" in lines
 
 
 def test_without_a_tree_passes_over_it_are_counted(load: Callable[..., SearchConfig]) -> None:
     lines = page(load(data=None))
-    assert "the base run 2.00 epochs times sampling.fraction" in lines
+    assert "the base run 2.00 over the training films: epochs times sampling.fraction" in lines
     assert "shortest to longest 1.00 to 3.00 of these" in lines
     assert lines[-1] == "images and hours are not known without a tree: give one with --data TREE"
 
@@ -146,7 +146,7 @@ def test_the_speed_is_measured_in_real_steps_and_leaves_nothing_behind(
     speed, how = measured(planning._settled(search), selection)
     assert speed.trained > 1
     assert speed.scored > 1
-    assert re.fullmatch(r"\d steps of 6 films of random pixels on the CPU, alone", how)
+    assert re.fullmatch(r"\d steps of 6 random films on the CPU", how)
     assert sorted(tmp_path.rglob("*")) == before
 
 
