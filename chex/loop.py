@@ -165,7 +165,9 @@ class Training:
         step, stage = self.progress.step, self.stages.at(self.progress.step)
         if step == stage.first:
             self._begin(stage)
-        scheduled, momentum = rate_and_momentum(stage.plan.shape, stage.done(step), stage.plan.warmup)
+        scheduled, momentum = rate_and_momentum(
+            stage.plan.shape, stage.done(step), stage.plan.warmup, self.config.optimizer.momentum
+        )
         set_rate(self.optimizer, scheduled if factor is None else factor, momentum)
         self._learn(augmented(films, self.config.batches, self.config.seed, step), self._cells(rows))
         if self.average:

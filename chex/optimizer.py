@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 
 class OptimizerConfig(BaseModel):
@@ -19,6 +19,17 @@ class OptimizerConfig(BaseModel):
     lr_low: float | None = Field(None, gt=0, le=10)
     """Of the first layer group; those between it and the head are at equal ratios."""
     weight_decay: float = Field(0.01, ge=0, le=10)
+    momentum: float | None = Field(None, ge=0, lt=1)
+    """Of sgd, which alone has one; blank: the schedule's (see `rate_and_momentum`)."""
+
+    @model_validator(mode="after")
+    def _momentum(self) -> "OptimizerConfig":
+        if self.momentum is not None and self.name != "sgd":
+            raise ValueError(
+                f"momentum is {self.momentum:g} and '{self.name}' has none, its betas take that part; "
+                "use name: sgd, or leave momentum blank"
+            )
+        return self
 
 
 def group_rates(low: float, high: float, groups: int) -> list[float]:

@@ -24,21 +24,25 @@ class ScheduleConfig(BaseModel):
     """Share of the round in which the rate rises."""
 
 
-def rate_and_momentum(shape: Shape, progress: float, warmup: float) -> tuple[float, float]:
+def rate_and_momentum(shape: Shape, progress: float, warmup: float, own: float | None = None) -> tuple[float, float]:
     """Factor on the learning rate, and momentum, when `progress` in [0, 1] of a round is done.
 
     The factor rises along a half cosine from 1/25 to 1 in the first `warmup` of the round. After it, one_cycle and
     cosine fall along another to 1e-5. one_cycle moves momentum .95 to .85 and back (Smith 2018, arXiv:1803.09820, with
-    the cosine legs of fastai); the others keep it at .9.
+    the cosine legs of fastai); the others keep it at .9. The optimizer's `own` momentum stands for the .95, with .1
+    less (0 at least) at the peak of the rate, and for the .9.
     """
+    high, low, plain = HIGH_MOMENTUM, LOW_MOMENTUM, PLAIN_MOMENTUM
+    if own is not None:
+        high, low, plain = own, max(0.0, own - (HIGH_MOMENTUM - LOW_MOMENTUM)), own
     rising = progress < warmup
     done = progress / warmup if rising else (progress - warmup) / (1 - warmup)
     if shape == "constant" and not rising:
-        return 1.0, PLAIN_MOMENTUM
+        return 1.0, plain
     factor = _between(START_FACTOR, 1.0, done) if rising else _between(1.0, END_FACTOR, done)
     if shape != "one_cycle":
-        return factor, PLAIN_MOMENTUM
-    ends = (HIGH_MOMENTUM, LOW_MOMENTUM) if rising else (LOW_MOMENTUM, HIGH_MOMENTUM)
+        return factor, plain
+    ends = (high, low) if rising else (low, high)
     return factor, _between(*ends, done)
 
 

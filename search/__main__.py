@@ -60,6 +60,17 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(run=_resume)
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
+    plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
+    plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
+    plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    plan.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+    plan.add_argument(
+        "--images-per-second",
+        type=float,
+        metavar="X",
+        help="the training speed of the machine that is meant, all its trials together (default: measured here)",
+    )
+    plan.set_defaults(run=_plan)
     return parser
 
 
@@ -136,6 +147,15 @@ def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "li
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
     print(text)
+    return 0
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from search.plan import plan, show
+    from search.search_config import load_search
+
+    search = load_search(options.config, options.sets, options.data)
+    show(plan(search, options.config.name, options.images_per_second))
     return 0
 
 

@@ -45,7 +45,7 @@ class Conductor:
         clock: Callable[[], float] = time.monotonic,
     ):
         self.search, self.book, self.listener, self.at_once, self.clock = search, book, listener, at_once, clock
-        self.space, self.points = search.knobs(), search.first_points()
+        self.space, self.points, self.feasible = search.knobs(), search.first_points(), search.rules().feasible
         self.rows = book.rows()
         self.started, self.before = clock(), book.seconds
         self.halted = ""
@@ -65,7 +65,7 @@ class Conductor:
         if row is None:
             if enough(self.search.budget, self.rows) or self.is_over():
                 raise Enough
-            values = propose(self.search.sampler, self.space, self.points, self.book.history())
+            values = propose(self.search.sampler, self.space, self.points, self.book.history(), self.feasible)
             row = TrialRow(self.book.begin(values), "waiting", values)
             self.rows.append(row)
         self._set(replace(row, state="running"))

@@ -15,7 +15,6 @@ from search.ledger import TrialRow
 from search.progress import shown
 from search.relabelling import told_costs
 from search.search_config import SearchConfig
-from search.space import base_point
 from search.study import REPORT
 from search.verdict import Among, Verdict, best_by, judge
 
@@ -25,13 +24,9 @@ def conclude(rows: Sequence[TrialRow], folder: Path, search: SearchConfig) -> st
     verdict = judge(rows, folder / checkpoint.PREDICTIONS, search.base.data.observations, search.base.seed)
     if verdict is None:
         return None
-    text = report(verdict, rows, folder, _base_is_first(search), told_costs(folder), scored_as(search.base))
+    text = report(verdict, rows, folder, search.first_point() is not None, told_costs(folder), scored_as(search.base))
     write_text(folder / REPORT, text + "\n")
     return text
-
-
-def _base_is_first(search: SearchConfig) -> bool:
-    return search.sampler.kind != "grid" and base_point(search.knobs(), search.base.model_dump(mode="json")) is not None
 
 
 def report(

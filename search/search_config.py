@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict
 from chex.config import RunConfig, override, parse_sets, read_yaml, validated
 from chex.errors import InputError
 from search.budget import Budget
+from search.constraints import Constraints
+from search.points import check_space, read_points
 from search.resources import Resources
 from search.sampler import SamplerConfig, grid
-from search.space import Space, base_point, build_space
+from search.space import Space, base_point, build_space, space_constraints
 from search.stopping import Stopping
 
 
@@ -24,6 +26,11 @@ class SearchConfig(BaseModel):
 
     base: RunConfig
     space: dict[str, Any]
+    points: tuple[dict[str, Any], ...] = ()
+    """Known-good starting points, tried in this order after the base run: dotted paths and values. A knob that a point
+    leaves out has the base run's value."""
+    constraints: tuple[str, ...] = ()
+    """What has to hold between knobs, for example `optimizer.lr_low < optimizer.lr` (see constraints.py)."""
     budget: Budget = Budget()
     stopping: Stopping | None = Stopping()
     """Blank: every trial runs to its end."""
@@ -32,14 +39,29 @@ class SearchConfig(BaseModel):
 
     def knobs(self) -> Space:
         """The space, checked. Raises InputError (see `build_space`)."""
-        return build_space(self.space, self.base.model_dump(mode="json"))
+        return build_space(self.space, self.base.model_dump(mode="json"), self.constraints)
+
+    def rules(self) -> Constraints:
+        """The constraints, checked; their `feasible` says whether a trial's values satisfy them. Raises InputError."""
+        return space_constraints(self.constraints, self.knobs(), self.base.model_dump(mode="json"))
+
+    def first_point(self) -> dict[str, Any] | None:
+        """The base run as a point of the space, for the first trial; None where it lies outside, or for a grid."""
+        if self.sampler.kind == "grid":
+            return None
+        point = base_point(self.knobs(), self.base.model_dump(mode="json"))
+        return None if point is None or not self.rules().feasible(point) else point
 
     def first_points(self) -> list[dict[str, Any]]:
-        """The points that are tried first: the base run where it lies in the space; for a grid, all there are."""
+        """What is tried before the sampler proposes: the base run, where it is a point of the space, and `points`.
+
+        Each has every knob that exists there. For a grid, all that it has. Raises InputError (see `read_points`).
+        """
         if self.sampler.kind == "grid":
-            return grid(self.knobs())
-        base = base_point(self.knobs(), self.base.model_dump(mode="json"))
-        return [] if base is None else [base]
+            return list(filter(self.rules().feasible, grid(self.knobs())))
+        base = self.first_point()
+        given = read_points(self.points, self.knobs(), self.base.model_dump(mode="json"), self.rules())
+        return ([] if base is None else [base]) + [point for point in given if point != base]
 
 
 def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:
@@ -71,6 +93,7 @@ def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchCon
             )
     _check_rungs(search)
     _check_grid(search)
+    _check_points(search)
     return search
 
 
@@ -88,11 +111,26 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _check_grid(search: SearchConfig) -> None:
-    knobs = search.knobs()
-    if search.sampler.kind == "grid" and search.budget.trials != len(grid(knobs)):
+    if search.sampler.kind != "grid":
+        return
+    rules = search.rules()
+    size = sum(map(rules.feasible, grid(search.knobs())))
+    if search.budget.trials != size:
         raise InputError(
-            f"budget.trials: {search.budget.trials} is not the size of the grid, {len(grid(knobs))}; "
-            f"use budget.trials={len(grid(knobs))}, or sampler.kind=tpe"
+            f"budget.trials: {search.budget.trials} is not the size of the grid, {size}; "
+            f"use budget.trials={size}, or sampler.kind=tpe"
+        )
+    if search.points:
+        raise InputError("points: a grid has an order of its own; remove the points, or use sampler.kind=tpe")
+
+
+def _check_points(search: SearchConfig) -> None:
+    check_space(search.knobs(), search.base.model_dump(mode="json"), search.rules())
+    first = len(search.first_points())
+    if first > search.budget.trials:
+        raise InputError(
+            f"budget.trials: {search.budget.trials} trials do not suffice for the {first} points to start from, the "
+            "base run among them where the space holds it; raise it, or remove points"
         )
 
 

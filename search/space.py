@@ -1,7 +1,9 @@
 """Search spaces: RunConfig's dotted paths to Optuna distributions, checked against the run that they vary."""
 
 import itertools
-from collections.abc import Mapping
+import math
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,8 +11,14 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from chex.config import RunConfig, override, validated
 from chex.errors import InputError, one_of
+from search.constraints import Constraints, read_constraints
+from search.paths import known_paths, value_at
 
-KINDS = ("uniform", "loguniform", "int", "choice")
+KINDS = ("uniform", "loguniform", "int", "logint", "choice", "fixed")
+STEPPED = ("uniform", "int")
+PLAIN = {"loguniform": "uniform", "logint": "int"}
+EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
+"""A number that YAML takes for a word, because it has no point."""
 HELD = {
     "relabel": "the search makes the tables that its policies read",
     "data": "every trial of a search must be scored on the same labels",
@@ -35,12 +43,13 @@ class Knob:
 Space = dict[str, Knob]
 
 
-def build_space(raw: Mapping[str, Any], base: Mapping[str, Any]) -> Space:
+def build_space(raw: Mapping[str, Any], base: Mapping[str, Any], constraints: Sequence[str] = ()) -> Space:
     """Knobs of the paths in `raw`, for example `{"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}`.
 
-    `when: {path: value or list}` beside the domain makes a knob conditional. Raises InputError for a path that
-    RunConfig does not have or a search may not vary, a range upside down, a condition that cannot hold, and a range or
-    choice that RunConfig refuses.
+    `when: {path: value or list}` beside the domain makes a knob conditional; `step: s` beside `int` or `uniform` leaves
+    every s-th value from the lower end on. Raises InputError for a path that RunConfig does not have or a search may
+    not vary, a range upside down, a condition that cannot hold, and a range or choice that RunConfig refuses, where no
+    constraint excludes it.
     """
     if not raw:
         raise InputError(
@@ -52,9 +61,15 @@ def build_space(raw: Mapping[str, Any], base: Mapping[str, Any]) -> Space:
         domain, when = _parted(path, spec)
         space[path] = Knob(_distribution(path, domain), _conditions(path, when, space))
         _check_parent(path, space)
+    rules = space_constraints(constraints, space, base)
     for path in space:
-        _check_values(path, space, base)
+        _check_values(path, space, base, rules)
     return space
+
+
+def space_constraints(texts: Sequence[str], space: Space, base: Mapping[str, Any]) -> Constraints:
+    """The constraints in `texts` between the knobs of `space`. Raises InputError (see `read_constraints`)."""
+    return read_constraints(texts, {path: _probes(knob.domain) for path, knob in space.items()}, base)
 
 
 def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -62,27 +77,46 @@ def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
     point: dict[str, Any] = {}
     for path, knob in space.items():
         if knob.exists(point):
-            point[path] = _value_at(base, path)
-            if not _inside(knob.domain, point[path]):
+            point[path] = value_at(base, path)
+            if not inside(knob.domain, point[path]):
                 return None
     return point
 
 
-def _value_at(base: Mapping[str, Any], path: str) -> Any:
-    head, _, rest = path.partition(".")
-    if head == "policy":
-        name, _, bound = rest.partition(".")
-        policy = base["policy"].get(name, base["policy"]["default"])
-        settings = {"kind": policy} if isinstance(policy, str) else policy
-        return settings.get(bound or "kind")
-    return _value_at(base[head], rest) if rest else base[head]
-
-
-def _inside(domain: BaseDistribution, value: Any) -> bool:
+def inside(domain: BaseDistribution, value: Any) -> bool:
+    """Whether the domain holds the value; a number may be written as text, as YAML has it of 1e-3."""
+    if isinstance(value, bool) and not isinstance(domain, CategoricalDistribution):
+        return False
     try:
         return bool(domain._contains(domain.to_internal_repr(value)))
     except (ValueError, TypeError):  # not one of the choices, or not a number
         return False
+
+
+def described(domain: BaseDistribution) -> str:
+    """The domain as the space's YAML writes it."""
+    if isinstance(domain, CategoricalDistribution):
+        shown = [_yaml(choice) for choice in domain.choices]
+        return f"choice: [{', '.join(shown)}]" if len(shown) > 1 else f"fixed: {shown[0]}"
+    assert isinstance(domain, FloatDistribution | IntDistribution)
+    kind = {(False, True): "int", (True, True): "logint", (False, False): "uniform", (True, False): "loguniform"}
+    whole = isinstance(domain, IntDistribution)
+    step = "" if domain.step is None or (whole and domain.step == 1) else f", step: {domain.step:g}"
+    return f"{kind[domain.log, whole]}: [{domain.low:g}, {domain.high:g}]{step}"
+
+
+def countable(domain: BaseDistribution) -> int | None:
+    """How many values the domain has; None where it is continuous."""
+    if isinstance(domain, CategoricalDistribution):
+        return len(domain.choices)
+    assert isinstance(domain, FloatDistribution | IntDistribution)
+    return None if domain.step is None else 1 + round((domain.high - domain.low) / domain.step)
+
+
+def _yaml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return "null" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _check_path(path: str) -> None:
@@ -108,7 +142,7 @@ def _conditions(path: str, when: object, space: Space) -> dict[str, tuple[Any, .
             raise InputError(f"{where}: '{other}' is not a knob above {path} in the space; {one_of(other, space)}")
         values = tuple(wanted) if isinstance(wanted, list) else (wanted,)
         for value in values:
-            if not _inside(space[other].domain, value):
+            if not inside(space[other].domain, value):
                 raise InputError(f"{where}.{other}: {value!r} is none of its values; use one that it can take")
         conditions[other] = values
     return conditions
@@ -124,14 +158,17 @@ def _check_parent(path: str, space: Space) -> None:
             )
 
 
-def _check_values(path: str, space: Space, base: Mapping[str, Any]) -> None:
-    """RunConfig takes every probe of the knob, with every probe of the other settings of the same policy."""
+def _check_values(path: str, space: Space, base: Mapping[str, Any], rules: Constraints) -> None:
+    """RunConfig takes every feasible probe of the knob, with every probe of the other settings of the same policy."""
     parent = path.rpartition(".")[0]
     others = [other for other in space if other != path and other.rpartition(".")[0] == parent and "." in parent]
+    known = set(known_paths(base))
+    elsewhere = {other: value_at(base, other) for other in space if other in known}
     for given in _contexts(path, space):
         for values in itertools.product(*(_probes(space[each].domain) for each in (path, *others))):
             probe = dict(zip((path, *others), values, strict=True))
-            validated(RunConfig, override(base, given | probe), f"space.{path}")
+            if rules.feasible(elsewhere | given | probe):
+                validated(RunConfig, override(base, given | probe), f"space.{path}")
 
 
 def _contexts(path: str, space: Space) -> list[dict[str, Any]]:
@@ -147,28 +184,33 @@ def _contexts(path: str, space: Space) -> list[dict[str, Any]]:
 
 
 def _distribution(path: str, spec: object) -> BaseDistribution:
-    if not isinstance(spec, Mapping) or len(spec) != 1:
+    if not isinstance(spec, Mapping) or len(spec) - ("step" in spec) != 1:
         raise InputError(f"space.{path}: {spec!r} is not one domain; write for example {{loguniform: [1e-4, 1e-2]}}")
-    ((kind, arguments),) = spec.items()
+    kind, arguments = next((key, value) for key, value in spec.items() if key != "step")
     if kind not in KINDS:
         raise InputError(f"space.{path}: '{kind}' is not a kind of domain; {one_of(kind, KINDS)}")
+    if "step" in spec and kind not in STEPPED:
+        raise InputError(f"space.{path}.step: '{kind}' has no step; remove it, or use {' or '.join(STEPPED)}")
+    if kind == "fixed":
+        return _choice(path, kind, [arguments])
     if not isinstance(arguments, list) or not arguments:
         raise InputError(f"space.{path}.{kind}: {arguments!r} is not a list; write {kind}: [a, b]")
-    return _choice(path, arguments) if kind == "choice" else _range(path, kind, arguments)
+    return _choice(path, kind, arguments) if kind == "choice" else _range(path, kind, arguments, spec.get("step"))
 
 
-def _choice(path: str, values: list[Any]) -> CategoricalDistribution:
+def _choice(path: str, kind: str, values: list[Any]) -> CategoricalDistribution:
     for value in values:
         if isinstance(value, list | dict):
             raise InputError(
-                f"space.{path}.choice: {value!r} is not a single value; list numbers, words, true, false or null"
+                f"space.{path}.{kind}: {value!r} is not a single value; list numbers, words, true, false or null"
             )
+    values = [float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value for value in values]
     if len(set(map(repr, values))) < len(values):
         raise InputError(f"space.{path}.choice: {values} names a value twice; name each once")
     return CategoricalDistribution(values)
 
 
-def _range(path: str, kind: str, arguments: list[Any]) -> BaseDistribution:
+def _range(path: str, kind: str, arguments: list[Any], step: object) -> BaseDistribution:
     where = f"space.{path}.{kind}"
     try:
         low, high = map(float, arguments)
@@ -178,13 +220,31 @@ def _range(path: str, kind: str, arguments: list[Any]) -> BaseDistribution:
         raise InputError(
             f"{where}: [{arguments[0]}, {arguments[1]}] is upside down or empty; write the smaller number first"
         )
-    if kind == "int":
-        if low % 1 or high % 1:
-            raise InputError(f"{where}: {arguments} are not whole numbers; use uniform, or whole numbers")
-        return IntDistribution(int(low), int(high))
-    if kind == "loguniform" and low <= 0:
-        raise InputError(f"{where}: the lower end {arguments[0]} must be above 0; raise it or use uniform")
-    return FloatDistribution(low, high, log=kind == "loguniform")
+    if kind in PLAIN and low <= 0:
+        raise InputError(f"{where}: the lower end {arguments[0]} must be above 0; raise it or use {PLAIN[kind]}")
+    whole = kind.endswith("int")
+    if whole and (low % 1 or high % 1):
+        raise InputError(f"{where}: {arguments} are not whole numbers; use uniform, or whole numbers")
+    size = _step(path, step, high - low, whole)
+    if whole:
+        return IntDistribution(int(low), int(high), log=kind == "logint", step=int(size or 1))
+    return FloatDistribution(low, high, log=kind == "loguniform", step=size)
+
+
+def _step(path: str, step: object, width: float, whole: bool) -> float | None:
+    """The step as a number, or None. Raises InputError where it does not lead from the lower end to the upper one."""
+    if step is None:
+        return None
+    try:
+        size = float(step)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        size = math.nan
+    if not 0 < size < width or (whole and size % 1) or abs(width / size - round(width / size)) > 1e-9:
+        raise InputError(
+            f"space.{path}.step: {step!r} does not lead from the lower end to the upper one, {width:g} above it"
+            f"{', in whole numbers' if whole else ''}; change the step or an end"
+        )
+    return size
 
 
 def _probes(domain: BaseDistribution) -> list[Any]:
@@ -194,4 +254,6 @@ def _probes(domain: BaseDistribution) -> list[Any]:
     if isinstance(domain, IntDistribution):
         return [domain.low, domain.high]
     assert isinstance(domain, FloatDistribution)
+    if domain.step is not None:
+        return [domain.low, domain.high]
     return [domain.low, domain.high, domain.low + (domain.high - domain.low) * 0.3819]

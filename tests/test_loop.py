@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from chex import checkpoint
 from chex.config import RunConfig
 from chex.errors import InputError
-from chex.loop import Diverged, Paused, fit
+from chex.loop import Diverged, Paused, Training, fit
 from chex.metrics import auroc
 from chex.model import Classifier
 from chex.prepare import Prepared, prepare, select
@@ -154,6 +155,15 @@ def test_a_run_may_be_scored_with_averaged_weights(make_run: Make, tmp_path: Pat
     assert [row["train_loss"] for row in plain] == [row["train_loss"] for row in averaged]
     assert plain[-1]["valid_loss"] != averaged[-1]["valid_loss"]
     assert averaged[-1]["best_auroc"] > 0.9
+
+
+def test_a_momentum_of_its_own_reaches_the_optimizer(make_run: Make, tmp_path: Path) -> None:
+    config = make_run({"optimizer.name": "sgd", "optimizer.momentum": 0.7, "schedule.shape": "constant"})
+    data = prepared(config)
+    training = Training(config, data, tmp_path / "run")
+    with closing(training.batches()) as batches:
+        training.train_step(*next(batches))
+    assert {group["momentum"] for group in training.optimizer.param_groups} == {0.7}
 
 
 def test_gradients_gathered_in_small_passes_are_those_of_the_whole_batch(make_run: Make, tmp_path: Path) -> None:

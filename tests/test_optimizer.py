@@ -1,6 +1,8 @@
 import pytest
 import torch
 
+from chex.config import validated
+from chex.errors import InputError
 from chex.optimizer import OptimizerConfig, build_optimizer, group_rates, set_rate
 
 
@@ -25,3 +27,22 @@ def test_rates_of_layer_groups_are_at_equal_ratios() -> None:
     assert group_rates(1e-4, 1e-2, 3) == pytest.approx([1e-4, 1e-3, 1e-2])
     assert group_rates(1e-4, 1e-2, 1) == [1e-2]
     assert group_rates(1e-2, 1e-2, 4) == pytest.approx([1e-2] * 4)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam"])
+def test_only_sgd_has_a_momentum(name: str) -> None:
+    assert validated(OptimizerConfig, {"name": "sgd", "momentum": 0.8}, "run").momentum == 0.8
+    told = rf"momentum is 0.8 and '{name}' has none, its betas take that part; use name: sgd, or leave momentum blank"
+    with pytest.raises(InputError, match=told):
+        validated(OptimizerConfig, {"name": name, "momentum": 0.8}, "run")
+
+
+def test_sgd_without_any_momentum_steps_by_its_rate() -> None:
+    weight = torch.nn.Parameter(torch.ones(1))
+    optimizer = build_optimizer([[weight]], [0.1], OptimizerConfig(name="sgd", weight_decay=0, momentum=0))
+    set_rate(optimizer, 1, 0)
+    for _ in range(2):
+        optimizer.zero_grad()
+        weight.sum().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert weight.item() == pytest.approx(0.8)

@@ -55,7 +55,7 @@ def test_the_same_seed_proposes_the_same_trials() -> None:
 
 def test_a_first_point_is_proposed_before_all_others() -> None:
     space = {"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True))}
-    assert build_searcher(space, SamplerConfig(), {"optimizer.lr": 0.03}).suggest("a") == {"optimizer.lr": 0.03}
+    assert build_searcher(space, SamplerConfig(), [{"optimizer.lr": 0.03}]).suggest("a") == {"optimizer.lr": 0.03}
 
 
 SMOOTHED = {
@@ -68,7 +68,7 @@ SMOOTHED = {
 def test_a_conditional_knob_is_proposed_only_where_it_exists() -> None:
     base = RunConfig().model_dump(mode="json")
     space = build_space(SMOOTHED, base)
-    search = build_searcher(space, SamplerConfig(startup=5), base_point(space, base))
+    search = build_searcher(space, SamplerConfig(startup=5), [base_point(space, base) or {}])
     proposed = []
     for number in range(40):
         proposed.append(search.suggest(f"{number}"))

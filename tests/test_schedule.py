@@ -30,3 +30,10 @@ def test_cosine_falls_with_a_steady_momentum_and_constant_stays() -> None:
     assert rate_and_momentum("cosine", 0.6, 0.2) == pytest.approx((0.5, 0.9), abs=1e-4)
     assert rate_and_momentum("cosine", 1, 0.2) == pytest.approx((1e-5, 0.9))
     assert rate_and_momentum("constant", 0.9, 0.2) == (1, 0.9)
+
+
+def test_a_momentum_of_its_own_is_cycled_below_it_by_one_cycle_and_kept_by_the_others() -> None:
+    momenta = [rate_and_momentum("one_cycle", progress, 0.25, 0.8)[1] for progress in (0, 0.25, 1)]
+    assert momenta == pytest.approx([0.8, 0.7, 0.8])
+    assert rate_and_momentum("one_cycle", 0.25, 0.25, 0.05) == pytest.approx((1, 0))
+    assert rate_and_momentum("cosine", 0.6, 0.2, 0.8)[1] == rate_and_momentum("constant", 0.6, 0.2, 0.8)[1] == 0.8

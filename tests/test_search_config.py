@@ -53,7 +53,7 @@ def test_a_variant_has_a_folder_of_its_own() -> None:
     ("content", "sets", "told"),
     [
         ({"base": {}}, [], r"search.yaml: space: missing; write dotted paths and their domains below `space:`"),
-        (SMALL | {"budgett": {}}, [], r"budgett: unknown key; did you mean 'budget'\? choices: base, space, budget,"),
+        (SMALL | {"budgett": {}}, [], r"budgett: unknown key; did you mean 'budget'\? choices: base, space, points,"),
         (SMALL | {"base": {"optimizer": {"lrr": 1}}}, [], r"base.optimizer.lrr: unknown key; did you mean 'lr'\?"),
         (
             SMALL,
@@ -68,6 +68,54 @@ def test_a_variant_has_a_folder_of_its_own() -> None:
 def test_a_wrong_search_is_refused_at_load(tmp_path: Path, content: dict[str, Any], sets: list[str], told: str) -> None:
     with pytest.raises(InputError, match=told):
         load_search(write(tmp_path, content), sets, None)
+
+
+POINTED = SMALL | {
+    "points": [{"optimizer.lr": 1e-3}, {"optimizer.lr": 2e-3}, {"optimizer.lr": "5e-3"}],
+    "constraints": ["optimizer.lr < .006"],
+}
+
+
+def test_the_base_run_and_the_points_are_tried_first_each_once(tmp_path: Path) -> None:
+    search = load_search(write(tmp_path, POINTED), [], None)
+    assert search.first_points() == [{"optimizer.lr": 2e-3}, {"optimizer.lr": 1e-3}, {"optimizer.lr": 5e-3}]
+    assert search.first_point() == {"optimizer.lr": 2e-3}
+    assert not search.rules().feasible({"optimizer.lr": 0.007})
+
+
+def test_a_base_run_that_violates_a_constraint_is_not_tried(tmp_path: Path) -> None:
+    sets = ["constraints=[optimizer.lr > .003]", "points=[{optimizer.lr: 5e-3}]"]
+    search = load_search(write(tmp_path, POINTED), sets, None)
+    assert search.first_point() is None
+    assert search.first_points() == [{"optimizer.lr": 5e-3}]
+
+
+def test_a_grid_leaves_out_what_violates_a_constraint(tmp_path: Path) -> None:
+    space = {"seed": {"int": [0, 3]}, "schedule.epochs": {"int": [1, 2]}}
+    content = {"space": space, "sampler": {"kind": "grid"}, "constraints": ["seed + schedule.epochs < 5"]}
+    search = load_search(write(tmp_path, content | {"budget": {"trials": 7}}), [], None)
+    assert search.first_points() == []
+    with pytest.raises(InputError, match=r"budget.trials: 8 is not the size of the grid, 7; use budget.trials=7"):
+        load_search(write(tmp_path, content | {"budget": {"trials": 8}}), [], None)
+
+
+@pytest.mark.parametrize(
+    ("sets", "told"),
+    [
+        (["budget.trials=2"], r"budget.trials: 2 trials do not suffice for the 3 points to start from, the base run"),
+        (["constraints=[optimizer.lr > 1]"], r"constraints: none of 1,000 random points of the space satisfies them"),
+        (["constraints=optimizer.lr > 1"], r"constraints: 'optimizer.lr > 1' is refused, it should be a valid tuple"),
+        (["points=[{optimizer.lr: 1}]"], r"points: point 1: optimizer.lr is 1, outside loguniform: \[0.0001, 0.01\]"),
+        (["points=[3]"], r"points.0: 3 is not a mapping"),
+        (
+            ["space.optimizer.lr={choice: [1e-3, 2e-3, 5e-3]}", "sampler.kind=grid", "budget.trials=3"],
+            r"points: a grid has an order of its own; remove the points, or use sampler.kind=tpe",
+        ),
+    ],
+)
+def test_wrong_points_and_constraints_are_refused_at_load(tmp_path: Path, sets: list[str], told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        load_search(write(tmp_path, POINTED), sets, None)
 
 
 def test_a_missing_base_file_is_named(tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
 from typing import Any
 
 import pytest
+import yaml
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from chex.config import RunConfig, override
 from chex.errors import InputError
-from search.space import Knob, base_point, build_space
+from search.space import Knob, base_point, build_space, countable, described
 
 BASE = RunConfig().model_dump(mode="json")
 
@@ -17,6 +18,11 @@ def test_every_kind_of_domain_becomes_its_distribution() -> None:
         "schedule.epochs": {"int": [1, 4]},
         "policy.default": {"choice": ["zeros", "ones"]},
         "policy.Pleural Effusion": {"choice": ["zeros", "ignore"]},
+        "batches.size": {"int": [16, 64], "step": 16},
+        "schedule.warmup": {"uniform": [0, 0.5], "step": 0.1},
+        "model.statistics_films": {"logint": [64, 4096]},
+        "sampling.fraction": {"fixed": 0.5},
+        "optimizer.weight_decay": {"choice": ["1e-3", 0.01]},
     }
     assert build_space(raw, BASE) == {
         "optimizer.lr": Knob(FloatDistribution(1e-4, 1e-2, log=True)),
@@ -24,7 +30,33 @@ def test_every_kind_of_domain_becomes_its_distribution() -> None:
         "schedule.epochs": Knob(IntDistribution(1, 4)),
         "policy.default": Knob(CategoricalDistribution(["zeros", "ones"])),
         "policy.Pleural Effusion": Knob(CategoricalDistribution(["zeros", "ignore"])),
+        "batches.size": Knob(IntDistribution(16, 64, step=16)),
+        "schedule.warmup": Knob(FloatDistribution(0, 0.5, step=0.1)),
+        "model.statistics_films": Knob(IntDistribution(64, 4096, log=True)),
+        "sampling.fraction": Knob(CategoricalDistribution([0.5])),
+        "optimizer.weight_decay": Knob(CategoricalDistribution([0.001, 0.01])),
     }
+
+
+@pytest.mark.parametrize(
+    ("spec", "count"),
+    [
+        ({"loguniform": [0.0001, 0.01]}, None),
+        ({"uniform": [0.0, 0.5]}, None),
+        ({"uniform": [0.0, 0.5], "step": 0.1}, 6),
+        ({"int": [1, 4]}, 4),
+        ({"int": [16, 64], "step": 16}, 4),
+        ({"logint": [1, 1000]}, 1000),
+        ({"choice": ["zeros", "ones"]}, 2),
+        ({"fixed": "zeros"}, 1),
+    ],
+)
+def test_a_domain_is_told_in_the_words_of_the_file_and_counted(spec: dict[str, Any], count: int | None) -> None:
+    path = "policy.default" if "zeros" in str(spec) else "seed" if "int" in str(spec) else "optimizer.weight_decay"
+    domain = build_space({path: spec}, BASE)[path].domain
+    told = yaml.safe_load(f"{{{described(domain)}}}")
+    assert build_space({path: told}, BASE)[path].domain == domain
+    assert countable(domain) == count
 
 
 @pytest.mark.parametrize(
@@ -37,6 +69,21 @@ def test_every_kind_of_domain_becomes_its_distribution() -> None:
             r"loguniform: \[0.01, 0.0001\] is upside down or empty; write the",
         ),
         ("optimizer.lr", {"loguniform": [0, 1]}, r"the lower end 0 must be above 0; raise it or use uniform"),
+        ("seed", {"logint": [0, 9]}, r"space.seed.logint: the lower end 0 must be above 0; raise it or use int"),
+        ("seed", {"logint": [1, 9], "step": 2}, r"space.seed.step: 'logint' has no step; remove it, or use uniform or"),
+        (
+            "seed",
+            {"int": [1, 9], "step": 3},
+            r"space.seed.step: 3 does not lead from the lower end to the upper one, 8 above it, in whole numbers;",
+        ),
+        (
+            "seed",
+            {"int": [1, 9], "step": 0.5},
+            r"step: 0.5 does not lead from .*, in whole numbers; change the step or",
+        ),
+        ("model.dropout", {"uniform": [0, 0.5], "step": "x"}, r"step: 'x' does not lead from .* one, 0.5 above it; ch"),
+        ("model.dropout", {"fixed": [0.5]}, r"space.model.dropout.fixed: \[0.5\] is not a single value; list numbers"),
+        ("model.dropout", {"fixed": 1.5}, r"space.model.dropout: model.dropout: 1.5 is refused, it should be less"),
         (
             "optimizer.lr",
             {"uniform": [1, 20]},
@@ -182,3 +229,34 @@ def test_both_bounds_may_be_searched_where_they_never_cross() -> None:
 def test_a_condition_that_cannot_hold_is_refused(raw: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         build_space(raw, BASE)
+
+
+BOUNDS = {
+    "policy.default": CHOICE,
+    "policy.default.low": {"uniform": [0.5, 0.8], "when": WHEN},
+    "policy.default.high": {"uniform": [0.6, 0.9], "when": WHEN},
+}
+
+
+def test_bounds_that_might_cross_may_be_searched_under_a_constraint() -> None:
+    with pytest.raises(InputError, match=r"low 0.8 is above high 0.6"):
+        build_space(BOUNDS, BASE)
+    assert list(build_space(BOUNDS, BASE, ["policy.default.low < policy.default.high"])) == list(BOUNDS)
+
+
+def test_a_constraint_excludes_nothing_that_it_does_not_speak_of() -> None:
+    with pytest.raises(InputError, match=r"low 0.8 is above high 0.6"):
+        build_space(BOUNDS, BASE, ["policy.default.low < 0.81"])
+
+
+def test_momentum_is_searched_only_where_the_optimizer_has_one() -> None:
+    momentum = {"uniform": [0.8, 0.95]}
+    names = {"optimizer.name": {"choice": ["adamw", "sgd"]}}
+    told = r"space.optimizer.momentum: optimizer: momentum is 0.8 and 'adamw' has none"
+    with pytest.raises(InputError, match=told):
+        build_space(names | {"optimizer.momentum": momentum}, BASE)
+    with pytest.raises(InputError, match=told):
+        build_space(names | {"optimizer.momentum": momentum | {"when": {"optimizer.name": "adamw"}}}, BASE)
+    space = build_space(names | {"optimizer.momentum": momentum | {"when": {"optimizer.name": "sgd"}}}, BASE)
+    assert space["optimizer.momentum"].exists({"optimizer.name": "sgd"})
+    assert not space["optimizer.momentum"].exists({"optimizer.name": "adamw"})
