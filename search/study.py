@@ -15,7 +15,7 @@ from chex.metrics import METRIC, MODE
 from chex.train import preflight, settled
 from search.ledger import TrialRow, ledger
 from search.relabelling import check_given_tables, with_tables, without_tables
-from search.resources import check_resources, machine
+from search.resources import Allotment, allotted, machine
 from search.sampler import build_searcher
 from search.search_config import SearchConfig
 from search.trainable import train_trial
@@ -36,17 +36,18 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     """
     if not fresh:
         check_folder(search, folder)
-    base = _checked_base(search)
+    allotment = allotted(search.resources, *machine())
+    base = _checked_base(search, allotment)
     if fresh:
         shutil.rmtree(folder, ignore_errors=True)
-    base = settled(base, folder / BASE, share=search.resources.gpus_per_trial or 1.0)
+    base = settled(base, folder / BASE, share=allotment.gpus_per_trial or 1.0)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / CONFIG, dump(search))
     write_text(folder / BASE, dump(base))
     _start_ray()
     try:
         base = with_tables(search, base, folder)
-        results = _tuner(search, folder, base.model_dump(mode="json")).fit()
+        results = _tuner(search, folder, base.model_dump(mode="json"), allotment).fit()
     except KeyboardInterrupt:  # before Tune took it over
         raise Interrupted from None
     finally:
@@ -57,16 +58,15 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     return rows
 
 
-def _checked_base(search: SearchConfig) -> RunConfig:
+def _checked_base(search: SearchConfig, allotment: Allotment) -> RunConfig:
     """The base run as every trial gets it, but for tables still to be made; its films decoded so that trials find them.
 
     Raises InputError.
     """
-    check_resources(search.resources, *machine())
     check_given_tables(search.base, search.knobs())
     preflight(without_tables(search.base))
-    kind = "cuda" if search.resources.gpus_per_trial else "cpu"
-    device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
+    kind = "cuda" if allotment.gpus_per_trial else "cpu"
+    device = search.base.device.model_copy(update={"kind": kind, "threads": allotment.cpus_per_trial})
     return search.base.model_copy(update={"device": device})
 
 
@@ -92,9 +92,10 @@ def _start_ray() -> None:
     )
 
 
-def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any]) -> tune.Tuner:
-    resources = {"cpu": search.resources.cpus_per_trial, "gpu": search.resources.gpus_per_trial}
-    trainable = tune.with_resources(tune.with_parameters(train_trial, base=base), resources)
+def _tuner(search: SearchConfig, folder: Path, base: dict[str, Any], allotment: Allotment) -> tune.Tuner:
+    resources = {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial}
+    given = tune.with_parameters(train_trial, base=base, share=allotment.gpus_per_trial)
+    trainable = tune.with_resources(given, resources)
     path = str(folder / TUNE)
     if tune.Tuner.can_restore(path):
         return tune.Tuner.restore(path, trainable=trainable)
