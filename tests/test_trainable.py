@@ -11,7 +11,7 @@ import torch
 from ray import tune
 from ray.air._internal.util import RunnerThread
 
-from chex import loop
+from chex import loop, memory
 from chex.config import RunConfig
 from chex.metrics import METRIC
 from chex.model import Classifier
@@ -112,6 +112,12 @@ def test_a_trial_leaves_neither_its_model_nor_its_reader_in_its_process_however_
             alive_at_the_end.append(models[0]() is not None)
         hear(row)
 
+    def free() -> None:
+        freeing()
+        gone.append(models[0]() is None)
+
+    gone, freeing = list[bool](), memory._free
+    monkeypatch.setattr(memory, "_free", free)
     monkeypatch.setattr(loop, "build_model", watched)
     monkeypatch.setattr(tune, "report", report)
     errors: Queue[BaseException] = Queue()
@@ -124,6 +130,7 @@ def test_a_trial_leaves_neither_its_model_nor_its_reader_in_its_process_however_
         thread.join()
         assert len(models) == 1
         assert models[0]() is None
+        assert gone == [True]  # so that what is given back to the GPU is the model's memory too
     finally:
         gc.enable()
     assert [type(error) for error in errors.queue] == ([ConnectionError] if hear is failing else [])
