@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-policies lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-overhead bench-policies lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench-kill: $(READY) ## kills a run 100 times at random moments: about 5 minutes
 
 bench-step: $(READY) ## what a step of a run costs beyond forward, backward and optimizer: 2 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_step.py
+
+bench-overhead: $(READY) $(PHANTOM) ## what Ray costs beyond the trainings themselves: about 10 minutes on 2 cores
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_overhead.py $(PHANTOM)
 
 bench-policies: $(READY) ## what each policy is worth for each observation, on a phantom: about 45 minutes on 2 cores
 	test -d data/policies || $(BIN)/chex phantom data/policies --set train=2000 valid=2000

@@ -61,9 +61,9 @@ def open_images(root: Path, paths: np.ndarray, config: ImageConfig, progress: Pr
 
 def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
     found, missing = [], []
-    for path in paths:
+    for path in paths.tolist():  # plain strings: at 200,000 films `root / path` takes longer than the disk
         try:
-            stat = os.stat(root / path)
+            stat = os.stat(f"{root}/{path}")
             found.append((stat.st_size, stat.st_mtime_ns))
         except OSError:
             missing.append(path)
@@ -76,10 +76,8 @@ def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
 
 
 def _digest(paths: np.ndarray, fingerprints: list[tuple[int, int]], config: ImageConfig) -> str:
-    key = hashlib.sha256(f"{RULE} {config.resize} {config.size}\n".encode())
-    for path, fingerprint in zip(paths, fingerprints, strict=True):
-        key.update(f"{path} {fingerprint}\n".encode())
-    return key.hexdigest()[:20]
+    films = "".join(f"{path} {fingerprint}\n" for path, fingerprint in zip(paths.tolist(), fingerprints, strict=True))
+    return hashlib.sha256(f"{RULE} {config.resize} {config.size}\n{films}".encode()).hexdigest()[:20]
 
 
 def _make(folder: Path) -> None:

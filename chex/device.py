@@ -1,11 +1,15 @@
 """Where a run computes, and in what precision."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from chex.errors import InputError
+
+
+def _off(value: object) -> object:
+    return "off" if value is False else value  # which is how YAML reads the word
 
 
 class DeviceConfig(BaseModel):
@@ -17,7 +21,7 @@ class DeviceConfig(BaseModel):
     """`auto`: a GPU where there is one."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads of torch; blank: as many as torch takes by itself."""
-    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
+    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], BeforeValidator(_off)] = "auto"
     """Precision of the forward pass. `auto`: bf16 on GPUs that have it and fp16 on others; on CPUs bf16 where a trial
     at the start shows that it pays (see settle.py)."""
 

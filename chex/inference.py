@@ -5,8 +5,9 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from chex.batches import in_order, load_batch
+from chex.batches import load_batch
 from chex.device import DeviceConfig, autocast
+from chex.errors import InputError
 from chex.outputs import Outputs
 
 VALID_BATCH = 128
@@ -25,14 +26,26 @@ def predict(
 ) -> torch.Tensor:
     """float32 (V, K) on the CPU: the logits of positive of the images `films` (int64 (V,), rows of `images`).
 
-    `batch` films at a time; `on_film` hears of how many are done and how many there are.
+    `batch` films at a time, or fewer where the GPU's memory does not suffice; `on_film` hears of how many are done and
+    how many there are. Raises InputError where it does not suffice for one.
     """
     model.eval()
-    logits = []
-    for piece in in_order(len(films), batch):
-        with autocast(config, device):
-            raw = model(load_batch(images, films[piece], device))
-        logits.append(outputs.logits(raw.float()).cpu())
+    logits, done = list[torch.Tensor](), 0
+    while done < len(films):
+        piece = films[done : done + batch]
+        try:
+            with autocast(config, device):
+                raw = model(load_batch(images, piece, device))
+            logits.append(outputs.logits(raw.float()).cpu())
+        except torch.OutOfMemoryError as error:
+            if batch == 1:
+                raise InputError(
+                    f"the GPU's memory does not suffice for one film of {images.shape[1]} px at a time ({error}); use "
+                    "smaller films, a smaller backbone, or more of a GPU"
+                ) from error
+            batch //= 2
+            continue
+        done += len(piece)
         if on_film:
-            on_film(int(piece[-1]) + 1, len(films))
+            on_film(done, len(films))
     return torch.cat(logits)

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from chex.batch_norm import refresh_statistics
 from chex.batches import augmented, batch_size, in_order, load_batch, passes
 from chex.config import RunConfig, dump
 from chex.device import autocast, gradient_scaler, pick_device
+from chex.errors import InputError
 from chex.inference import predict
 from chex.layers import freeze, layer_groups, train_mode
 from chex.loss import masked_loss
@@ -112,14 +113,19 @@ def fit(
     folder: Path,
     on_step: OnStep | None = None,
     should_pause: ShouldPause = lambda: False,
-) -> Iterator[Report]:
+) -> Generator[Report, None, None]:
     """Trains and yields a report at equal distances and at the end of each round.
 
     Before each, `folder` holds its checkpoint (see checkpoint.py), and a checkpoint that is there is gone on from.
-    Raises InputError for a checkpoint of another config, Paused where `should_pause` says yes, and Diverged when the
-    loss stops being a finite number.
+    Raises InputError for a checkpoint of another config and for a GPU whose memory does not suffice, Paused where
+    `should_pause` says yes, and Diverged when the loss stops being a finite number. Close it where it is not read to
+    its end: its thread and its memory go with it.
     """
-    run = Training(config, data, folder)
+    with memory_said(config):
+        yield from _fit(Training(config, data, folder), on_step, should_pause)
+
+
+def _fit(run: "Training", on_step: OnStep | None, should_pause: ShouldPause) -> Iterator[Report]:
     with closing(run.batches()) as batches:
         while run.progress.step < run.stages.steps:
             started = time.monotonic()
@@ -132,6 +138,19 @@ def fit(
             elif should_pause():
                 run.save()
                 raise Paused
+
+
+@contextmanager
+def memory_said(config: RunConfig) -> Iterator[None]:
+    """Where the GPU's memory does not suffice for what the block does, an InputError says so."""
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        raise InputError(
+            f"the GPU's memory does not suffice for {config.model.backbone} at {config.image.size} px, however few "
+            f"films pass at once ({error}); lower image.size, choose a smaller model.backbone, or in a search raise "
+            "resources.gpus_per_trial"
+        ) from error
 
 
 class Training:
@@ -196,19 +215,23 @@ class Training:
 
     def _learn(self, films: torch.Tensor, cells: _Cells) -> None:
         """One step of the optimizer; where the GPU's memory does not suffice, in smaller passes from here on."""
-        while True:
-            try:
-                self.optimizer.zero_grad(set_to_none=True)
-                self.loss = self._gradients(films, cells)
-                break
-            except torch.OutOfMemoryError:
-                if self.progress.micro < 2 * SMALLEST_PASS:
-                    raise
-                self.progress.micro //= 2
-                torch.cuda.empty_cache()
+        while not self._gathered(films, cells):
+            self.progress.micro //= 2
+            torch.cuda.empty_cache()
         self.pending.append(self.loss)
         self.scaler.step(self.optimizer)
         self.scaler.update()
+
+    def _gathered(self, films: torch.Tensor, cells: _Cells) -> bool:
+        """Whether the gradients could be gathered in the memory there is. Raises OutOfMemoryError for the last size."""
+        try:
+            self.optimizer.zero_grad(set_to_none=True)
+            self.loss = self._gradients(films, cells)
+        except torch.OutOfMemoryError:  # which keeps the failed pass in memory until this function is left
+            if self.progress.micro < 2 * SMALLEST_PASS:
+                raise
+            return False
+        return True
 
     def _gradients(self, films: torch.Tensor, cells: _Cells) -> torch.Tensor:
         """Gathers the gradients of the batch, pass by pass; its loss."""

@@ -14,7 +14,7 @@ from chex.checkpoint import save_table
 from chex.config import RunConfig
 from chex.console import Advance, progress_bar
 from chex.errors import InputError
-from chex.loop import Diverged, Training
+from chex.loop import Diverged, Training, memory_said
 from chex.pictures import picture, save_picture
 from chex.prepare import Prepared
 from chex.train import preflight
@@ -65,8 +65,9 @@ def sweep(config: RunConfig, data: Prepared, low: float, high: float, steps: int
     long_enough = config.model_copy(update={"rounds": (), "schedule": schedule})
     folder = Path(tempfile.mkdtemp())
     try:
-        run = Training(long_enough, data, folder)
-        with closing(run.batches()) as batches:
+        with memory_said(config):
+            run = Training(long_enough, data, folder)
+        with memory_said(config), closing(run.batches()) as batches:
             for number, rate in enumerate(rates, start=1):
                 try:
                     run.train_step(*next(batches), factor=rate / config.optimizer.lr)

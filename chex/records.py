@@ -1,7 +1,9 @@
 """train.csv and valid.csv as checked arrays: image paths, patients, studies, views, metadata, labels."""
 
+import os
 import re
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -79,14 +81,29 @@ class Tree:
         return np.concatenate([self.train.paths, self.valid.paths])
 
 
-def load_tree(root: Path) -> Tree:
-    """The tree's two tables.
+_Identity = tuple[int, ...]
+"""Of a file: where it lies on the disk, its size and when it was changed; another content has another one."""
 
-    Raises InputError for a missing folder, CSV or column, a label other than 1 / 0 / -1 / blank, a view other than
+
+def load_tree(root: Path) -> Tree:
+    """The tree's two tables, as arrays that cannot be written to.
+
+    A process that asks again for the same tree gets the same arrays, unless one of its two files has changed. Raises
+    InputError for a missing folder, CSV or column, a label other than 1 / 0 / -1 / blank, a view other than
     Frontal / Lateral, a path that is not of CheXpert's form or leaves the root, a path listed twice, and a patient in
     both splits.
     """
     check_root(root)
+    return _loaded(root, _identity(root / "train.csv"), _identity(root / "valid.csv"))
+
+
+def _identity(csv: Path) -> _Identity:
+    found = os.stat(csv)
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+
+
+@lru_cache(maxsize=1)  # trials that one process trains, one after the other, read the tables once
+def _loaded(root: Path, train_csv: _Identity, valid_csv: _Identity) -> Tree:
     train, valid = read_records(root / "train.csv"), read_records(root / "valid.csv")
     for name, records in (("train", train), ("valid", valid)):
         repeated = repeated_rows(records)
@@ -101,6 +118,9 @@ def load_tree(root: Path) -> Tree:
             f"{root}: {len(shared)} patients are in both train.csv and valid.csv, first {shared[0]}; a patient may be "
             "in one split only (else validation scores are inflated): remove the patient's rows from one of the files"
         )
+    for records in (train, valid):
+        for column in vars(records).values():
+            column.setflags(write=False)  # whoever wrote to them would change what others were given
     return Tree(root, train, valid)
 
 

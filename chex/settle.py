@@ -7,6 +7,7 @@ import torch
 
 from chex.config import RunConfig
 from chex.device import DeviceConfig, autocast, pick_device
+from chex.memory import allowance
 from chex.model import Classifier, build_model
 
 REPEATS, FILMS = 3, 8
@@ -16,10 +17,14 @@ SOURCE_FILMS, SOURCE_MEMORY, SOURCE_SIZE = 32, 8200 * 2**20, 320
 
 
 def settle(config: RunConfig, share: float = 1.0) -> RunConfig:
-    """`config` without an `auto` in device.amp on CPUs and in batches.size; `share` of the GPU is the run's own."""
+    """`config` without an `auto` in device.amp on CPUs and in batches.size; `share` of the GPU is the run's own.
+
+    Raises InputError for a device that is not there, and for a share in which there is no room for anything.
+    """
     device = pick_device(config.device)
+    memory = allowance(share, _memory(device)) if device.type == "cuda" else None
     if config.batches.size == "auto":
-        size = fitting_batch(share * _memory(device), config.image.size) if device.type == "cuda" else SOURCE_FILMS
+        size = SOURCE_FILMS if memory is None else fitting_batch(memory, config.image.size)
         config = config.model_copy(update={"batches": config.batches.model_copy(update={"size": size})})
     if config.device.amp == "auto" and device.type == "cpu":
         amp = "bf16" if _has_bf16() and bf16_pays(config) else "off"

@@ -15,7 +15,6 @@ from chex.sampling import SamplingConfig, sample_rows
 from chex.seeds import stream
 from chex.stages import Stages
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of, targets
-from search.resources import Resources
 from search.space import Space, countable
 
 ANOTHER = object()
@@ -110,16 +109,6 @@ def share_run(at: Sequence[float], factor: float) -> float:
     ends = [0, *at, 100]
     parts = [(end - start) / factor**passed for passed, (start, end) in enumerate(itertools.pairwise(ends))]
     return sum(parts) / 100
-
-
-def at_once(resources: Resources, cpus: int, gpus: int) -> int:
-    """How many trials run at the same time on so many CPUs and GPUs; 0 where one does not fit."""
-    by_cpu = cpus // resources.cpus_per_trial
-    share = resources.gpus_per_trial
-    if not share:
-        return by_cpu
-    by_gpu = gpus * math.floor(1 / share + 1e-9) if share < 1 else int(gpus // share)
-    return min(by_cpu, by_gpu)
 
 
 def combinations(space: Space) -> int:

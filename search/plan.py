@@ -17,11 +17,11 @@ from chex.model import check_backbone
 from chex.prepare import Selection, select
 from chex.settle import settle
 from chex.uncertainty import PolicyConfig
-from search.forecast import Load, Sampled, Speed, at_once, combinations, passes, rungs, share_run
+from search.forecast import Load, Sampled, Speed, combinations, passes, rungs, share_run
 from search.paths import value_at
 from search.points import draws
 from search.relabelling import check_given_tables, observations_that_may_have
-from search.resources import machine
+from search.resources import Allotment, allotted, machine
 from search.sampler import grid
 from search.search_config import SearchConfig
 from search.space import base_point, countable, described
@@ -225,20 +225,22 @@ def image_rows(search: SearchConfig, costs: Costs) -> list[Row]:
 
 def time_rows(search: SearchConfig, costs: Costs, selection: Selection, given: float | None) -> list[Row]:
     """Speed, trials at once and hours. Times a few steps unless the speed is `given`."""
-    cpus, gpus = machine()
-    together = at_once(search.resources, cpus, gpus)
-    here = f"of {_wanted(search)} each, on {_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')} here"
     if given is not None:
         speed = Speed(given, given / SCORING_PER_TRAINING)
         told = "given, of all trials together; scoring 3 times as fast"
         return [("speed", f"{given:,.0f} images/s", told), *_hours(search, costs, speed, 1.0)]
-    if not together:
+    cpus, gpus = machine()
+    try:
+        allotment = allotted(search.resources, cpus, gpus)
+    except InputError as error:
         return [
-            ("trials at once", "0", here),
+            ("trials at once", "0", str(error)),
             ("estimated", "unknown", "give the speed of the machine: --images-per-second X"),
         ]
-    speed, how = measured(_settled(search), selection)
-    share = search.resources.gpus_per_trial
+    speed, how = measured(_settled(search, allotment), selection)
+    share, together = allotment.gpus_per_trial, allotment.at_once
+    wanted = _counted(allotment.cpus_per_trial, "CPU") + (f" and {_counted(share, 'GPU')}" if share else "")
+    here = f"of {wanted} each, on {_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')} here"
     rows = [
         ("training", f"{speed.trained:,.0f} images/s", f"of a trial alone, measured: {how}"),
         ("scoring", f"{speed.scored:,.0f} images/s", "of a trial alone, measured"),
@@ -274,12 +276,12 @@ def _selection(search: SearchConfig) -> Selection:
     return select(search.base.model_copy(update={"policy": {"default": PolicyConfig(kind="zeros")}}))
 
 
-def _settled(search: SearchConfig) -> RunConfig:
+def _settled(search: SearchConfig, allotment: Allotment) -> RunConfig:
     """The base run as a trial gets it, with what `auto` means here. Raises InputError."""
     check_backbone(search.base.model.backbone)
-    kind = "cuda" if search.resources.gpus_per_trial else "cpu"
-    device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
-    return settle(search.base.model_copy(update={"device": device}), share=search.resources.gpus_per_trial or 1.0)
+    kind = "cuda" if allotment.gpus_per_trial else "cpu"
+    device = search.base.device.model_copy(update={"kind": kind, "threads": allotment.cpus_per_trial})
+    return settle(search.base.model_copy(update={"device": device}), share=allotment.gpus_per_trial or 1.0)
 
 
 def _runs(search: SearchConfig) -> list[RunConfig]:
@@ -309,11 +311,6 @@ def _stopped_in_words(search: SearchConfig) -> str:
 
 def _drawn(search: SearchConfig, count: int) -> str:
     return f"over {count:,} {'points of the grid' if search.sampler.kind == 'grid' else 'random feasible draws'}"
-
-
-def _wanted(search: SearchConfig) -> str:
-    share = search.resources.gpus_per_trial
-    return _counted(search.resources.cpus_per_trial, "CPU") + (f" and {_counted(share, 'GPU')}" if share else "")
 
 
 def _counted(number: float, what: str) -> str:

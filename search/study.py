@@ -21,7 +21,7 @@ from search.export import drop_state, trial_folder
 from search.ledger import TrialRow, ended
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
-from search.resources import check_resources, machine
+from search.resources import Allotment, allotted, machine
 from search.search_config import SearchConfig
 from search.tensorboard import SearchLogs
 from search.tuner import run_trials
@@ -46,15 +46,16 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     """
     if not fresh:
         check_folder(search, folder)
-    base = _checked_base(search)
+    allotment = allotted(search.resources, *machine())
+    base = _checked_base(search, allotment)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
         if fresh:
             _empty(folder)
-        base = settled(base, folder / BASE, share=search.resources.gpus_per_trial or 1.0)
+        base = settled(base, folder / BASE, share=allotment.gpus_per_trial or 1.0)
         write_text(folder / CONFIG, dump(search))
         write_text(folder / BASE, dump(base))
-        return _conducted(search, base, folder)
+        return _conducted(search, base, folder, allotment)
 
 
 def resume_search(folder: Path) -> list[TrialRow]:
@@ -104,8 +105,7 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _conducted(search: SearchConfig, base: RunConfig, folder: Path) -> list[TrialRow]:
-    allotted = search.resources
+def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: Allotment) -> list[TrialRow]:
     book = Book(folder, search.knobs())
     for row in ended(book.rows()):  # the process may have died between a trial's end and its tidying
         drop_state(trial_folder(folder, row.number))
@@ -113,9 +113,9 @@ def _conducted(search: SearchConfig, base: RunConfig, folder: Path) -> list[Tria
     try:
         made = with_tables(search, base, folder).model_dump(mode="json")
         with _watched(search, made, folder, book) as watcher:
-            conductor = Conductor(search, book, watcher, _at_once(search))
+            conductor = Conductor(search, book, watcher, allotment.at_once)
             try:
-                run_trials(conductor, folder, made, allotted.cpus_per_trial, allotted.gpus_per_trial)
+                run_trials(conductor, folder, made, allotment)
             finally:
                 conductor.close()
     except KeyboardInterrupt:  # before Tune took it over
@@ -137,10 +137,6 @@ def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
     return rows
 
 
-def _at_once(search: SearchConfig) -> int:
-    return machine()[0] // search.resources.cpus_per_trial
-
-
 @contextmanager
 def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Book) -> Iterator[Watcher]:
     logs = SearchLogs(folder, search.knobs())
@@ -152,16 +148,15 @@ def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Boo
         logs.close()
 
 
-def _checked_base(search: SearchConfig) -> RunConfig:
+def _checked_base(search: SearchConfig, allotment: Allotment) -> RunConfig:
     """The base run as every trial gets it, but for tables still to be made; its films decoded so that trials find them.
 
     Raises InputError.
     """
-    check_resources(search.resources, *machine())
     check_given_tables(search.base, search.knobs())
     preflight(without_tables(search.base))
-    kind = "cuda" if search.resources.gpus_per_trial else "cpu"
-    device = search.base.device.model_copy(update={"kind": kind, "threads": search.resources.cpus_per_trial})
+    kind = "cuda" if allotment.gpus_per_trial else "cpu"
+    device = search.base.device.model_copy(update={"kind": kind, "threads": allotment.cpus_per_trial})
     return search.base.model_copy(update={"device": device})
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import math
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from chex import checkpoint
 from chex.config import RunConfig, override, validated
 from chex.errors import InputError
 from chex.loop import Diverged, fit
+from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
 
@@ -23,37 +25,22 @@ STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LOCK = "running.lock"
 
 
-def train_trial(trial: dict[str, Any], base: dict[str, Any]) -> None:
+def train_trial(trial: dict[str, Any], base: dict[str, Any], share: float) -> None:
     """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
 
     Reports each report's row to Tune, those from before an interruption first. A run that cannot give a result for a
     reason that a retry would meet again reports FAILURE, a full disk HALT; any other exception is left to Tune, which
-    tries again.
+    tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of its process.
     """
-    folder = Path(trial["folder"])
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK):  # until a process that an earlier search left behind is gone
-            _train(trial_config(base, trial["knobs"]), folder)
-    except (Diverged, InputError) as error:
-        tune.report({METRIC: math.nan, FAILURE: str(error)})
-    except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
-            raise
-        tune.report({METRIC: math.nan, HALT: f"{folder} cannot be written ({error.strerror})"})
+    with memory_freed():
+        ending = _ending(trial, base, share)
+    if ending:
+        tune.report({METRIC: math.nan} | ending)
 
 
 def trial_config(base: dict[str, Any], knobs: dict[str, Any]) -> RunConfig:
     """The run of one trial."""
     return validated(RunConfig, override(base, knobs), "trial")
-
-
-def _train(config: RunConfig, folder: Path) -> None:
-    for row in reported(folder):
-        tune.report(row)
-    data = prepare(config, select(config))
-    for report in fit(config, data, folder):
-        tune.report(report.row())
 
 
 def reported(folder: Path) -> list[dict[str, Any]]:
@@ -63,3 +50,29 @@ def reported(folder: Path) -> list[dict[str, Any]]:
         return []
     rows = pd.read_csv(path, float_precision="round_trip").to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
+
+
+def _ending(trial: dict[str, Any], base: dict[str, Any], share: float) -> dict[str, str]:
+    """Trains; what is to be told where that gives no result."""
+    folder = Path(trial["folder"])
+    try:
+        hold_to_share(share)
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK):  # until a process that an earlier search left behind is gone
+            _train(trial_config(base, trial["knobs"]), folder)
+    except (Diverged, InputError) as error:
+        return {FAILURE: str(error)}
+    except OSError as error:
+        if error.errno not in STORAGE_ERRORS:
+            raise
+        return {HALT: f"{folder} cannot be written ({error.strerror}); make room there"}
+    return {}
+
+
+def _train(config: RunConfig, folder: Path) -> None:
+    for row in reported(folder):
+        tune.report(row)
+    data = prepare(config, select(config))
+    with closing(fit(config, data, folder)) as reports:
+        for report in reports:
+            tune.report(report.row())

@@ -14,6 +14,7 @@ from chex.metrics import METRIC, MODE
 from search.conductor import Conductor, Enough
 from search.export import trial_folder
 from search.ledger import FIGURES
+from search.resources import Allotment
 from search.trainable import FAILURE, HALT, train_trial
 
 RETRIES = 2
@@ -23,7 +24,7 @@ UNLIMITED = -1
 T = TypeVar("T")
 
 
-def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], cpus: float, gpus: float) -> None:
+def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], allotment: Allotment) -> None:
     """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C.
 
     Needs a running Ray. What the conductor raised is raised here.
@@ -32,7 +33,10 @@ def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], cpus: f
     scratch = folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = tune.Tuner(
-        tune.with_resources(tune.with_parameters(train_trial, base=base), {"cpu": cpus, "gpu": gpus}),
+        tune.with_resources(
+            tune.with_parameters(train_trial, base=base, share=allotment.gpus_per_trial),
+            {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
+        ),
         tune_config=tune.TuneConfig(
             num_samples=UNLIMITED,
             search_alg=_Proposals(desk),

@@ -1,6 +1,9 @@
+from pathlib import Path
+
 import pytest
 import torch
 
+from chex.config import load_run
 from chex.device import DeviceConfig, autocast, pick_device
 from chex.errors import InputError
 
@@ -32,3 +35,7 @@ def test_fp16_on_a_cpu_is_refused() -> None:
     told = r"device.amp: 'fp16' needs a GPU and this run computes on the CPU; use device.amp=off or bf16"
     with pytest.raises(InputError, match=told):
         pick_device(DeviceConfig(kind="cpu", amp="fp16"))
+
+
+def test_off_may_be_written_without_quotes_although_yaml_reads_it_as_false() -> None:
+    assert load_run(Path("configs/run/densenet121.yaml"), ["device.amp=off"]).device.amp == "off"

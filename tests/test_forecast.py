@@ -8,8 +8,7 @@ from chex.config import RunConfig
 from chex.errors import InputError
 from chex.loop import fit
 from chex.prepare import prepare, select
-from search.forecast import Load, Sampled, Speed, at_once, combinations, passes, rungs, share_run
-from search.resources import Resources
+from search.forecast import Load, Sampled, Speed, combinations, passes, rungs, share_run
 from search.space import build_space
 
 Make = Callable[..., RunConfig]
@@ -74,23 +73,6 @@ def test_rungs_stand_at_the_reports_that_reach_them(
 def test_the_share_that_is_run_halves_at_each_rung() -> None:
     assert share_run([25, 50], 2) == pytest.approx(0.25 + 0.125 + 0.125)
     assert share_run([], 2) == 1
-
-
-@pytest.mark.parametrize(
-    ("cpus", "gpus", "wanted", "count"),
-    [
-        (8, 0, (2, 0), 4),
-        (8, 2, (2, 1), 2),
-        (8, 2, (1, 0.25), 8),
-        (4, 2, (1, 0.25), 4),
-        (8, 1, (1, 0.3), 3),
-        (8, 0, (1, 1), 0),
-    ],
-)
-def test_trials_at_once_are_what_the_machine_has_room_for(
-    cpus: int, gpus: int, wanted: tuple[int, float], count: int
-) -> None:
-    assert at_once(Resources(cpus_per_trial=wanted[0], gpus_per_trial=wanted[1]), cpus, gpus) == count
 
 
 def test_combinations_heed_conditions() -> None:

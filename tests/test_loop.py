@@ -1,3 +1,4 @@
+import weakref
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -73,7 +74,7 @@ def test_a_resumed_run_ends_bit_for_bit_as_one_that_was_not_interrupted(
     whole = run(config, tmp_path / "whole")
     interrupted = fit(config, prepared(config), tmp_path / "cut")
     rows = [next(interrupted).row() for _ in range(reports_before_the_end)]
-    interrupted.close()  # type: ignore[attr-defined]
+    interrupted.close()
     torch.manual_seed(99)
     rows += run(config, tmp_path / "cut")
     assert_same(rows, whole)
@@ -194,12 +195,76 @@ def test_a_pass_that_does_not_fit_the_memory_is_halved_and_the_report_says_so(
 def test_memory_that_never_suffices_ends_the_run(
     make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    tried = list[int]()
+
     def no_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        tried.append(len(films))
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Classifier, "forward", no_memory)
-    with pytest.raises(torch.OutOfMemoryError):
+    told = (
+        r"the GPU's memory does not suffice for test_resnet at 32 px, however few films pass at once \(CUDA out of "
+        r"memory\); lower image.size, choose a smaller model.backbone, or in a search raise resources.gpus_per_trial"
+    )
+    with pytest.raises(InputError, match=told):
         run(make_run(), tmp_path)
+    assert tried == [8, 4, 2]
+
+
+def test_what_a_pass_that_did_not_fit_has_left_is_let_go_before_the_next_one(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, left, alive = Classifier.forward, list[weakref.ref[torch.Tensor]](), list[bool]()
+
+    def small_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        if self.training and len(films) > 2:
+            activations = torch.zeros(3)
+            left.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, films)
+
+    monkeypatch.setattr(Classifier, "forward", small_memory)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: alive.append(left[-1]() is not None))
+    run(make_run({"model.statistics_films": 0}), tmp_path)
+    assert alive == [False, False]
+
+
+def test_validation_that_does_not_fit_the_memory_is_done_in_smaller_passes(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, tried = Classifier.forward, list[int]()
+    config = make_run({"model.statistics_films": 0, "reports": 1})
+    whole = run(config, tmp_path / "whole")
+
+    def small_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            tried.append(len(films))
+            if len(films) > 5:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, films)
+
+    monkeypatch.setattr(Classifier, "forward", small_memory)
+    rows = run(config, tmp_path / "parts")
+    assert tried == [12, 12, 12, 12, 8, 4, 4, 4]  # 128 films at a time, 64, 32, 16, 8 and 4
+    assert rows[-1]["valid_loss"] == pytest.approx(whole[-1]["valid_loss"], rel=1e-4)
+
+
+def test_validation_for_which_no_memory_suffices_says_so(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = Classifier.forward
+
+    def no_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return forward(self, films)
+
+    monkeypatch.setattr(Classifier, "forward", no_memory)
+    told = (
+        r"the GPU's memory does not suffice for one film of 32 px at a time \(CUDA out of memory\); use smaller films"
+    )
+    with pytest.raises(InputError, match=told):
+        run(make_run({"model.statistics_films": 0}), tmp_path)
 
 
 @pytest.mark.parametrize("damage", [lambda content: content[:-100], lambda content: content[:50] + b"x" + content[51:]])
@@ -210,7 +275,7 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(
     whole = run(config, tmp_path / "whole")
     cut = fit(config, prepared(config), tmp_path / "cut")
     rows = [next(cut).row() for _ in range(3)]
-    cut.close()  # type: ignore[attr-defined]
+    cut.close()
     state = tmp_path / "cut" / checkpoint.STATE
     state.write_bytes(damage(state.read_bytes()))
     assert_same(rows[:2] + run(config, tmp_path / "cut"), whole)

@@ -97,3 +97,25 @@ def test_a_csv_without_rows_is_refused(tree: Path) -> None:
     table.head(0).to_csv(tree / "valid.csv", index=False)
     with pytest.raises(InputError, match=r"valid.csv has a header and no rows"):
         load_tree(tree)
+
+
+def test_a_process_reads_a_tree_once_until_one_of_its_tables_changes(tree: Path) -> None:
+    loaded = load_tree(tree)
+    assert load_tree(tree) is loaded
+    for split in ("train", "valid"):
+        before = load_tree(tree)
+        edit(tree / f"{split}.csv", 0, "Edema", "-1.0")
+        assert getattr(load_tree(tree), split).labels[0, columns(["Edema"])[0]] == UNCERTAIN
+        assert load_tree(tree) is not before
+
+
+def test_a_table_that_went_bad_is_not_passed_off_as_the_one_before(tree: Path) -> None:
+    load_tree(tree)
+    edit(tree / "train.csv", 0, "Edema", "maybe")
+    with pytest.raises(InputError, match="label 'maybe' is not 1, 0, -1 or blank"):
+        load_tree(tree)
+
+
+def test_what_is_loaded_cannot_be_written_to(tree: Path) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        load_tree(tree).train.labels[0, 0] = POSITIVE

@@ -1,36 +1,106 @@
+from typing import Any
+
 import pytest
 
 from chex.config import validated
 from chex.errors import InputError
-from search.resources import Resources, check_resources
+from search.resources import Allotment, Resources, allotted
 
 
-def resources(**values: float) -> Resources:
+def resources(**values: Any) -> Resources:
     return validated(Resources, values, "resources")
 
 
-@pytest.mark.parametrize("gpus", [0, 0.25, 1, 2])
-def test_a_fraction_of_a_gpu_or_whole_ones_may_be_asked_for(gpus: float) -> None:
-    check_resources(resources(cpus_per_trial=2, gpus_per_trial=gpus), cpus=2, gpus=2)
+@pytest.mark.parametrize(
+    ("share", "gpus", "at_once"),
+    [
+        (0.25, 2, 8),
+        (0.4, 2, 4),  # two a GPU: the fifths that are left lie on different GPUs
+        (0.3, 1, 3),
+        (0.1, 1, 10),
+        (0.33, 1, 3),
+        (0.3333, 1, 3),
+        (0.3334, 1, 2),
+        (0.2, 3, 15),
+        (0.05, 1, 20),
+        (0.07, 1, 14),
+        (0.51, 4, 4),
+        (1, 4, 4),
+        (2, 4, 2),
+        (3, 4, 1),
+    ],
+)
+def test_a_gpu_is_shared_by_as_many_trials_as_it_holds_whole_shares(share: float, gpus: int, at_once: int) -> None:
+    assert allotted(resources(gpus_per_trial=share), cpus=64, gpus=gpus).at_once == at_once
+
+
+def test_every_share_that_is_one_part_of_a_gpu_holds_as_many() -> None:
+    parts = [count for count in range(1, 101) if 10_000 % count == 0]
+    held = [allotted(resources(gpus_per_trial=1 / count), cpus=128, gpus=1).at_once for count in parts]
+    assert held == parts
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("asked", "cpus", "gpus", "given"),
     [
-        ({"cpus_per_trial": 3}, r"resources.cpus_per_trial: a trial asks for 3 CPUs and this machine has 2; lower it"),
+        ({}, 2, 0, Allotment(1, 0, 2, 0, 0)),
+        ({}, 8, 2, Allotment(1, 0, 8, 0, 2)),
+        ({"gpus_per_trial": 0.25}, 8, 1, Allotment(2, 0.25, 4, 0, 0)),
+        ({"gpus_per_trial": 0.25}, 15, 1, Allotment(3, 0.25, 4, 3, 0)),
+        ({"gpus_per_trial": 0.25}, 3, 1, Allotment(1, 0.25, 3, 0, 0.25)),
+        ({"gpus_per_trial": 0.4}, 16, 2, Allotment(4, 0.4, 4, 0, 0.4)),
+        ({"gpus_per_trial": 0.3, "cpus_per_trial": 2}, 5, 1, Allotment(2, 0.3, 2, 1, 0.4)),
+        ({"gpus_per_trial": 2}, 7, 2, Allotment(7, 2, 1, 0, 0)),
+        ({"cpus_per_trial": 2}, 5, 1, Allotment(2, 0, 2, 1, 1)),
+    ],
+)
+def test_cpus_are_divided_among_the_trials_that_run_at_once_and_what_lies_idle_is_told(
+    asked: dict[str, Any], cpus: int, gpus: int, given: Allotment
+) -> None:
+    assert allotted(resources(**asked), cpus, gpus) == given
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
         (
-            {"gpus_per_trial": 0.5},
-            r"resources.gpus_per_trial: a trial asks for 0.5 GPUs and this machine has 0; lower it",
+            {"cpus_per_trial": 4, "gpus_per_trial": 0.25},
+            "resources: a trial asks for 4 CPUs and 0.25 GPU, and this machine has 2 CPUs and no GPU; "
+            "lower resources.cpus_per_trial to 2 or auto and resources.gpus_per_trial to 0",
+        ),
+        (
+            {"cpus_per_trial": 3},
+            "resources: a trial asks for 3 CPUs and no GPU, and this machine has 2 CPUs and no GPU; "
+            "lower resources.cpus_per_trial to 2 or auto",
+        ),
+        (
+            {"gpus_per_trial": 2},
+            "resources: a trial asks for 1 CPU and 2 GPUs, and this machine has 2 CPUs and no GPU; "
+            "lower resources.gpus_per_trial to 0",
         ),
     ],
 )
-def test_what_the_machine_does_not_have_is_refused(values: dict[str, float], told: str) -> None:
+def test_what_the_machine_does_not_have_is_refused_with_the_arithmetic(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        allotted(resources(**asked), cpus=2, gpus=0)
+    assert str(refused.value) == told
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"gpus_per_trial": 1.5}, r"gpus_per_trial: 1.5 is above 1 and not whole; use a fraction up to 1 or a whole"),
+        (
+            {"gpus_per_trial": 0.33333},
+            r"gpus_per_trial: 0.33333 has more than four decimals, all that Ray counts; use 0.3333",
+        ),
+        ({"gpus_per_trial": 0.00001}, r"1e-05 has more than four decimals, all that Ray counts; use 0.0001"),
+        ({"gpus_per_trial": -1}, r"gpus_per_trial: -1 is refused, it should be greater than or equal to 0"),
+        ({"cpus_per_trial": 0}, r"cpus_per_trial: 0 is refused, it should be 'auto' or a whole number from 1"),
+        ({"cpus_per_trial": 1.5}, r"cpus_per_trial: 1.5 is refused, it should be 'auto' or a whole number from 1"),
+        ({"cpus_per_trial": True}, r"cpus_per_trial: True is refused, it should be 'auto' or a whole number from 1"),
+    ],
+)
+def test_what_no_machine_can_give_is_refused_at_load(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
-        check_resources(resources(**values), cpus=2, gpus=0)
-
-
-def test_one_and_a_half_gpus_are_refused() -> None:
-    with pytest.raises(
-        InputError, match=r"gpus_per_trial: 1.5 is above 1 and not whole; use a fraction up to 1 or a whole"
-    ):
-        resources(gpus_per_trial=1.5)
+        resources(**asked)
