@@ -7,6 +7,7 @@ from ray import tune
 from ray.tune.experiment import Trial
 from rich.console import Console
 
+from chex.config import RunConfig, validated
 from search.export import drop_weights, export_best, keep_tables, write_trials
 from search.ledger import ENDED, TrialRow, best, ledger
 from search.progress import display
@@ -28,7 +29,7 @@ class Watcher(tune.Callback):
 
     def setup(self, **info: Any) -> None:
         self.display = display(self.total, Console(stderr=True))
-        self.logs = SearchLogs(self.folder, self.space)
+        self.logs = SearchLogs(self.folder, self.space, validated(RunConfig, self.base, str(self.folder)))
 
     def on_experiment_end(self, trials: list[Trial], **info: Any) -> None:
         self._refresh(trials)
@@ -62,11 +63,13 @@ class Watcher(tune.Callback):
     def _end(self, trials: list[Trial], trial: Trial) -> None:
         rows = self._refresh(trials)
         row = rows[trials.index(trial)]
-        self.logs.end(row)
         if trial.checkpoint is None:
+            self.logs.end(row)
             return
         saved = Path(trial.checkpoint.path)
         keep_tables(self.folder, row.number, saved)
+        self.logs.end(row)
         if row is best([each for each in rows if each.state in ENDED]):
             export_best(self.folder, row, self.base, saved)
+            self.logs.lead(row)
         drop_weights(saved.parent)
