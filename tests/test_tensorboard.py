@@ -21,7 +21,7 @@ from chex.metrics import METRIC
 from search.export import trial_folder
 from search.ledger import TrialRow
 from search.space import Space, build_space
-from search.tensorboard import SearchLogs
+from search.tensorboard import COLUMNS, SearchLogs
 
 with warnings.catch_warnings():
     # TensorBoard's own copy of html5lib deprecates itself when it is imported.
@@ -250,7 +250,9 @@ def test_a_search_that_goes_on_says_nothing_twice(make_logs: Any, folder: Path) 
     killed.report(row(1, 75, auroc=0.7))  # the driver dies here, and trial 1 goes on from its report at 50 %
     for writer in killed.writers.values():
         writer.flush()
+    columns = (folder / COLUMNS).stat()
     logs = make_logs()
+    assert (folder / COLUMNS).stat() == columns
     logs.report(row(1, 50, auroc=0.6))
     logs.report(row(1, 75, auroc=0.71))
     logs.report(row(1, 100))
