@@ -139,7 +139,7 @@ def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
 
 @contextmanager
 def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Book) -> Iterator[Watcher]:
-    logs = SearchLogs(folder, search.knobs())
+    logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)))
     table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
     try:
         yield Watcher(folder, base, table, logs)

@@ -1,101 +1,135 @@
-"""TensorBoard logs: scalars per trial, and an HParams table with every knob of the space as a column."""
+"""TensorBoard logs of a search: an HParams table, curves and pictures of each trial, films of the best."""
 
-import math
+import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from tensorboard.compat.proto import event_pb2, summary_pb2
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
-from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
-from chex.metrics import METRIC
+from chex import checkpoint
+from chex.atomic import replacing
+from chex.config import RunConfig
+from chex.console import decimal
 from search.export import trial_folder
-from search.ledger import FIGURES, TrialRow
+from search.film_page import ScoredFilms, film_page, open_films
+from search.ledger import TrialRow
 from search.space import Space
+from search.summaries import (
+    columns_summary,
+    curve_summary,
+    end_summary,
+    figure_summary,
+    picture_summary,
+    scalars_summary,
+    start_summary,
+)
+from search.trial_pictures import confusion_picture, roc_picture
 
-NOT_RESULTS = ("percent", "round", "epoch", "micro", "lr")
-"""Figures of a report that say where it stands in its run."""
+COLUMNS = "columns.tfevents"
 
 
 class SearchLogs:
-    """Event files of one search below `folder`: one for the table's columns, one a trial."""
+    """Event files below a search's `folder`: the table's columns and the best trial's films there, the rest by trial.
 
-    def __init__(self, folder: Path, space: Space):
-        self.folder = folder
+    A search that goes on makes further files: TensorBoard merges those of a folder, and of what is said twice of a
+    trial's row it takes the first. A picture that cannot be drawn is told on stderr and left out.
+    """
+
+    def __init__(self, folder: Path, space: Space, base: RunConfig):
+        self.folder, self.space = folder, space
+        self.observations = base.data.observations
         self.writers: dict[int, EventFileWriter] = {}
-        columns = EventFileWriter(str(folder))
-        _add(columns, columns_summary(space))
-        columns.close()
+        self.leading: EventFileWriter | None = None
+        self.films: ScoredFilms | None = None
+        with _warned("the films of the best trial"):
+            self.films = open_films(base)
+        _write_columns(folder / COLUMNS, columns_summary(space, self.observations))
 
     def report(self, row: TrialRow) -> None:
-        """Adds the trial's last report, at the step of images seen; its first one brings its knobs."""
-        if row.number not in self.writers:
-            self.writers[row.number] = EventFileWriter(str(trial_folder(self.folder, row.number)))
-            _add(self.writers[row.number], hparams.hparams_pb(_plain_knobs(row), trial_id=f"trial {row.number}"))
-        _add(self.writers[row.number], scalars_summary(row.report), step=int(row.report["images_seen"]))
-        self.writers[row.number].flush()
+        """Adds the trial's last report, at the step of images seen; its first one opens the trial's row."""
+        writer = self._writer(row)
+        _add(writer, scalars_summary(row.report), _step(row))
+        writer.flush()
 
     def end(self, row: TrialRow) -> None:
-        """Closes the trial's row of the table and its file."""
-        writer = self.writers.pop(row.number, None)
-        if writer:
-            _add(writer, end_summary(failed=row.state == "failed"))
-            writer.close()
+        """Closes the trial's row of the table and its file, after curves and pictures of its predictions."""
+        if row.number not in self.writers and row.report:
+            self.report(row)
+        writer = self._writer(row)
+        predictions = trial_folder(self.folder, row.number) / checkpoint.PREDICTIONS
+        if predictions.exists() or row.state != "failed":
+            with _warned(f"the pictures of trial {row.number}"):
+                for summary in self._pictures(predictions):
+                    _add(writer, summary, _step(row))
+        _add(writer, end_summary(failed=row.state == "failed"))
+        self.writers.pop(row.number).close()
+
+    def lead(self, row: TrialRow) -> None:
+        """Shows the films that the ended trial is surest of as those of the best so far."""
+        if self.films is None:
+            return
+        with _warned(f"the films of trial {row.number}"):
+            predictions = trial_folder(self.folder, row.number) / checkpoint.PREDICTIONS
+            _, truth, probability = checkpoint.load_predictions(predictions, self.observations)
+            title = f"Trial {row.number}, validation AUROC {decimal(row.value)}: the films that it is surest of"
+            page = film_page(self.films, title, self.observations, truth, probability)
+            self.leading = self.leading or EventFileWriter(str(self.folder))
+            about = "Validation films that the best trial so far is surest of, right and wrong. Step: the trial."
+            _add(self.leading, picture_summary("best trial/films", page, about), row.number)
+            self.leading.flush()
 
     def close(self) -> None:
         """Closes what is still open."""
-        for writer in self.writers.values():
+        for writer in [*self.writers.values(), *([self.leading] if self.leading else [])]:
             writer.close()
 
+    def _writer(self, row: TrialRow) -> EventFileWriter:
+        if row.number not in self.writers:
+            writer = self.writers[row.number] = EventFileWriter(str(trial_folder(self.folder, row.number)))
+            if "images_seen" in row.report:  # what an earlier file says from here on is said anew
+                log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
+                writer.add_event(event_pb2.Event(session_log=log, step=_step(row), wall_time=time.time()))
+            _add(writer, start_summary(row, self.space))
+        return self.writers[row.number]
 
-def columns_summary(space: Space) -> summary_pb2.Summary:
-    """Which knobs and metrics the HParams table has: every knob of the space, METRIC first among the metrics."""
-    columns = [hparams.HParam(path, _domain(knob.domain)) for path, knob in space.items()]
-    figures = [METRIC, *(name for name in FIGURES if name not in (METRIC, *NOT_RESULTS))]
-    metrics = [hparams.Metric(name, display_name=name.replace("_", " ")) for name in figures]
-    return hparams.hparams_config_pb(columns, metrics)
+    def _pictures(self, predictions: Path) -> Iterator[summary_pb2.Summary]:
+        names = self.observations
+        _, truth, probability = checkpoint.load_predictions(predictions, names)
+        for k, name in enumerate(names):
+            yield curve_summary(name, truth[:, k], probability[:, k])
+        about = "Validation films, weights of the trial's best report."
+        yield figure_summary("validation/ROC", roc_picture(names, truth, probability), about)
+        yield figure_summary("validation/confusion", confusion_picture(names, truth, probability), about)
 
 
-def scalars_summary(report: Mapping[str, Any]) -> summary_pb2.Summary:
-    """The report's defined figures as scalars."""
-    return summary_pb2.Summary(
-        value=[
-            summary_pb2.Summary.Value(tag=name, simple_value=value)
-            for name, value in report.items()
-            if isinstance(value, int | float) and math.isfinite(value)
-        ]
-    )
+@contextmanager
+def _warned(what: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # whatever it is, hours of training are worth more than a picture
+        print(f"TensorBoard will not show {what}: {type(error).__name__}: {error}", file=sys.stderr)
 
 
-def end_summary(failed: bool) -> summary_pb2.Summary:
-    """What closes a row of the HParams table."""
-    status = api_pb2.STATUS_FAILURE if failed else api_pb2.STATUS_SUCCESS
-    end = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=time.time())
-    about = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=end))
-    value = summary_pb2.Summary.Value(tag=metadata.SESSION_END_INFO_TAG, metadata=about, tensor=metadata.NULL_TENSOR)
-    return summary_pb2.Summary(value=[value])
+def _step(row: TrialRow) -> int:
+    return int(row.report.get("images_seen", 0))
+
+
+def _write_columns(path: Path, summary: summary_pb2.Summary) -> None:
+    """Writes an event file of a fixed name, whole, so that a search that goes on does not say it again."""
+    if path.exists():
+        return
+    events = [event_pb2.Event(file_version="brain.Event:2"), event_pb2.Event(summary=summary)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as beside, beside.open("wb") as file:
+        writer = RecordWriter(file)
+        for event in events:
+            event.wall_time = time.time()
+            writer.write(event.SerializeToString())
 
 
 def _add(writer: EventFileWriter, summary: summary_pb2.Summary, step: int = 0) -> None:
     writer.add_event(event_pb2.Event(summary=summary, step=step, wall_time=time.time()))
-
-
-def _domain(domain: BaseDistribution) -> hparams.Domain:
-    if isinstance(domain, CategoricalDistribution):
-        return hparams.Discrete([_plain(value) for value in domain.choices])
-    if isinstance(domain, IntDistribution):
-        return hparams.IntInterval(domain.low, domain.high)
-    assert isinstance(domain, FloatDistribution)
-    return hparams.RealInterval(domain.low, domain.high)
-
-
-def _plain(value: Any) -> str | bool | int | float:
-    return value if isinstance(value, bool | int | float | str) else str(value)
-
-
-def _plain_knobs(row: TrialRow) -> dict[str, str | bool | int | float]:
-    return {path: _plain(value) for path, value in row.knobs.items()}

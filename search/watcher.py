@@ -17,14 +17,18 @@ class Watcher:
         self.folder, self.base, self.display, self.logs = folder, base, display, logs
 
     def changed(self, rows: Sequence[TrialRow]) -> None:
+        """Shows the table, and keeps trials.csv true."""
         self.display.update(rows)
         write_trials(self.folder, rows)
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
+        """Logs the report."""
         self.logs.report(row)
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
+        """Files what is worth keeping of the trial and removes the rest."""
         self.logs.end(row)
         if row is best(ended(rows)):
             export_best(self.folder, row, self.base)
+            self.logs.lead(row)
         drop_state(trial_folder(self.folder, row.number))

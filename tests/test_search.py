@@ -129,14 +129,17 @@ def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:
     trials = pd.read_csv(results / "trials.csv")
     for number, percent in zip(trials["trial"], trials["percent"], strict=True):
         events = EventAccumulator(str(results / "trials" / f"{number:03d}")).Reload()  # type: ignore[no-untyped-call]
-        assert {"auroc", "train_loss", "valid_loss", METRIC} <= set(events.Tags()["scalars"])
-        assert events.Scalars("percent")[-1].value == percent
+        assert {"AUROC/best", "AUROC/mean", "loss/train", "loss/validation"} <= set(events.Tags()["scalars"])
+        assert events.Scalars("progress/percent")[-1].value == percent
+        assert {"validation/ROC", "validation/confusion"} <= set(events.Tags()["tensors"])
+    search = EventAccumulator(str(results)).Reload()  # type: ignore[no-untyped-call]
+    assert "best trial/films" in search.Tags()["tensors"]
 
 
 def test_the_hparams_table_has_every_knob_of_the_space_as_a_column(results: Path) -> None:
     described = _hparams(results)[0].experiment
     assert {info.name for info in described.hparam_infos} == {"policy.default", "optimizer.lr", "schedule.epochs"}
-    assert described.metric_infos[0].name.tag == METRIC
+    assert described.metric_infos[0].name.tag == "AUROC/best"
     for number in range(1, TRIALS + 1):
         start, end = _hparams(results / "trials" / f"{number:03d}")
         assert set(start.session_start_info.hparams) == {"policy.default", "optimizer.lr", "schedule.epochs"}
@@ -177,7 +180,7 @@ def _hparams(folder: Path) -> list[HParamsPluginData]:
     from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 
     found = []
-    for path in sorted(folder.glob("events.out.tfevents.*")):
+    for path in sorted(folder.glob("*tfevents*")):
         for raw in RawEventFileLoader(str(path)).Load():  # type: ignore[no-untyped-call]
             for value in Event.FromString(raw).summary.value:
                 if value.metadata.plugin_data.plugin_name == "hparams":

@@ -1,0 +1,322 @@
+"""TensorBoard itself, in this process and without a port, reads what a search logs."""
+
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import pytest
+from PIL import Image
+from werkzeug.test import Client
+
+from chex import checkpoint
+from chex.config import RunConfig
+from chex.metrics import METRIC
+from search.export import trial_folder
+from search.ledger import TrialRow
+from search.space import Space, build_space
+from search.tensorboard import COLUMNS, SearchLogs
+
+with warnings.catch_warnings():
+    # TensorBoard's own copy of html5lib deprecates itself when it is imported.
+    warnings.filterwarnings("ignore", "html5lib's sanitizer is deprecated", DeprecationWarning)
+    from tensorboard import default, program
+    from tensorboard.backend.application import TensorBoardWSGIApp
+    from tensorboard.backend.event_processing.data_ingester import LocalDataIngester
+
+NAMES = ("Cardiomegaly", "Pleural Effusion")
+SPACE = {
+    "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
+    "schedule.epochs": {"int": [1, 4]},
+    "policy.default": {"choice": ["zeros", "smoothed_ones"]},
+    "policy.default.low": {"uniform": [0.4, 0.7], "when": {"policy.default": "smoothed_ones"}},
+    "optimizer.lr_low": {"choice": [None, 1e-5]},
+    "batches.size": {"choice": [8, 16]},
+    "model.pretrained": {"choice": [False, True]},
+}
+KNOBS: dict[str, Any] = {
+    "optimizer.lr": 1e-3,
+    "schedule.epochs": 2,
+    "policy.default": "zeros",
+    "optimizer.lr_low": None,
+    "batches.size": 16,
+    "model.pretrained": False,
+}
+SMOOTHED = KNOBS | {"policy.default": "smoothed_ones", "policy.default.low": 0.5, "optimizer.lr_low": 1e-5}
+
+
+class Board:
+    """TensorBoard on a folder, asked as a browser asks it."""
+
+    def __init__(self, folder: Path):
+        board = program.TensorBoard(default.get_plugins())
+        flags = {"logdir": str(folder), "reload_interval": 0, "reload_task": "blocking"}
+        board.configure(**flags)
+        ingester = LocalDataIngester(board.flags)
+        ingester.start()
+        app = TensorBoardWSGIApp(
+            board.flags,
+            board.plugin_loaders,
+            ingester.data_provider,
+            board.assets_zip_provider,
+            ingester.deprecated_multiplexer,
+        )
+        self.client = Client(app)
+
+    def get(self, path: str) -> bytes:
+        answer = self.client.get(f"/data/plugin/{path}")
+        assert answer.status_code == 200, answer.text
+        return answer.data
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.get(path))
+
+    def experiment(self) -> Any:
+        request = quote(json.dumps({"experimentName": "", "hparamsLimit": 0}))
+        return self.json(f"hparams/experiment?request={request}")
+
+    def sessions(self, **column: Any) -> dict[str, Any]:
+        """Session groups by name; `column` filters them as the table's filters do."""
+        states = ["STATUS_UNKNOWN", "STATUS_SUCCESS", "STATUS_FAILURE", "STATUS_RUNNING"]
+        asked = {"experimentName": "", "allowedStatuses": states, "colParams": [column] if column else []}
+        request = quote(json.dumps(asked | {"startIndex": 0, "sliceSize": 100}))
+        groups = self.json(f"hparams/session_groups?request={request}")["sessionGroups"]
+        return {group["name"]: group for group in groups}
+
+    def metrics(self, trial: str) -> dict[str, float]:
+        return {each["name"]["tag"]: each["value"] for each in self.sessions()[trial]["metricValues"]}
+
+    def scalars(self, run: str, tag: str) -> list[tuple[int, float]]:
+        points = self.json(f"scalars/scalars?run={quote(run)}&tag={quote(tag)}")
+        return [(step, value) for _, step, value in points]
+
+    def picture(self, run: str, tag: str) -> Image.Image:
+        last = self.json(f"images/images?run={quote(run)}&tag={quote(tag)}&sample=0")[-1]
+        picture = Image.open(io.BytesIO(self.get(f"images/individualImage?{last['query']}")))
+        assert picture.format == "PNG"
+        return picture
+
+
+def report(percent: int, auroc: float = 0.8) -> dict[str, Any]:
+    means = {"auroc": auroc, "recall": math.nan, "precision": 0.4, "error_rate": 0.2}
+    where = {"percent": percent, "round": 1, "epoch": percent / 50, "images_seen": 10 * percent, "seconds": 3.0}
+    each = {f"auroc/{name}": auroc for name in NAMES}
+    return where | {"micro": 8, "lr": 1e-3, "train_loss": 0.6, "valid_loss": 0.7, METRIC: auroc} | means | each
+
+
+def row(number: int, percent: int, state: Any = "running", auroc: float = 0.8, **more: Any) -> TrialRow:
+    return TrialRow(number, state, KNOBS, report(percent, auroc), **more)
+
+
+@pytest.fixture
+def base(make_run: Callable[..., RunConfig]) -> RunConfig:
+    return make_run({"data.observations": list(NAMES)})
+
+
+@pytest.fixture
+def space(base: RunConfig) -> Space:
+    return build_space(SPACE, base.model_dump(mode="json"))
+
+
+@pytest.fixture
+def make_logs(tmp_path: Path, base: RunConfig, space: Space) -> Callable[[], SearchLogs]:
+    """Logs of the search in `tmp_path`/search, as each start of the driver makes them."""
+    return lambda: SearchLogs(tmp_path / "search", space, base)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "search"
+
+
+def predict(folder: Path, number: int) -> None:
+    """Predictions of trial `number` on the 12 validation films of the tree: right but for one."""
+    truth = np.stack([np.arange(12) % 4 < 2, np.arange(12) % 3 == 0], axis=1).astype(float)
+    probability = np.where(truth == 1, 0.9, 0.2)
+    probability[0] = 0.1
+    home = trial_folder(folder, number)
+    home.mkdir(parents=True, exist_ok=True)
+    names = np.array([f"film{k}" for k in range(12)])
+    checkpoint.save_predictions(home, names, names, NAMES, truth, probability)
+
+
+def one_trial(logs: SearchLogs, folder: Path) -> None:
+    """A trial with two reports, predictions and an end."""
+    logs.report(row(1, 50, auroc=0.7))
+    predict(folder, 1)
+    logs.report(row(1, 100))
+    logs.end(row(1, 100, "finished"))
+
+
+def test_every_knob_of_the_space_is_a_column_under_its_dotted_path(make_logs: Any, folder: Path) -> None:
+    make_logs().close()
+    infos = {info["name"]: info for info in Board(folder).experiment()["hparamInfos"]}
+    assert set(infos) == set(SPACE)
+    assert all(not info["displayName"] for info in infos.values())
+    assert infos["optimizer.lr_low"]["domainDiscrete"] == ["1e-05", "None"]
+    assert infos["batches.size"]["domainDiscrete"] == [8, 16]
+    assert infos["model.pretrained"]["domainDiscrete"] == [False, True]
+    assert infos["policy.default.low"]["domainInterval"] == {"minValue": 0.4, "maxValue": 0.7}
+
+
+def test_metrics_name_scalars_that_are_there_and_the_searched_one_is_first(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.close()
+    board = Board(folder)
+    metrics = [(each["name"]["tag"], each["displayName"]) for each in board.experiment()["metricInfos"]]
+    assert metrics[0] == ("AUROC/best", "best AUROC")
+    assert metrics[-1] == ("AUROC by observation/Pleural Effusion", "AUROC Pleural Effusion")
+    tags = board.json("scalars/tags")["trials/001"]
+    assert {tag for tag, _ in metrics} - set(tags) == {"recall/mean"}  # undefined in these reports
+    assert board.metrics("trial 1")["AUROC/best"] == pytest.approx(0.8)
+
+
+def test_a_trial_has_the_knobs_that_exist_in_it_and_filters_find_it(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    logs.report(row(1, 50))
+    logs.report(replace(row(2, 50), knobs=SMOOTHED))
+    logs.close()
+    board = Board(folder)
+    first, second = (board.sessions()[f"trial {number}"]["hparams"] for number in (1, 2))
+    assert first == KNOBS | {"optimizer.lr_low": "None"}
+    assert second == SMOOTHED | {"optimizer.lr_low": "1e-05"}
+    assert set(board.sessions(hparam="optimizer.lr_low", filterDiscrete=["None"])) == {"trial 1"}
+    assert set(board.sessions(hparam="batches.size", filterDiscrete=[8])) == set()
+    assert set(board.sessions(hparam="model.pretrained", filterDiscrete=[False])) == {"trial 1", "trial 2"}
+    low = {"minValue": 0.4, "maxValue": 0.6}
+    assert set(board.sessions(hparam="policy.default.low", filterInterval=low)) == {"trial 1", "trial 2"}
+    hidden = board.sessions(hparam="policy.default.low", filterInterval=low, excludeMissingValues=True)
+    assert set(hidden) == {"trial 2"}
+
+
+def test_a_failed_trial_is_shown_as_failed_even_without_a_report(
+    make_logs: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = make_logs()
+    logs.end(TrialRow(1, "failed", KNOBS, {}, "out of memory"))
+    logs.end(TrialRow(2, "failed", KNOBS, {METRIC: math.nan, "percent": 0}, "the loss became nan"))
+    one_trial(logs, folder)
+    logs.report(row(3, 50))
+    logs.close()
+    states = {name: group["sessions"][0]["status"] for name, group in Board(folder).sessions().items()}
+    assert states.pop("trial 2") == "STATUS_FAILURE"
+    assert states == {"trial 1": "STATUS_FAILURE", "trial 3": "STATUS_UNKNOWN"}
+    assert capsys.readouterr().err == ""
+
+
+def test_an_ended_trial_has_a_pr_curve_an_observation(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.close()
+    board = Board(folder)
+    tags = board.json("pr_curves/tags")["trials/001"]
+    assert {told["displayName"] for told in tags.values()} == set(NAMES)
+    tag = quote("precision and recall/Cardiomegaly")
+    (curve,) = board.json(f"pr_curves/pr_curves?run=trials/001&tag={tag}")["trials/001"]
+    at_half = curve["thresholds"].index(0.5)
+    assert curve["step"] == 1000
+    assert [curve[name][at_half] for name in ("true_positives", "false_positives")] == [5, 0]
+    assert [curve[name][at_half] for name in ("true_negatives", "false_negatives")] == [6, 1]
+    assert (curve["precision"][at_half], curve["recall"][at_half]) == (1, pytest.approx(5 / 6))
+
+
+def test_pictures_come_back_as_pngs_large_enough_to_read(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.lead(row(1, 100, "finished"))
+    logs.close()
+    board = Board(folder)
+    tags = board.json("images/tags")
+    assert {run: set(each) for run, each in tags.items() if each} == {
+        ".": {"best trial/films"},
+        "trials/001": {"validation/ROC", "validation/confusion"},
+    }
+    for run, each in tags.items():
+        for tag, about in each.items():
+            assert "alidation films" in about["description"]
+            assert board.picture(run, tag).width >= 700
+
+
+def test_a_search_that_goes_on_says_nothing_twice(make_logs: Any, folder: Path) -> None:
+    killed = make_logs()
+    killed.report(row(1, 50, auroc=0.6))
+    killed.report(row(1, 75, auroc=0.7))  # the driver dies here, and trial 1 goes on from its report at 50 %
+    for writer in killed.writers.values():
+        writer.flush()
+    columns = (folder / COLUMNS).stat()
+    logs = make_logs()
+    assert (folder / COLUMNS).stat() == columns
+    logs.report(row(1, 50, auroc=0.6))
+    logs.report(row(1, 75, auroc=0.71))
+    logs.report(row(1, 100))
+    predict(folder, 1)
+    logs.end(row(1, 100, "finished"))
+    logs.close()
+    killed.close()
+    board = Board(folder)
+    assert len(list(trial_folder(folder, 1).glob("*tfevents*"))) == 2
+    assert board.scalars("trials/001", "AUROC/mean") == [
+        (500, pytest.approx(0.6)),
+        (750, pytest.approx(0.71)),
+        (1000, pytest.approx(0.8)),
+    ]
+    _one_session(board)
+
+
+def test_a_trial_told_of_again_after_its_end_keeps_one_session_and_one_of_each_picture(
+    make_logs: Any, folder: Path
+) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.close()
+    again = make_logs()
+    again.end(row(1, 100, "finished"))
+    again.close()
+    board = Board(folder)
+    assert [step for step, _ in board.scalars("trials/001", "AUROC/mean")] == [500, 1000]
+    assert len(board.json("images/images?run=trials/001&tag=validation/ROC&sample=0")) == 1
+    assert len(list(folder.glob("*tfevents*"))) == 1
+    _one_session(board)
+
+
+def _one_session(board: Board) -> None:
+    (group,) = board.sessions().values()
+    (session,) = group["sessions"]
+    assert session["status"] == "STATUS_SUCCESS"
+    assert group["hparams"] == KNOBS | {"optimizer.lr_low": "None"}
+    assert len(board.experiment()["hparamInfos"]) == len(SPACE)
+
+
+def test_pictures_that_cannot_be_drawn_are_told_and_the_trial_ends_all_the_same(
+    make_logs: Any, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    logs = make_logs()
+    logs.report(row(1, 100))
+    logs.end(row(1, 100, "finished"))
+    logs.lead(row(1, 100, "finished"))
+    logs.close()
+    told = capsys.readouterr().err.splitlines()
+    assert [line.partition(": FileNotFoundError:")[0] for line in told] == [
+        "TensorBoard will not show the pictures of trial 1",
+        "TensorBoard will not show the films of trial 1",
+    ]
+    assert Board(folder).sessions()["trial 1"]["sessions"][0]["status"] == "STATUS_SUCCESS"
+
+
+def test_a_search_without_films_to_show_runs_all_the_same(
+    folder: Path, base: RunConfig, space: Space, capsys: pytest.CaptureFixture[str]
+) -> None:
+    elsewhere = base.model_copy(update={"data": base.data.model_copy(update={"root": folder / "gone"})})
+    logs = SearchLogs(folder, space, elsewhere)
+    one_trial(logs, folder)
+    logs.lead(row(1, 100, "finished"))
+    logs.close()
+    assert capsys.readouterr().err.startswith("TensorBoard will not show the films of the best trial: InputError: ")
+    assert set(Board(folder).json("images/tags")["trials/001"]) == {"validation/ROC", "validation/confusion"}
