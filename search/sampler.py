@@ -2,7 +2,8 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +18,9 @@ from chex.errors import InputError
 from search.space import Space
 
 DRAWS = 1000
-"""Proposals that break a constraint before the search gives up."""
+"""Random proposals that break a constraint before the search gives up."""
+REFUSED = 20
+"""Proposals of a model that break a constraint before a random one is taken."""
 
 Feasible = Callable[[Mapping[str, Any]], bool]
 
@@ -56,19 +59,43 @@ def propose(
     number = len(history)
     if number < len(points):
         return dict(points[number])
-    study = _scratch(config, space, number, history)
-    earlier = number - len(points) if config.kind == "qmc" else 0  # its sequence starts anew with each scratch study
-    for _ in range(DRAWS + earlier):
-        trial = study.ask()
-        values = _values(trial, space)
-        study.tell(trial, state=TrialState.FAIL)  # or the next draw would keep away from it
-        if feasible(values):
-            if not earlier:
-                return values
-            earlier -= 1
-    raise InputError(
-        f"constraints: {DRAWS} proposals in turn broke them; widen the space around what they allow, or drop one"
-    )
+    if config.kind == "qmc":
+        earlier = number - len(points)
+        taken = itertools.islice(filter(feasible, _sequence(config, space, DRAWS + earlier)), earlier, None)
+    else:
+        taken = itertools.islice(filter(feasible, _draws(config, space, history)), 1)
+    values = next(taken, None)
+    if values is None:
+        raise InputError(
+            f"constraints: {DRAWS} proposals in turn broke them; widen the space around what they allow, or drop one"
+        )
+    return values
+
+
+def _draws(config: SamplerConfig, space: Space, history: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
+    """Proposals for one trial; each that is not taken counts as the worst of trials for those after it."""
+    seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
+    known = [trial.value for trial in history if trial.state == TrialState.COMPLETE and trial.value is not None]
+    told = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in history)
+    if config.kind in ("tpe", "gp") and known and told >= config.startup:
+        study = _study(_model(config, space, seed))
+        study.add_trials(history)
+        for _ in range(REFUSED):
+            trial = study.ask()
+            yield _values(trial, space)
+            study.tell(trial, min(known))
+    study = _study(RandomSampler(seed=seed))
+    for _ in range(DRAWS):
+        yield _values(study.ask(), space)
+
+
+def _sequence(config: SamplerConfig, space: Space, length: int) -> Iterator[dict[str, Any]]:
+    """The first points of a scrambled Sobol sequence."""
+    with _without_experimental_warnings():
+        study = _study(QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False))
+    study.add_trial(_of_all_knobs(space))
+    for _ in range(length):
+        yield _values(study.ask(), space)
 
 
 def grid(space: Space) -> list[dict[str, Any]]:
@@ -87,14 +114,29 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(paths[::-1], values[::-1], strict=True)) for values in every]
 
 
-def _scratch(config: SamplerConfig, space: Space, number: int, history: Sequence[FrozenTrial]) -> optuna.Study:
-    """A study in memory that holds `history`, with a sampler seeded for this trial."""
-    study = optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=_sampler(config, space, number))
-    if config.kind in ("tpe", "gp"):
-        study.add_trials(history)
-    if config.kind == "qmc":
-        study.add_trial(_of_all_knobs(space))
-    return study
+def _study(sampler: BaseSampler) -> optuna.Study:
+    return optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=sampler)
+
+
+def _model(config: SamplerConfig, space: Space, seed: int) -> BaseSampler:
+    if config.kind == "gp":
+        with _without_experimental_warnings():
+            return GPSampler(seed=seed, n_startup_trials=config.startup)
+    with _without_experimental_warnings():
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=config.startup,
+            multivariate=True,
+            group=any(knob.when for knob in space.values()),
+            constant_liar=True,
+        )
+
+
+@contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
 
 
 def _of_all_knobs(space: Space) -> FrozenTrial:
@@ -107,27 +149,6 @@ def _of_all_knobs(space: Space) -> FrozenTrial:
 
 def _some(domain: BaseDistribution) -> Any:
     return domain.choices[0] if isinstance(domain, CategoricalDistribution) else domain.low  # type: ignore[attr-defined]
-
-
-def _sampler(config: SamplerConfig, space: Space, number: int) -> BaseSampler:
-    seed = int(np.random.SeedSequence([config.seed, number]).generate_state(1)[0])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        match config.kind:
-            case "random":
-                return RandomSampler(seed=seed)
-            case "qmc":
-                return QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False)
-            case "gp":
-                return GPSampler(seed=seed, n_startup_trials=config.startup)
-            case _:
-                return TPESampler(
-                    seed=seed,
-                    n_startup_trials=config.startup,
-                    multivariate=True,
-                    group=any(knob.when for knob in space.values()),
-                    constant_liar=True,
-                )
 
 
 def _values(trial: optuna.Trial, space: Space) -> dict[str, Any]:

@@ -11,7 +11,9 @@ from search.progress import Lines, clock, display, headline, render, shown, time
 
 def row(number: int, state: State, percent: int = 0, value: float = math.nan, error: str = "") -> TrialRow:
     report = {METRIC: value, "auroc": value, "percent": percent, "seconds": 30.0} if percent else {}
-    return TrialRow(number, state, {"policy.default": "ones", "optimizer.lr": 1.234e-3}, report, error)
+    return TrialRow(
+        number, state, {"policy.default": "ones", "optimizer.lr": 1.234e-3}, (report,) if report else (), error
+    )
 
 
 ROWS = [
@@ -64,7 +66,7 @@ def test_the_time_left_follows_what_is_done() -> None:
 
 def test_lines_tell_each_ended_trial_once() -> None:
     console = Console(file=io.StringIO(), width=200)
-    lines = Lines(8, console)
+    lines = Lines(8, console, [])
     lines.update(ROWS)
     lines.update(ROWS)
     told = console.file.getvalue().splitlines()  # type: ignore[attr-defined]

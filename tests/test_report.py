@@ -7,7 +7,9 @@ from search.verdict import Verdict
 
 
 def row(number: int, state: State, policy: str, value: float) -> TrialRow:
-    return TrialRow(number, state, {"policy.default": policy, "optimizer.lr": 1.5e-3}, {METRIC: value, "percent": 100})
+    return TrialRow(
+        number, state, {"policy.default": policy, "optimizer.lr": 1.5e-3}, ({METRIC: value, "percent": 100},)
+    )
 
 
 ROWS = [row(1, "finished", "ones", 0.86), row(2, "finished", "zeros", 0.85), row(3, "stopped", "ignore", 0.7)]

@@ -1,63 +1,18 @@
-import math
+import itertools
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 from optuna.distributions import FloatDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.config import RunConfig
 from chex.errors import InputError
-from chex.metrics import METRIC
-from search.sampler import SamplerConfig, TruthfulOptunaSearch, build_searcher, grid, told
-from search.space import Knob, base_point, build_space
+from search.sampler import SamplerConfig, grid, propose
+from search.space import Knob, Space, build_space
 
-
-def searcher(seed: int = 0) -> TruthfulOptunaSearch:
-    return build_searcher({"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True))}, SamplerConfig(seed=seed))
-
-
-@pytest.mark.parametrize(
-    ("result", "state", "value"),
-    [
-        ({METRIC: 0.8, "percent": 100}, TrialState.COMPLETE, 0.8),
-        ({METRIC: 0.8, "percent": 50}, TrialState.PRUNED, None),
-        ({METRIC: math.nan, "percent": 100}, TrialState.FAIL, None),
-        ({}, TrialState.FAIL, None),
-    ],
-)
-def test_optuna_is_told_how_a_trial_really_ended(
-    result: dict[str, Any], state: TrialState, value: float | None
-) -> None:
-    assert told(result) == (state, value)
-
-
-def test_a_stopped_a_finished_and_a_failed_trial_stand_so_in_the_study() -> None:
-    search = searcher()
-    for name, result in (
-        ("a", {METRIC: 0.7, "percent": 25}),
-        ("b", {METRIC: 0.8, "percent": 100}),
-        ("c", {METRIC: math.nan, "percent": 0}),
-    ):
-        search.suggest(name)
-        search.on_trial_complete(name, result)
-    search.suggest("d")
-    search.on_trial_complete("d", error=True)
-    trials = search._ot_study.trials
-    assert [trial.state.name for trial in trials] == ["PRUNED", "COMPLETE", "FAIL", "FAIL"]
-    assert trials[0].intermediate_values == {25: 0.7}
-    assert search._ot_study.best_value == 0.8
-
-
-def test_the_same_seed_proposes_the_same_trials() -> None:
-    proposed = [[searcher(seed).suggest(f"{trial}") for trial in range(3)] for seed in (1, 1, 2)]
-    assert proposed[0] == proposed[1] != proposed[2]
-
-
-def test_a_first_point_is_proposed_before_all_others() -> None:
-    space = {"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True))}
-    assert build_searcher(space, SamplerConfig(), [{"optimizer.lr": 0.03}]).suggest("a") == {"optimizer.lr": 0.03}
-
-
+KINDS = ("tpe", "random", "gp", "qmc")
+RATE = {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}, "schedule.epochs": {"int": [1, 4]}}
 SMOOTHED = {
     "policy.Edema": {"choice": ["zeros", "smoothed_ones"]},
     "policy.Edema.low": {"uniform": [0.5, 0.6], "when": {"policy.Edema": "smoothed_ones"}},
@@ -65,31 +20,100 @@ SMOOTHED = {
 }
 
 
-def test_a_conditional_knob_is_proposed_only_where_it_exists() -> None:
-    base = RunConfig().model_dump(mode="json")
-    space = build_space(SMOOTHED, base)
-    search = build_searcher(space, SamplerConfig(startup=5), [base_point(space, base) or {}])
+def space_of(raw: Mapping[str, Any]) -> Space:
+    return build_space(raw, RunConfig().model_dump(mode="json"))
+
+
+def trial(space: Space, values: dict[str, Any], value: float) -> FrozenTrial:
+    domains = {path: space[path].domain for path in values}
+    return create_trial(state=TrialState.COMPLETE, value=value, params=values, distributions=domains)
+
+
+def proposals(
+    config: SamplerConfig,
+    space: Space,
+    count: int,
+    worth: Callable[[dict[str, Any]], float] = lambda values: 0.5,
+    feasible: Callable[[Mapping[str, Any]], bool] = lambda values: True,
+) -> list[dict[str, Any]]:
+    history: list[FrozenTrial] = []
     proposed = []
-    for number in range(40):
-        proposed.append(search.suggest(f"{number}"))
-        search.on_trial_complete(
-            f"{number}", {METRIC: 0.5 + 0.1 * ("policy.Edema.low" in proposed[-1]), "percent": 100}
-        )
-    assert proposed[0] == {"policy.Edema": "zeros"}
-    smooth = [trial for trial in proposed if trial["policy.Edema"] == "smoothed_ones"]
-    assert len(smooth) > 20
-    assert all(set(trial) == set(SMOOTHED) for trial in smooth)
-    assert all(set(trial) == {"policy.Edema"} for trial in proposed if trial not in smooth)
+    for _ in range(count):
+        proposed.append(propose(config, space, [], history, feasible))
+        history.append(trial(space, proposed[-1], worth(proposed[-1])))
+    return proposed
 
 
-def test_a_grid_goes_through_every_combination_once_the_first_knob_fastest() -> None:
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("raw", [RATE, SMOOTHED])
+def test_proposals_follow_from_the_seed_and_the_trials_before_them(kind: Any, raw: dict[str, Any]) -> None:
+    first, again, other = (
+        proposals(SamplerConfig(kind=kind, seed=seed, startup=3), space_of(raw), 8) for seed in (1, 1, 2)
+    )
+    assert first == again != other
+    assert len({str(values) for values in first}) > 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_proposal_satisfies_the_constraints(kind: Any) -> None:
+    config = SamplerConfig(kind=kind, startup=3)
+    proposed = proposals(config, space_of(RATE), 8, feasible=lambda values: values["schedule.epochs"] == 3)
+    assert {values["schedule.epochs"] for values in proposed} == {3}
+    assert len({values["optimizer.lr"] for values in proposed}) == 8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_conditional_knob_is_proposed_only_where_it_exists(kind: Any) -> None:
+    for values in proposals(SamplerConfig(kind=kind, startup=3), space_of(SMOOTHED), 8):
+        assert set(values) == (set(SMOOTHED) if values["policy.Edema"] == "smoothed_ones" else {"policy.Edema"})
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_what_did_well_is_proposed_more_often(kind: Any) -> None:
+    space = space_of(RATE)
+    config = SamplerConfig(kind=kind, startup=6)
+    proposed = proposals(config, space, 24, worth=lambda values: 1 - abs(values["schedule.epochs"] - 3) / 4)
+    assert [values["schedule.epochs"] for values in proposed[12:]].count(3) >= 5
+
+
+def test_points_come_first_and_in_their_order() -> None:
+    space = space_of(RATE)
+    points = [{"optimizer.lr": 0.03, "schedule.epochs": 2}, {"optimizer.lr": 0.01, "schedule.epochs": 1}]
+    history: list[FrozenTrial] = []
+    for point in points:
+        assert propose(SamplerConfig(), space, points, history) == point
+        history.append(trial(space, point, 0.5))
+    assert propose(SamplerConfig(), space, points, history) not in points
+
+
+def test_trials_under_way_keep_the_next_ones_away_from_them() -> None:
+    space = space_of({"optimizer.lr": {"uniform": [0.01, 1.0]}})
+    history = [trial(space, {"optimizer.lr": k / 20}, 1 - abs(k / 20 - 0.5)) for k in range(1, 20)]
+    near = create_trial(
+        state=TrialState.RUNNING,
+        params={"optimizer.lr": 0.5},
+        distributions={"optimizer.lr": space["optimizer.lr"].domain},
+    )
+    seeds = range(12)
+    alone = [propose(SamplerConfig(seed=s), space, [], history)["optimizer.lr"] for s in seeds]
+    beside = [propose(SamplerConfig(seed=s), space, [], [*history, *[near] * 8])["optimizer.lr"] for s in seeds]
+    assert sum(abs(x - 0.5) for x in beside) > 1.5 * sum(abs(x - 0.5) for x in alone)
+
+
+def test_constraints_that_nothing_satisfies_are_told() -> None:
+    told = "constraints: 1000 proposals in turn broke them; widen the space around what they allow, or drop one"
+    with pytest.raises(InputError, match=told):
+        propose(SamplerConfig(kind="random"), space_of(RATE), [], [], lambda values: False)
+
+
+def test_a_word_stands_for_the_kind_of_sampler() -> None:
+    assert SamplerConfig.model_validate("gp") == SamplerConfig(kind="gp")
+
+
+def test_a_grid_has_every_combination_once_the_first_knob_fastest() -> None:
     raw = {"policy.default": {"choice": ["zeros", "ones"]}, "seed": {"int": [0, 2]}}
-    space = build_space(raw, RunConfig().model_dump(mode="json"))
-    search = build_searcher(space, SamplerConfig(kind="grid"))
-    proposed = [search.suggest(f"{number}") for number in range(6)]
-    assert proposed == grid(space)
-    assert [(each["policy.default"], each["seed"]) for each in grid(space)] == [
-        (policy, seed) for seed in range(3) for policy in ("zeros", "ones")
+    assert [(each["policy.default"], each["seed"]) for each in grid(space_of(raw))] == [
+        (policy, seed) for seed, policy in itertools.product(range(3), ("zeros", "ones"))
     ]
 
 

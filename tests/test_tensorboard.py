@@ -111,7 +111,7 @@ def report(percent: int, auroc: float = 0.8) -> dict[str, Any]:
 
 
 def row(number: int, percent: int, state: Any = "running", auroc: float = 0.8, **more: Any) -> TrialRow:
-    return TrialRow(number, state, KNOBS, report(percent, auroc), **more)
+    return TrialRow(number, state, KNOBS, (report(percent, auroc),), **more)
 
 
 @pytest.fixture
@@ -200,8 +200,8 @@ def test_a_failed_trial_is_shown_as_failed_even_without_a_report(
     make_logs: Any, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs = make_logs()
-    logs.end(TrialRow(1, "failed", KNOBS, {}, "out of memory"))
-    logs.end(TrialRow(2, "failed", KNOBS, {METRIC: math.nan, "percent": 0}, "the loss became nan"))
+    logs.end(TrialRow(1, "failed", KNOBS, (), "out of memory"))
+    logs.end(TrialRow(2, "failed", KNOBS, ({METRIC: math.nan, "percent": 0},), "the loss became nan"))
     one_trial(logs, folder)
     logs.report(row(3, 50))
     logs.close()

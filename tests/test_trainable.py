@@ -1,8 +1,11 @@
+import errno
 import gc
 import math
+import re
 import threading
 import weakref
 from collections.abc import Callable
+from pathlib import Path
 from queue import Queue
 from typing import Any
 
@@ -17,7 +20,7 @@ from chex.metrics import METRIC
 from chex.model import Classifier
 from chex.prepare import select
 from search import trainable
-from search.trainable import train_trial, trial_config
+from search.trainable import HALT, train_trial, trial_config
 
 Make = Callable[..., RunConfig]
 
@@ -26,15 +29,60 @@ Make = Callable[..., RunConfig]
 def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """What a trial tells Tune, without Tune."""
     heard: list[dict[str, Any]] = []
-    monkeypatch.setattr(tune, "get_checkpoint", lambda: None)
-    monkeypatch.setattr(tune, "report", lambda row, checkpoint=None: heard.append(row))
+    monkeypatch.setattr(tune, "report", heard.append)
     return heard
 
 
-def test_a_trial_reports_every_report_of_its_run(make_run: Make, reported: list[dict[str, Any]]) -> None:
-    train_trial({"schedule.epochs": 4}, make_run().model_dump(mode="json"), share=0)
+@pytest.fixture
+def trial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
+    """A trial of these knobs, as Tune hands it to its process."""
+    return lambda knobs=None: {"number": 1, "knobs": knobs or {}, "folder": str(tmp_path / "trials" / "001")}
+
+
+def test_a_trial_reports_every_report_of_its_run(make_run: Make, reported: list[dict[str, Any]], trial: Make) -> None:
+    train_trial(trial({"schedule.epochs": 4}), make_run().model_dump(mode="json"), share=0)
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[-1][METRIC] == max(row["auroc"] for row in reported)
+
+
+def test_a_trial_that_is_started_again_says_what_it_had_and_trains_only_the_rest(
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = make_run({"schedule.epochs": 4}).model_dump(mode="json")
+
+    def dies(row: dict[str, Any]) -> None:
+        reported.append(row)
+        if row["percent"] == 50:
+            raise ConnectionError
+
+    with monkeypatch.context() as first:
+        first.setattr(tune, "report", dies)
+        with pytest.raises(ConnectionError):
+            train_trial(trial(), base, share=0)
+    before, steps = list(reported), list[int]()
+    train = loop.Training.train_step
+    monkeypatch.setattr(
+        loop.Training, "train_step", lambda run, *how: (steps.append(run.progress.step), train(run, *how))
+    )
+    reported.clear()
+    train_trial(trial(), base, share=0)
+    assert [row["percent"] for row in reported] == [25, 50, 75, 100]
+    assert reported[:2] == before
+    assert min(steps) == max(steps) + 1 - len(steps) > 0
+
+
+def test_a_full_disk_halts_the_search_and_is_not_the_trials_failure(
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*what: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(loop.checkpoint, "save_state", full)
+    train_trial(trial(), make_run().model_dump(mode="json"), share=0)
+    assert len(reported) == 1
+    assert re.fullmatch(
+        r".*/trials/001 cannot be written \(No space left on device\); make room there", reported[0][HALT]
+    )
 
 
 def test_a_sample_is_laid_over_the_base(make_run: Make) -> None:
@@ -51,33 +99,33 @@ def test_a_sample_is_laid_over_the_base(make_run: Make) -> None:
     ],
 )
 def test_a_trial_that_cannot_give_a_result_fails_with_its_reason(
-    make_run: Make, reported: list[dict[str, Any]], sample: dict[str, Any], why: str
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, sample: dict[str, Any], why: str
 ) -> None:
-    train_trial(sample, make_run().model_dump(mode="json"), share=0)
+    train_trial(trial(sample), make_run().model_dump(mode="json"), share=0)
     assert len(reported) == 1
     assert math.isnan(reported[0][METRIC])
     assert why in reported[0]["failure"]
 
 
 def test_a_trial_whose_share_of_the_memory_never_suffices_fails_with_its_reason(
-    make_run: Make, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_memory(self: Classifier, films: torch.Tensor) -> torch.Tensor:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Classifier, "forward", no_memory)
-    train_trial({}, make_run().model_dump(mode="json"), share=0)
+    train_trial(trial(), make_run().model_dump(mode="json"), share=0)
     assert len(reported) == 1
     assert "the GPU's memory does not suffice for test_resnet at 32 px" in reported[0]["failure"]
 
 
 def test_a_trial_is_held_to_its_share_before_it_touches_anything(
-    make_run: Make, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[Any] = []
     monkeypatch.setattr(trainable, "hold_to_share", order.append)
     monkeypatch.setattr(trainable, "select", lambda config: order.append("select") or select(config))
-    train_trial({}, make_run().model_dump(mode="json"), share=0.25)
+    train_trial(trial(), make_run().model_dump(mode="json"), share=0.25)
     assert order == [0.25, "select"]
 
 
@@ -97,7 +145,11 @@ def diverged(row: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("hear", [lambda row: None, stopped, failing, diverged])
 def test_a_trial_leaves_neither_its_model_nor_its_reader_in_its_process_however_it_ends(
-    make_run: Make, reported: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, hear: Callable[..., None]
+    make_run: Make,
+    reported: list[dict[str, Any]],
+    trial: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    hear: Callable[..., None],
 ) -> None:
     models, build = list[weakref.ref[Classifier]](), loop.build_model
     alive_at_the_end = list[bool]()
@@ -107,7 +159,7 @@ def test_a_trial_leaves_neither_its_model_nor_its_reader_in_its_process_however_
         models.append(weakref.ref(model))
         return model
 
-    def report(row: dict[str, Any], checkpoint: Any = None) -> None:
+    def report(row: dict[str, Any]) -> None:
         if "failure" in row:
             alive_at_the_end.append(models[0]() is not None)
         hear(row)
@@ -125,7 +177,7 @@ def test_a_trial_leaves_neither_its_model_nor_its_reader_in_its_process_however_
     gc.disable()
     try:
         # the thread in which Ray runs a trial, whose errors it keeps
-        thread = RunnerThread(target=lambda: train_trial({}, base, share=0), error_queue=errors)
+        thread = RunnerThread(target=lambda: train_trial(trial(), base, share=0), error_queue=errors)
         thread.start()
         thread.join()
         assert len(models) == 1

@@ -11,7 +11,7 @@ from search.verdict import Among, best_by, judge
 
 
 def row(number: int, value: float, state: State = "finished", policy: str = "zeros", percent: int = 100) -> TrialRow:
-    return TrialRow(number, state, {"policy.default": policy}, {METRIC: value, "auroc": value, "percent": percent})
+    return TrialRow(number, state, {"policy.default": policy}, ({METRIC: value, "auroc": value, "percent": percent},))
 
 
 ROWS = [
