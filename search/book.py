@@ -10,7 +10,7 @@ from optuna.distributions import distribution_to_json
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from chex.errors import InputError
 from chex.metrics import METRIC
@@ -117,7 +117,7 @@ def _storage(path: Path) -> RDBStorage:
     try:
         return RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": LOCKED_SECONDS}})
     except (SQLAlchemyError, RuntimeError) as error:
-        reason = error.orig if isinstance(error, OperationalError) else error
+        reason = error.orig if isinstance(error, DBAPIError) else error
         raise InputError(f"{path} cannot be opened as an Optuna study ({reason}); remove it, or use --fresh") from error
 
 

@@ -48,7 +48,7 @@ def reported(folder: Path) -> list[dict[str, Any]]:
     path = folder / checkpoint.REPORTS
     if not path.exists():
         return []
-    rows = pd.read_csv(path, float_precision="round_trip").to_dict("records")
+    rows = pd.read_csv(path).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

@@ -1,0 +1,110 @@
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import RDBStorage
+
+from chex.errors import InputError
+from chex.metrics import METRIC
+from search.book import BOOK, STUDY, Book
+from search.space import Knob, Space
+
+SPACE: Space = {
+    "optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1, log=True)),
+    "policy.default": Knob(CategoricalDistribution(["zeros", "smoothed_ones"])),
+    "policy.default.low": Knob(FloatDistribution(0.5, 0.6), {"policy.default": ("smoothed_ones",)}),
+}
+KNOBS = {"optimizer.lr": 0.01, "policy.default": "zeros"}
+
+
+def report(percent: int, value: float) -> dict[str, Any]:
+    return {"percent": percent, METRIC: value, "images_seen": 10 * percent, "auroc/Edema": value, "recall": math.nan}
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> Iterator[Book]:
+    made = Book(tmp_path, SPACE)
+    yield made
+    made.close()
+
+
+def study(folder: Path) -> optuna.Study:
+    """The study as Optuna itself, and so optuna-dashboard, opens it."""
+    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{folder / BOOK}")
+
+
+def test_optuna_is_told_how_each_trial_really_ended(book: Book, tmp_path: Path) -> None:
+    for state, value in (("stopped", 0.7), ("finished", 0.8), ("failed", math.nan)):
+        number = book.begin(KNOBS)
+        book.report(number, [report(50, 0.7)])
+        book.end(number, state, value, "the loss is no number" if state == "failed" else "")  # type: ignore[arg-type]
+    book.report(book.begin(KNOBS), [report(25, 0.6)])
+    found = study(tmp_path)
+    assert [trial.state.name for trial in found.trials] == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
+    assert found.trials[0].intermediate_values == {50: 0.7}
+    assert found.best_value == 0.8
+    assert found.best_params == KNOBS
+
+
+def test_a_book_opened_again_has_every_trial_with_its_reports(book: Book, tmp_path: Path) -> None:
+    first = book.begin({"policy.default": "smoothed_ones", "policy.default.low": 0.55, "optimizer.lr": 0.01})
+    book.report(first, [report(50, 0.7)])
+    book.report(first, [report(50, 0.7), report(100, 0.75)])
+    book.end(first, "finished", 0.75)
+    book.end(book.begin(KNOBS), "failed", math.nan, "no memory")
+    book.spend(12.5)
+    again = Book(tmp_path, SPACE)
+    rows = again.rows()
+    assert [(row.number, row.state, row.error) for row in rows] == [(1, "finished", ""), (2, "failed", "no memory")]
+    assert rows[0].knobs["policy.default.low"] == 0.55
+    assert [each["percent"] for each in rows[0].reports] == [50, 100]
+    assert rows[0].report["auroc/Edema"] == 0.75
+    assert math.isnan(rows[0].report["recall"])
+    assert again.seconds == 12.5
+    again.close()
+
+
+def test_a_report_told_twice_is_there_once(book: Book) -> None:
+    number = book.begin(KNOBS)
+    for _ in range(2):
+        book.report(number, [report(25, 0.6)])
+    assert book.rows()[0].reports == (report(25, 0.6),) or len(book.rows()[0].reports) == 1
+    assert book.history()[0].intermediate_values == {25: 0.6}
+
+
+def test_a_book_of_another_space_is_refused(book: Book, tmp_path: Path) -> None:
+    other = SPACE | {"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1))}
+    told = (
+        "optuna.db: the study in it has another space than this search; give the search a --name of its own, or start"
+    )
+    with pytest.raises(InputError, match=told):
+        Book(tmp_path, other)
+
+
+def test_a_study_that_minimises_is_refused(tmp_path: Path) -> None:
+    storage = RDBStorage(f"sqlite:///{tmp_path / BOOK}")
+    optuna.create_study(study_name=STUDY, storage=storage, direction="minimize")
+    storage.engine.dispose()
+    with pytest.raises(InputError, match="the study in it has another direction than this search"):
+        Book(tmp_path, SPACE)
+
+
+def test_a_study_of_another_metric_is_refused(tmp_path: Path) -> None:
+    storage = RDBStorage(f"sqlite:///{tmp_path / BOOK}")
+    found = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize")
+    found.add_trial(optuna.trial.create_trial(value=0.5))
+    storage.engine.dispose()
+    with pytest.raises(InputError, match="the study in it has another metric than this search"):
+        Book(tmp_path, SPACE)
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    (tmp_path / BOOK).write_text("not a database, but long enough to be looked at")
+    with pytest.raises(
+        InputError, match=r"optuna.db cannot be opened as an Optuna study \(file is not a database\); remove"
+    ):
+        Book(tmp_path, SPACE)
