@@ -99,19 +99,26 @@ def _run(options: argparse.Namespace) -> int:
 
     config = load_search(options.config, options.sets, options.data)
     folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
-    finished = folder / REPORT
-    if finished.exists() and not options.fresh:
+    if (folder / REPORT).exists() and not options.fresh:
         check_folder(config, folder)
-        print(f"{folder} is finished; --fresh starts it over\n\n{finished.read_text(encoding='utf-8')}", end="")
-        return 0
+        return _finished(folder, "--fresh starts it over")
     return _concluded(options, folder, lambda: run_search(config, folder, options.fresh))
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from search.study import resume_search
+    from search.study import REPORT, resume_search
 
     folder = options.folder.absolute()
+    if (folder / REPORT).exists():
+        return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
     return _concluded(options, folder, lambda: resume_search(folder))
+
+
+def _finished(folder: Path, how: str) -> int:
+    from search.study import REPORT
+
+    print(f"{folder} is finished; {how}\n\n{(folder / REPORT).read_text(encoding='utf-8')}", end="")
+    return 0
 
 
 def _extend(options: argparse.Namespace) -> int:

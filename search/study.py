@@ -4,14 +4,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ray
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from chex.atomic import write_text
-from chex.config import RunConfig, dump, read_yaml, validated
+from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.errors import InputError
 from chex.train import preflight, settled
 from search.book import Book
@@ -47,7 +47,8 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
     if not fresh:
         check_folder(search, folder)
     allotment = allotted(search.resources, *machine())
-    base = _checked_base(search, allotment)
+    threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
+    base = _checked_base(search, "cuda" if allotment.gpus_per_trial else "cpu", threads)
     folder.mkdir(parents=True, exist_ok=True)
     with held(folder):
         if fresh:
@@ -148,16 +149,20 @@ def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Boo
         logs.close()
 
 
-def _checked_base(search: SearchConfig, allotment: Allotment) -> RunConfig:
+def _threads(folder: Path) -> int | None:
+    """The CPU threads of the trials that a search has begun with: another machine must not change what a run is."""
+    return load_run(folder / BASE).device.threads if (folder / BASE).exists() else None
+
+
+def _checked_base(search: SearchConfig, device: Literal["cpu", "cuda"], threads: int) -> RunConfig:
     """The base run as every trial gets it, but for tables still to be made; its films decoded so that trials find them.
 
     Raises InputError.
     """
     check_given_tables(search.base, search.knobs())
     preflight(without_tables(search.base))
-    kind = "cuda" if allotment.gpus_per_trial else "cpu"
-    device = search.base.device.model_copy(update={"kind": kind, "threads": allotment.cpus_per_trial})
-    return search.base.model_copy(update={"device": device})
+    where = search.base.device.model_copy(update={"kind": device, "threads": threads})
+    return search.base.model_copy(update={"device": where})
 
 
 def check_folder(search: SearchConfig, folder: Path) -> None:
