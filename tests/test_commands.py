@@ -68,7 +68,7 @@ SEARCH_SETS = {
     "space.optimizer.lr={loguniform: [0.1, 0.01]}": "[0.1, 0.01] is upside down or empty; write the smaller",
     "space.optimizer.lr={uniform: [0.1, 99]}": "optimizer.lr: 99.0 is refused, it should be less than or equal",
     "resources.cpus_per_trial=5000": "resources: a trial asks for 5000 CPUs and no GPU, and this machine has",
-    "resources.gpus_per_trial=64": "resources.gpus_per_trial: a trial asks for 64 GPUs and this machine has",
+    "resources.gpus_per_trial=64": "resources: a trial asks for 1 CPU and 64 GPUs, and this machine has",
     "budget.trial=3": "budget.trial: unknown key; did you mean 'trials'? choices: trials",
 }
 
