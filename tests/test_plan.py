@@ -13,6 +13,7 @@ from search import plan as planning
 from search.__main__ import main
 from search.forecast import Speed
 from search.plan import duration, plan
+from search.resources import allotted
 from search.search_config import SearchConfig, load_search
 from search.speed import measured
 
@@ -110,7 +111,8 @@ def test_the_speed_of_another_machine_may_be_given(load: Callable[..., SearchCon
 
 def test_what_this_machine_has_no_room_for_is_not_measured(load: Callable[..., SearchConfig]) -> None:
     lines = page(load("resources.gpus_per_trial=0.25"))
-    assert "trials at once 0 of 1 CPU and 0.25 GPUs each, on 2 CPUs and 0 GPUs here" in lines
+    told = "trials at once 0 resources: a trial asks for 1 CPU and 0.25 GPU, and this machine has 2 CPUs and no GPU"
+    assert any(line.startswith(told) for line in lines)
     assert "estimated unknown give the speed of the machine: --images-per-second X" in lines
 
 
@@ -143,7 +145,7 @@ def test_the_speed_is_measured_in_real_steps_and_leaves_nothing_behind(
     search = load()
     selection = planning._selection(search)
     before = sorted(tmp_path.rglob("*"))
-    speed, how = measured(planning._settled(search), selection)
+    speed, how = measured(planning._settled(search, allotted(search.resources, 2, 0)), selection)
     assert speed.trained > 1
     assert speed.scored > 1
     assert re.fullmatch(r"\d steps of 6 random films on the CPU", how)

@@ -94,7 +94,7 @@ def test_a_grid_leaves_out_what_violates_a_constraint(tmp_path: Path) -> None:
     space = {"seed": {"int": [0, 3]}, "schedule.epochs": {"int": [1, 2]}}
     content = {"space": space, "sampler": {"kind": "grid"}, "constraints": ["seed + schedule.epochs < 5"]}
     search = load_search(write(tmp_path, content | {"budget": {"trials": 7}}), [], None)
-    assert search.first_points() == []
+    assert len(search.first_points()) == 7
     with pytest.raises(InputError, match=r"budget.trials: 8 is not the size of the grid, 7; use budget.trials=7"):
         load_search(write(tmp_path, content | {"budget": {"trials": 8}}), [], None)
 
