@@ -133,7 +133,8 @@ def _status(options: argparse.Namespace) -> int:
 
     from search.status import status
 
-    Console().print(status(options.folder.absolute()))
+    console = Console()
+    console.print(status(options.folder.absolute(), console.width))
     return 0
 
 

@@ -16,6 +16,14 @@ from search.ledger import ENDED, TrialRow, best
 STATE_STYLE = {"waiting": "dim", "running": "bold cyan", "finished": "", "stopped": "yellow", "failed": "red"}
 
 
+WIDE = 110
+"""Characters from which there is place for bars."""
+FRAME = 3
+"""Characters between two columns."""
+OTHERS, OTHERS_NARROW = 71, 53
+"""What the columns beside the knobs take, with bars and without."""
+
+
 class Display(Protocol):
     """Shows the rows of a running search."""
 
@@ -51,7 +59,7 @@ class LiveTable:
 
     def _render(self) -> RenderableType:
         room = max(3, self.console.height - 6)
-        return render(self.rows, self.total, time.monotonic() - self.started, room)
+        return render(self.rows, self.total, time.monotonic() - self.started, room, self.console.width)
 
 
 class Lines:
@@ -75,19 +83,41 @@ class Lines:
         pass
 
 
-def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int) -> Group:
-    """The headline, and a table of at most `room` trials: running ones first, then the best."""
+def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int, width: int = WIDE) -> Group:
+    """The headline, and a table of at most `room` trials: running ones first, then the best.
+
+    In a terminal of `width` characters, the knobs that there is no place for are left out and named below it.
+    """
     leader = best(rows)
-    ended = sum(row.state in ENDED for row in rows)
-    table = Table(expand=False)
     knobs = list(dict.fromkeys(path for row in rows for path in row.knobs))
-    for name in ("trial", *map(short_name, knobs), "progress", "", "AUROC", "best so far", "ETA"):
+    shown_knobs = fitting(knobs, rows, width)
+    wide = width >= WIDE
+    table = Table(expand=False)
+    for name in ("trial", *map(short_name, shown_knobs), "progress", *([""] if wide else []), "AUROC", "best so far", "ETA"):
         table.add_column(name, justify="left" if name in ("policy", "progress") else "right", no_wrap=True)
     for row in sorted(rows, key=_importance)[:room]:
-        table.add_row(*_cells(row, knobs, row is leader), style=STATE_STYLE[row.state])
-    if len(rows) > room:
-        table.caption = f"and {len(rows) - room} more trials; {ended} of {total} have ended"
+        table.add_row(*_cells(row, shown_knobs, row is leader, wide), style=STATE_STYLE[row.state])
+    table.caption = " · ".join(_captions(rows, total, room, knobs[len(shown_knobs) :])) or None
     return Group(Text(headline(rows, total, seconds), style="bold"), table)
+
+
+def fitting(knobs: Sequence[str], rows: Sequence[TrialRow], width: int) -> list[str]:
+    """The first knobs that there is place for beside the other columns."""
+    left = width - (OTHERS if width >= WIDE else OTHERS_NARROW)
+    chosen: list[str] = []
+    for path in knobs:
+        cells = [short_name(path), *(shown(row.knobs[path]) for row in rows if path in row.knobs)]
+        left -= max(map(len, cells)) + FRAME
+        if left < 0:
+            break
+        chosen.append(path)
+    return chosen
+
+
+def _captions(rows: Sequence[TrialRow], total: int, room: int, left_out: Sequence[str]) -> list[str]:
+    ended = sum(row.state in ENDED for row in rows)
+    more = [f"and {len(rows) - room} more trials; {ended} of {total} have ended"] if len(rows) > room else []
+    return [*more, *([f"not shown: {', '.join(map(short_name, left_out))}"] if left_out else [])]
 
 
 def headline(rows: Sequence[TrialRow], total: int, seconds: float) -> str:
@@ -140,12 +170,12 @@ def clock(seconds: float) -> str:
     return f"{minutes}:{left:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"
 
 
-def _cells(row: TrialRow, knobs: Sequence[str], leads: bool) -> list[RenderableType]:
-    bar = ProgressBar(total=100, completed=row.percent, width=16)
+def _cells(row: TrialRow, knobs: Sequence[str], leads: bool, wide: bool) -> list[RenderableType]:
+    bar: list[RenderableType] = [ProgressBar(total=100, completed=row.percent, width=16)] if wide else []
     auroc = Text(decimal(row.report.get("auroc", float("nan"))))
     so_far = Text(decimal(row.value) + (" ◀" if leads else "  "), style="bold" if leads else "")
     values = [shown(row.knobs[path]) if path in row.knobs else "" for path in knobs]
-    return [str(row.number), *values, bar, f"{row.percent} %", auroc, so_far, _eta(row)]
+    return [str(row.number), *values, *bar, f"{row.percent} %", auroc, so_far, _eta(row)]
 
 
 def _eta(row: TrialRow) -> str:

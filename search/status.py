@@ -16,8 +16,8 @@ ROOM = 40
 """Trials shown."""
 
 
-def status(folder: Path) -> RenderableType:
-    """The table of trials, and whether the search runs, is interrupted or at its end.
+def status(folder: Path, width: int) -> RenderableType:
+    """The table of trials for a terminal of `width`, and whether the search runs, is interrupted or at its end.
 
     Raises InputError where `folder` holds no search. Writes nothing.
     """
@@ -36,7 +36,7 @@ def status(folder: Path) -> RenderableType:
         state = f"at its end: {why}"
     else:
         state = f"interrupted; `chex-search resume {folder}` goes on with it"
-    return Group(render(rows, search.budget.trials, seconds, ROOM), Text(state))
+    return Group(render(rows, search.budget.trials, seconds, ROOM, width), Text(state))
 
 
 def is_running(folder: Path) -> bool:

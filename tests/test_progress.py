@@ -90,3 +90,18 @@ def test_times_read_as_people_say_them(seconds: float, told: str) -> None:
 )
 def test_knobs_are_shown_short(value: object, told: str) -> None:
     assert shown(value) == told
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 160])
+def test_the_table_fits_the_terminal_and_names_the_knobs_that_it_leaves_out(width: int) -> None:
+    knobs = {f"policy.{name}": "smoothed_ones" for name in ("Atelectasis", "Edema", "Consolidation")} | {
+        "optimizer.lr": 1e-3
+    }
+    rows = [TrialRow(1, "running", knobs, ({METRIC: 0.8, "auroc": 0.8, "percent": 50, "seconds": 3000.0},))]
+    console = Console(file=io.StringIO(), width=width)
+    console.print(render(rows, total=8, seconds=60, room=9, width=width))
+    told = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in told
+    assert all(len(line) <= width for line in told.splitlines())
+    assert all(name in told for name in ("Atelectasis", "Edema", "Consolidation", "lr"))
+    assert ("not shown" in told) == (width < 160)
