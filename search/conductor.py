@@ -72,7 +72,10 @@ class Conductor:
         return self.rows[row.number - 1]
 
     def heard(self, number: int, figures: Mapping[str, Any]) -> bool:
-        """Takes in what a trial reports and says whether it goes on. A report that is known already changes nothing."""
+        """Takes in what a trial reports and says whether it may go on to its end.
+
+        A report that is known already changes nothing.
+        """
         row = self.rows[number - 1]
         if row.state != "running":
             return False
@@ -90,7 +93,7 @@ class Conductor:
         self._set(row)
         self.listener.reported(row, self.rows)
         self._judge(row)
-        return self.rows[number - 1].state == "running"
+        return self.rows[number - 1].state in ("running", "finished")
 
     def failed(self, number: int, error: str) -> None:
         """A trial's process ended in an error that retries did not mend."""

@@ -75,17 +75,17 @@ def plain(configs: list[dict[str, Any]], workers: int, events: Path) -> None:
 
 def searched(search: Path, folder: Path, events: Path) -> None:
     """Runs the search, whose trials are told to `events`. All that is known here of how a search runs."""
-    from search import study
+    from search import study, tuner
     from search.search_config import load_search
 
-    train_trial = study.train_trial
+    train_trial = tuner.train_trial
 
-    def timed(sample: dict[str, Any], **given: Any) -> None:
+    def timed(trial: dict[str, Any], **given: Any) -> None:
         started = time.time()
-        train_trial(sample, **given)
+        train_trial(trial, **given)
         tell(events, started)
 
-    study.train_trial = timed
+    tuner.train_trial = timed
     study.run_search(load_search(search, [], None), folder, fresh=False)
 
 
