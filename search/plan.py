@@ -164,11 +164,16 @@ def search_rows(search: SearchConfig) -> list[Row]:
 
 
 def _stopping(search: SearchConfig) -> tuple[str, str]:
-    at, reports = _rungs(search), search.base.reports
-    if not at or search.stopping is None:
+    at, reports, rule = _rungs(search), search.base.reports, search.stopping
+    if rule and rule.unit == "images":
+        return (
+            f"at {rule.grace:,} images",
+            f"ASHA: there and at each {rule.factor:g} times as many the best 1/{rule.factor:g} go on",
+        )
+    if not at or rule is None:
         return "none", "every trial runs to its end"
     numbers = ", ".join(f"{round(percent * reports / 100)}" for percent in at)
-    told = f"ASHA: at report {numbers} of {reports} the best 1/{search.stopping.factor:g} so far go on"
+    told = f"ASHA: at report {numbers} of {reports} the best 1/{rule.factor:g} so far go on"
     return f"at {', '.join(f'{percent:g}' for percent in at)} %", told
 
 
@@ -296,8 +301,9 @@ def _run(base: Mapping[str, Any], point: Mapping[str, Any]) -> RunConfig:
 
 
 def _rungs(search: SearchConfig) -> list[float]:
-    stopping = search.stopping
-    return rungs(stopping.grace, stopping.factor, search.base.reports) if stopping else []
+    """In per cent; none also where they are counted in images, which says nothing of how much they save."""
+    rule = search.stopping
+    return rungs(rule.grace, rule.factor, search.base.reports) if rule and rule.unit == "percent" else []
 
 
 def _share(search: SearchConfig) -> float:

@@ -93,7 +93,15 @@ def render(rows: Sequence[TrialRow], total: int, seconds: float, room: int, widt
     shown_knobs = fitting(knobs, rows, width)
     wide = width >= WIDE
     table = Table(expand=False)
-    for name in ("trial", *map(short_name, shown_knobs), "progress", *([""] if wide else []), "AUROC", "best so far", "ETA"):
+    for name in (
+        "trial",
+        *map(short_name, shown_knobs),
+        "progress",
+        *([""] if wide else []),
+        "AUROC",
+        "best so far",
+        "ETA",
+    ):
         table.add_column(name, justify="left" if name in ("policy", "progress") else "right", no_wrap=True)
     for row in sorted(rows, key=_importance)[:room]:
         table.add_row(*_cells(row, shown_knobs, row is leader, wide), style=STATE_STYLE[row.state])

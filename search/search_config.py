@@ -135,8 +135,9 @@ def _check_points(search: SearchConfig) -> None:
 
 
 def _check_rungs(search: SearchConfig) -> None:
-    if search.stopping and search.stopping.grace * search.base.reports < 100:
+    rule = search.stopping
+    if rule and rule.unit == "percent" and rule.grace * search.base.reports < 100:
         raise InputError(
-            f"stopping.grace: {search.stopping.grace} % lies before the first of base.reports={search.base.reports} "
+            f"stopping.grace: {rule.grace} % lies before the first of base.reports={search.base.reports} "
             "reports; raise grace or reports"
         )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 COMPLETE_PERCENT = 100
 
@@ -38,6 +38,12 @@ class Stopping(BaseModel):
     """What rungs count: per cent of each trial's own schedule, or training images that it has seen."""
     grace: int = Field(25, ge=1)
     factor: float = Field(2, gt=1, le=10)
+
+    @model_validator(mode="after")
+    def _below_the_end(self) -> "Stopping":
+        if self.unit == "percent" and self.grace >= COMPLETE_PERCENT:
+            raise ValueError(f".grace: {self.grace} % is a run's end; use 99 or less, or leave stopping blank")
+        return self
 
 
 def cut(rule: Stopping, trial: int, curves: Curves) -> bool:

@@ -192,3 +192,9 @@ def test_what_cannot_be_planned_is_told_in_a_sentence(
 def test_a_search_that_the_data_refuses_is_not_planned(load: Callable[..., SearchConfig]) -> None:
     with pytest.raises(InputError, match=r"AUROC is undefined for Fracture"):
         page(load("data.observations=Fracture"))
+
+
+def test_rungs_in_images_are_named_and_nothing_is_said_of_what_they_save(load: Callable[..., SearchConfig]) -> None:
+    lines = page(load("stopping.unit=images", "stopping.grace=5000", "stopping.factor=3"))
+    assert any("at 5,000 images ASHA: there and at each 3 times as many the best 1/3 go on" in line for line in lines)
+    assert not any("at each rung" in line for line in lines)
