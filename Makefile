@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-policies lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-policies bench-search bench-search-peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,12 @@ bench-policies: $(READY) ## what each policy is worth for each observation, on a
 	$(BIN)/chex-search run configs/search/policies.yaml --data data/policies/CheXpert-v1.0-small
 	$(BIN)/python tests/bench/bench_policies.py results/policies
 
+bench-search: $(READY) ## which sampler and stopping rule find most in a given number of images, on a model of real curves
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search.py
+
+bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna's Hyperband
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_peers.py data/peers/bin/python
+
 bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
 	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
 
@@ -56,6 +62,10 @@ clean: ## removes the environment and the demo's data, keeps results
 
 $(PHANTOM): | $(READY)
 	$(BIN)/chex phantom data/phantom
+
+data/peers: | $(UV)
+	$(UV) venv --quiet $@
+	VIRTUAL_ENV=$@ $(UV) pip install --quiet "syne-tune[basic]==0.16.0" huggingface_hub
 
 $(READY): requirements.lock pyproject.toml | $(UV)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -59,7 +59,7 @@ def cut(rule: Stopping, trial: int, curves: Curves) -> bool:
     for rung in now.keys() - before.keys():
         peers = [rungs_of(rule, points).get(rung, np.nan) for number, points in curves.items() if number != trial]
         known = [value for value in peers if not np.isnan(value)]
-        return bool(known) and now[rung] < np.percentile(known, (1 - 1 / rule.factor) * 100)
+        return bool(known) and bool(now[rung] < np.percentile(known, (1 - 1 / rule.factor) * 100))
     return False
 
 
