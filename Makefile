@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-overhead bench-policies lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -47,6 +47,16 @@ bench-policies: $(READY) ## what each policy is worth for each observation, on a
 	$(BIN)/chex-search run configs/search/policies.yaml --data data/policies/CheXpert-v1.0-small
 	$(BIN)/python tests/bench/bench_policies.py results/policies
 
+bench-search: $(READY) ## which sampler and stopping rule find most in a given number of images, on a model of real curves
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search.py
+
+bench-search-real: $(READY) ## the default against random search in real small runs: about 20 minutes on 2 cores
+	test -d data/curves || $(BIN)/chex phantom data/curves --set train=1000 valid=1000
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_real.py data/curves
+
+bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna's Hyperband
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_peers.py data/peers/bin/python
+
 bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
 	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
 
@@ -59,6 +69,10 @@ clean: ## removes the environment and the demo's data, keeps results
 
 $(PHANTOM): | $(READY)
 	$(BIN)/chex phantom data/phantom
+
+data/peers: | $(UV)
+	$(UV) venv --quiet $@
+	VIRTUAL_ENV=$@ $(UV) pip install --quiet "syne-tune[basic]==0.16.0" huggingface_hub
 
 $(READY): requirements.lock pyproject.toml | $(UV)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -61,7 +61,11 @@ def test_a_variant_has_a_folder_of_its_own() -> None:
             r"--set optimizer.lr: the space of .* searches it; set space.optimizer.lr or drop it",
         ),
         (SMALL, ["model.bakbone=x"], r"base.model.bakbone: unknown key; did you mean 'backbone'\?"),
-        (SMALL, ["stopping.grace=100"], r"stopping.grace: 100 % is a run's end; use 99 or less, or leave stopping blank"),
+        (
+            SMALL,
+            ["stopping.grace=100"],
+            r"stopping.grace: 100 % is a run's end; use 99 or less, or leave stopping blank",
+        ),
         (SMALL, ["stopping.grace=10"], r"stopping.grace: 10 % lies before the first of base.reports=4 reports; raise"),
         (SMALL, ["budget.trials=0"], r"budget.trials: 0 is refused, it should be greater than or equal to 1"),
     ],

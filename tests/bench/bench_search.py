@@ -1,0 +1,247 @@
+"""Which sampler and stopping rule find the best AUROC in a given number of training images.
+
+    python tests/bench/bench_search.py [--seeds 50] [--processes 2] [--workers 4] [--methods NAME,NAME]
+
+The model is calibrated on curves.csv (see curve_model.py), and says first how well. Every method gets the images of 25
+runs of all films and six epochs. A winner is the trial with the best value, as in the product; regret is how far its
+quality without noise, of the weights that it keeps, lies below the best of the space. Ends with the same figures as a
+line of JSON.
+"""
+
+import argparse
+import json
+import math
+import multiprocessing
+import time
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from chex.config import RunConfig
+from chex.seeds import stream
+from search.space import Space, build_space
+from tests.bench.curve_model import CurveModel, ModelTask, calibration, load_curves
+from tests.bench.curve_task import FILMS, PERCENTS, SPACE
+from tests.bench.optuna_methods import (
+    Method,
+    as_complete,
+    asha,
+    envelope,
+    extrapolated,
+    gp,
+    left_out,
+    median_rule,
+    random,
+    tpe,
+)
+from tests.bench.points import draw, near
+from tests.bench.search_arena import Arena, Opening, Outcome
+
+BUDGET = 25 * 6 * (FILMS - FILMS % 32)
+MOMENTS = np.linspace(0.02, 1, 50)
+"""Shares of the budget at which the leader is looked at."""
+BASELINE = "random"
+DRAWS = 2000
+METHODS: dict[str, Opening] = {
+    method.name: method
+    for method in (
+        Method("random", random),
+        Method("random, percent 25 x2", random, asha(25, 2)),
+        Method("random, percent 25 x3", random, asha(25, 3)),
+        Method("TPE", tpe(10)),
+        Method("TPE, startup 20", tpe(20)),
+        Method("TPE, univariate", tpe(10, multivariate=False)),
+        Method("TPE, images 500 x2", tpe(10), asha(500, 2, "images")),
+        Method("TPE, images 500 x3", tpe(10), asha(500, 3, "images")),
+        Method("TPE, percent 12 x2", tpe(10), asha(12, 2)),
+        Method("TPE, percent 12 x3", tpe(10), asha(12, 3)),
+        Method("TPE, percent 25 x2", tpe(10), asha(25, 2)),
+        Method("TPE, percent 25 x3", tpe(10), asha(25, 3)),
+        Method("TPE, percent 50 x2", tpe(10), asha(50, 2)),
+        Method("TPE, percent 25 x2, current value", tpe(10), asha(25, 2), current=True),
+        Method("TPE, percent 25 x2, left out", tpe(10), asha(25, 2), left_out),
+        Method("TPE, percent 25 x2, told complete", tpe(10), asha(25, 2), as_complete),
+        Method("TPE, percent 25 x2, extrapolated", tpe(10), asha(25, 2), extrapolated),
+        Method("TPE, median rule", tpe(10), median_rule(25, 5)),
+        Method("TPE, below the best three", tpe(10), envelope(25, 3)),
+        Method("TPE, percent 25 x2, confirmed", tpe(10), asha(25, 2), confirm=(0.8, 3)),
+        Method("TPE, cheap start", tpe(10), startup=10, frugal=4),
+        Method("GP", gp(10)),
+        Method("GP, cheap start", gp(1), startup=10, frugal=4),
+        Method("GP, percent 25 x2, left out", gp(10), asha(25, 2), left_out),
+        Method("GP, percent 25 x2, extrapolated", gp(10), asha(25, 2), extrapolated),
+        Method("GP, percent 50 x2, extrapolated", gp(10), asha(50, 2), extrapolated),
+        Method("GP, below the best three, extrapolated", gp(10), envelope(25, 3), extrapolated),
+        Method("GP, below the best three, confirmed", gp(10), envelope(25, 3), extrapolated, confirm=(0.8, 3)),
+    )
+}
+
+
+@dataclass(frozen=True)
+class Played:
+    """What one search found."""
+
+    quality: np.ndarray
+    """float (50,): of the leader, without noise, at MOMENTS."""
+    trials: int
+    finished: int
+    stopped: int
+    seconds: float
+    """Of everything but training."""
+
+
+class Bench:
+    """The model, its space and the space's best."""
+
+    def __init__(self) -> None:
+        self.curves = load_curves(list(SPACE))
+        self.model = CurveModel(self.curves)
+        self.space = build_space(SPACE, RunConfig().model_dump(mode="json"))
+        self.best = best_of(self.model, self.space)
+
+    def play(self, opening: Opening, seed: int, workers: int) -> Played:
+        started = time.monotonic()
+        searcher = opening(self.space, seed)
+        try:
+            outcome = Arena(ModelTask(self.model, self.space), searcher, BUDGET, workers, seed).play()
+        finally:
+            getattr(searcher, "close", lambda: None)()
+        states = [trial.state for trial in outcome.trials]
+        seconds = time.monotonic() - started
+        return Played(self.qualities(outcome), len(states), states.count("finished"), states.count("stopped"), seconds)
+
+    def qualities(self, outcome: Outcome) -> np.ndarray:
+        curves = self.model.curves([lead.sample for lead in outcome.leads])
+        found = [clean[PERCENTS.index(lead.percent)] for clean, lead in zip(curves, outcome.leads, strict=True)]
+        since = [lead.images / BUDGET for lead in outcome.leads]
+        return np.array([([0.5, *found])[np.searchsorted(since, moment, side="right")] for moment in MOMENTS])
+
+
+def best_of(model: CurveModel, space: Space) -> float:
+    """The highest quality of 20,000 points, improved near the best forty in a few rounds."""
+    rng = stream(0, "best of the space")
+    points = [draw(space, rng) for _ in range(20_000)]
+    for _ in range(6):
+        quality = np.concatenate(
+            [model.curves(points[at : at + 1000]).max(axis=1) for at in range(0, len(points), 1000)]
+        )
+        top = [points[at] for at in np.argsort(-quality)[:40]]
+        points = top + [near(space, point, rng) for point in top for _ in range(50)]
+    return float(quality.max())
+
+
+BENCH: Bench
+OPENINGS: Mapping[str, Opening]
+"""Both are made before processes fork."""
+
+
+def prepare(methods: Mapping[str, Opening]) -> None:
+    global BENCH, OPENINGS
+    warnings.simplefilter("ignore")
+    BENCH, OPENINGS = Bench(), methods
+
+
+def played(job: tuple[str, int, int]) -> Played:
+    name, seed, workers = job
+    return BENCH.play(OPENINGS[name], seed, workers)
+
+
+def play_all(names: Sequence[str], seeds: int, workers: int, processes: int) -> dict[str, list[Played]]:
+    """Every method at every seed; says each method's line as it is there."""
+    found: dict[str, list[Played]] = {}
+    with ProcessPoolExecutor(processes, mp_context=multiprocessing.get_context("fork")) as pool:
+        for name in names:
+            found[name] = list(pool.map(played, [(name, seed, workers) for seed in range(seeds)]))
+            print(line(name, figures(found, name)), flush=True)
+    return found
+
+
+def figures(found: Mapping[str, Sequence[Played]], name: str) -> dict[str, float]:
+    """Regret in thousandths of AUROC, and against random search, with 95 % intervals over seeds, paired."""
+    ours, theirs = (np.array([each.quality for each in found[key]]) for key in (name, BASELINE))
+    drawn = stream(0, "bench search").integers(len(ours), size=(DRAWS, len(ours)))
+    regret, base = BENCH.best - ours[:, -1], BENCH.best - theirs[:, -1]
+    gains = np.array([reached(ours[each], theirs[each]) for each in drawn])
+    known = gains[~np.isnan(gains)]
+    return {
+        "regret": 1000 * regret.mean(),
+        **interval("regret", 1000 * regret[drawn].mean(axis=1)),
+        "ratio": regret.mean() / base.mean(),
+        **interval("ratio", regret[drawn].mean(axis=1) / base[drawn].mean(axis=1)),
+        "reached": reached(ours, theirs),
+        "reached low": float(np.percentile(known, 2.5)) if len(known) else math.nan,
+        "reached high": math.nan if len(known) < 0.975 * DRAWS else float(np.percentile(gains, 97.5)),
+        **{key: float(np.mean([getattr(each, key) for each in found[name]])) for key in LAST},
+    }
+
+
+LAST = ("trials", "finished", "stopped", "seconds")
+
+
+def interval(name: str, draws: np.ndarray) -> dict[str, float]:
+    low, high = np.percentile(draws, [2.5, 97.5])
+    return {f"{name} low": float(low), f"{name} high": float(high)}
+
+
+def reached(ours: np.ndarray, theirs: np.ndarray) -> float:
+    """The share of the budget after which the mean leader is as good as random search's at the end; NaN: never."""
+    there = ours.mean(axis=0) >= theirs[:, -1].mean()
+    return float(MOMENTS[there.argmax()]) if there.any() else math.nan
+
+
+HEAD = (
+    f"{'method':<40}{'regret x1000':>22}{'of random':>20}{'images to reach it':>22}"
+    f"{'trials':>8}{'finished':>10}{'stopped':>9}{'s':>6}"
+)
+
+
+def line(name: str, row: Mapping[str, float]) -> str:
+    regret = f"{row['regret']:.1f} ({row['regret low']:.1f} to {row['regret high']:.1f})"
+    ratio = f"{row['ratio']:.2f} ({row['ratio low']:.2f} to {row['ratio high']:.2f})"
+    images = (
+        "never" if math.isnan(row["reached"]) else f"{row['reached']:.2f} ({row['reached low']:.2f} to {bound(row)})"
+    )
+    return (
+        f"{name:<40}{regret:>22}{ratio:>20}{images:>22}{row['trials']:>8.0f}{row['finished']:>10.0f}"
+        f"{row['stopped']:>9.0f}{row['seconds']:>6.1f}"
+    )
+
+
+def bound(row: Mapping[str, float]) -> str:
+    return "never" if math.isnan(row["reached high"]) else f"{row['reached high']:.2f}"
+
+
+def report(methods: Mapping[str, Opening], show_calibration: Callable[[], None]) -> None:
+    """Plays what the command line asks for and prints it."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--methods", help="some of them, separated by semicolons; random is always there")
+    given = parser.parse_args()
+    prepare(methods)
+    show_calibration()
+    wanted = given.methods.split(";") if given.methods else list(methods)
+    chosen = list(dict.fromkeys([BASELINE, *wanted]))
+    print(
+        f"\n{BUDGET:,} images, {given.workers} workers, {given.seeds} seeds, best of the space {BENCH.best:.4f}\n{HEAD}"
+    )
+    found = play_all(chosen, given.seeds, given.workers, given.processes)
+    rows = {name: rounded(figures(found, name)) for name in found}
+    print(json.dumps({"budget": BUDGET, "workers": given.workers, "seeds": given.seeds, "methods": rows}))
+
+
+def rounded(row: Mapping[str, float]) -> dict[str, float | None]:
+    return {key: None if math.isnan(value) else round(value, 3) for key, value in row.items()}
+
+
+def say_calibration() -> None:
+    for name, value in calibration(BENCH.curves).items():
+        print(f"{name}: {value}")
+
+
+if __name__ == "__main__":
+    report(METHODS, say_calibration)

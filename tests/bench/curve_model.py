@@ -1,0 +1,215 @@
+"""A model of the curves in curves.csv: how AUROC goes with config and progress, and how reports scatter around it.
+
+The curve of a config is a mean curve and a few principal components of the logit of AUROC at eight percentages; each
+component's score is a Gaussian process over the config. Scatter comes from configs that were trained under several
+seeds: correlated along the run, larger where the mean curve is low.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
+from sklearn.model_selection import KFold
+
+from search.space import Space
+from search.stopping import Point
+from tests.bench.curve_task import PERCENTS
+
+TABLE = Path(__file__).with_name("curves.csv")
+COMPONENTS = 3
+BATCH = 32
+TRUTH, SEEN = "others", "searched"
+BANDS = (0.0, 0.6, 0.75, 0.85, 0.9, 0.93, 1.0)
+"""Of the mean curve; each has its own spread."""
+
+
+@dataclass(frozen=True)
+class Curves:
+    """Curves at PERCENTS of configs: `samples` (N), `truth` and `seen` (N, 8), `group` (N,) of a config."""
+
+    samples: list[dict[str, Any]]
+    truth: np.ndarray
+    seen: np.ndarray
+    images: np.ndarray
+    group: np.ndarray
+
+
+def load_curves(knobs: list[str], path: Path = TABLE) -> Curves:
+    """The table, each run's reports interpolated to PERCENTS; a diverged run stays at .5 from there on."""
+    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+    samples, truth, seen, images, group = [], [], [], [], []
+    for _, rows in table.groupby("run"):
+        samples.append({knob: rows[knob].iloc[0] for knob in knobs})
+        filled = rows.fillna(0.5)
+        truth.append(np.interp(PERCENTS, filled["percent"], filled[TRUTH]))
+        seen.append(np.interp(PERCENTS, filled["percent"], filled[SEEN]))
+        images.append(rows["images"].iloc[-1])
+        group.append(rows["config"].iloc[0])
+    return Curves(samples, np.array(truth), np.array(seen), np.array(images), np.array(group))
+
+
+@dataclass(frozen=True)
+class Rows:
+    """How many rows a run takes, by policy and balance, before the fraction."""
+
+    count: Mapping[tuple[str, str], float]
+
+    def images(self, sample: Mapping[str, Any]) -> int:
+        """Training images of the whole run: full batches only, one at least."""
+        rows = round(sample["sampling.fraction"] * self.count[sample["policy.default"], sample["sampling.balance"]])
+        steps = max(1, rows // BATCH)
+        return int(steps * min(BATCH, rows) * sample["schedule.epochs"])
+
+
+def row_counts(curves: Curves) -> Rows:
+    """Read off the longest run of each kind, whose rounding down to full batches matters least."""
+    best: dict[tuple[str, str], tuple[float, float]] = {}
+    for sample, images in zip(curves.samples, curves.images, strict=True):
+        kind = sample["policy.default"], sample["sampling.balance"]
+        share = sample["sampling.fraction"]
+        rows = (images / sample["schedule.epochs"] + BATCH / 2) / share
+        best[kind] = max(best.get(kind, (0.0, 0.0)), (share, rows))
+    return Rows({kind: rows for kind, (_, rows) in best.items()})
+
+
+def features(samples: list[dict[str, Any]], rows: Rows) -> np.ndarray:
+    """float (N, F): the knobs and the images of the run on scales on which a curve changes about evenly."""
+    table = pd.DataFrame(samples)
+    policy = table["policy.default"]
+    images = np.array([rows.images(sample) for sample in samples])
+    return np.column_stack(
+        [
+            np.log10(table["optimizer.lr"]),
+            np.log10(table["optimizer.weight_decay"]) / 2,
+            table["model.dropout"] * 2,
+            table["sampling.fraction"] * 2,
+            table["sampling.balance"] == "over",
+            table["schedule.epochs"] / 3,
+            policy == "ones",
+            policy == "ignore",
+            np.log10(images) * 2,
+        ]
+    ).astype(float)
+
+
+class CurveModel:
+    """Noise-free curves of configs, and noisy runs of them."""
+
+    def __init__(self, curves: Curves):
+        self.rows = row_counts(curves)
+        places = features(curves.samples, self.rows)
+        self.scale = places.mean(axis=0), places.std(axis=0)
+        self.places = (places - self.scale[0]) / self.scale[1]
+        target = logit(curves.truth)
+        self.mean = target.mean(axis=0)
+        self.components = np.linalg.svd(target - self.mean, full_matrices=False)[2][:COMPONENTS]
+        scores = (target - self.mean) @ self.components.T
+        self.parts = [self._fitted(scores[:, k]) for k in range(COMPONENTS)]
+        self.factor, self.spread = self._scatter(curves)
+
+    def _fitted(self, scores: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
+        """Length scales, signal variance and weights of one score's process."""
+        width = self.places.shape[1]
+        kernel = ConstantKernel(1.0) * Matern(np.ones(width), (0.7, 30), nu=2.5) + WhiteKernel(0.1)
+        process = GaussianProcessRegressor(kernel, normalize_y=True, random_state=0).fit(self.places, scores)
+        signal = process.kernel_.k1
+        weights = process.alpha_ * process._y_train_std
+        return signal.k2.length_scale, float(signal.k1.constant_value), np.append(weights, process._y_train_mean)
+
+    def curves(self, samples: list[dict[str, Any]]) -> np.ndarray:
+        """float (N, 8): AUROC without noise at PERCENTS."""
+        places = (features(samples, self.rows) - self.scale[0]) / self.scale[1]
+        scores = np.column_stack([self._score(places, *part) for part in self.parts])
+        return 1 / (1 + np.exp(-(self.mean + scores @ self.components)))
+
+    def _score(self, places: np.ndarray, lengths: np.ndarray, signal: float, weights: np.ndarray) -> np.ndarray:
+        difference = places[:, None, :] / lengths - self.places[None, :, :] / lengths
+        distance = np.sqrt(5 * np.sum(difference**2, axis=2))
+        return signal * (1 + distance + distance**2 / 3) * np.exp(-distance) @ weights[:-1] + weights[-1]
+
+    def _scatter(self, curves: Curves) -> tuple[np.ndarray, np.ndarray]:
+        """A Cholesky factor (8, 8) of how a run's reports scatter together, and the spread in each of BANDS."""
+        levels, deviations = [], []
+        for group in set(curves.group.tolist()):
+            seen = curves.seen[curves.group == group]
+            if len(seen) > 1:
+                levels += [seen.mean(axis=0)] * len(seen)
+                deviations += list((seen - seen.mean(axis=0)) * np.sqrt(len(seen) / (len(seen) - 1)))
+        level, deviation = np.array(levels), np.array(deviations)
+        band = np.digitize(level, BANDS[1:-1])
+        spread = np.array([np.std(deviation[band == each]) for each in range(len(BANDS) - 1)])
+        correlation = np.corrcoef((deviation / spread[band]).T)
+        return np.linalg.cholesky(correlation + 1e-6 * np.eye(len(PERCENTS))), spread
+
+    def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """float (8,): one run's reports around its clean curve."""
+        centres = np.convolve(BANDS, [0.5, 0.5], "valid")
+        spread = np.interp(clean, centres, self.spread)
+        return np.clip(clean + spread * (self.factor @ rng.normal(size=len(clean))), 0, 1)
+
+    def images(self, sample: dict[str, Any]) -> int:
+        return self.rows.images(sample)
+
+
+class ModelTask:
+    """Trials on the model."""
+
+    def __init__(self, model: CurveModel, space: Space):
+        self.model, self.space = model, space
+
+    def run(self, sample: dict[str, Any], seed: int) -> Iterator[Point]:
+        images = self.model.images(sample)
+        values = self.model.noisy(self.model.curves([sample])[0], np.random.default_rng(seed))
+        for percent, value in zip(PERCENTS, values, strict=True):
+            yield Point(percent, max(1, images * percent // 100), float(value))
+
+
+def logit(share: np.ndarray) -> np.ndarray:
+    inside = np.clip(share, 0.3, 0.99)
+    return np.log(inside / (1 - inside))
+
+
+def calibration(curves: Curves) -> dict[str, Any]:
+    """How well a model predicts configs that it has not seen, in five folds; how early ranks tell late ones."""
+    predicted = np.empty_like(curves.truth)
+    groups = np.unique(curves.group)
+    for train, held_out in KFold(5, shuffle=True, random_state=0).split(groups):
+        chosen = np.isin(curves.group, groups[train])
+        predicted[np.isin(curves.group, groups[held_out])] = CurveModel(part(curves, chosen)).curves(
+            part(curves, np.isin(curves.group, groups[held_out])).samples
+        )
+    model = CurveModel(curves)
+    good = curves.truth[:, -1] > np.median(curves.truth[:, -1])
+    return {
+        "runs": len(curves.truth),
+        "configs": len(groups),
+        "r2": [r2(curves.truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
+        "rank correlation": [rank(curves.truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
+        "rank correlation, better half": rank(curves.truth[good, -1], predicted[good, -1]),
+        "rms error, better half": round(float(np.std(curves.truth[good, -1] - predicted[good, -1])), 4),
+        "early against final, real": [rank(curves.seen[:, k], curves.truth[:, -1]) for k in range(len(PERCENTS))],
+        "early against final, better half": [
+            rank(curves.seen[good, k], curves.truth[good, -1]) for k in range(len(PERCENTS))
+        ],
+        "spread by AUROC": dict(zip(map(str, BANDS), model.spread.round(4).tolist(), strict=False)),
+        "correlation of neighbouring reports": round(float(np.mean(np.diag(model.factor @ model.factor.T, 1))), 3),
+    }
+
+
+def part(curves: Curves, chosen: np.ndarray) -> Curves:
+    samples = [sample for sample, take in zip(curves.samples, chosen, strict=True) if take]
+    return Curves(samples, *(each[chosen] for each in (curves.truth, curves.seen, curves.images, curves.group)))
+
+
+def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return round(float(1 - np.var(truth - predicted) / np.var(truth)), 3)
+
+
+def rank(one: np.ndarray, other: np.ndarray) -> float:
+    return round(float(spearmanr(one, other)[0]), 3)
