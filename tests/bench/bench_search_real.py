@@ -3,9 +3,9 @@
     python tests/bench/bench_search_real.py FOLDER [--seeds 8] [--runs 8] [--processes 2]
 
 FOLDER holds a phantom tree of 1,000 + 1,000 films. Trials run one at a time; every method gets the images of `runs`
-runs of all films and six epochs. Proposals and cuts are the product's. The winner is the trial with the highest value on
-the films that a search sees, and its quality the AUROC of the weights that it keeps on the others, which no search sees.
-Ends with the same figures as a line of JSON.
+runs of all films and six epochs. Proposals and cuts are the product's. The winner is the trial with the highest value
+on the films that a search sees, and its quality the AUROC of the weights that it keeps on the others, which no search
+sees. Ends with the same figures as a line of JSON.
 """
 
 import argparse
