@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import safetensors
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 
 from chex.atomic import replacing
 from chex.errors import InputError
@@ -63,7 +63,7 @@ def save_weights(folder: Path, weights: Mapping[str, torch.Tensor], about: Mappi
     """Writes the best weights with what is needed to use them (`about`: backbone, observations, image size)."""
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
     with replacing(folder / WEIGHTS) as beside:
-        save_file(plain, beside, metadata=dict(about))
+        beside.write_bytes(save(plain, metadata=dict(about)))  # save_file hides a full disk in an error of its own
 
 
 def load_weights(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -11,6 +11,7 @@ RAY_SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # the announced behaviour; unset, each start warns of it
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # search/tensorboard.py writes what people read
+    "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # a search goes on from its book, not from Tune's snapshots
     "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",  # a stopped trial leaves its actor fit for the next one
 }
 for _name, _value in RAY_SETTINGS.items():

@@ -34,6 +34,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"chex-search {options.command}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
+    except KeyboardInterrupt:  # before a search has begun, or after its end
+        print(
+            f"chex-search {options.command}: interrupted; `chex-search resume` goes on with a search that has begun",
+            file=sys.stderr,
+        )
+        return EXIT_INTERRUPTED
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -141,10 +147,11 @@ def _status(options: argparse.Namespace) -> int:
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
     """Runs the search and shows its last screen."""
     from search.report import conclude
-    from search.study import Failing, Interrupted, load_begun
+    from search.study import Failing, Interrupted, load_begun, room_said
 
     try:
-        text = conclude(rows(), folder, load_begun(folder))
+        with room_said(folder):
+            text = conclude(rows(), folder, load_begun(folder))
     except Interrupted as error:
         print(f"chex-search {options.command}: {error}; `chex-search resume {folder}` goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED

@@ -6,6 +6,7 @@ process, a conductor of the same folder goes on from there.
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -18,6 +19,9 @@ from search.sampler import propose
 from search.search_config import SearchConfig
 from search.stopping import Point, cut
 from search.trainable import FAILURE, HALT
+
+RETRIES = 2
+"""How often a trial whose process died is started again, from its last report, before it has failed."""
 
 
 class Listener(Protocol):
@@ -49,6 +53,7 @@ class Conductor:
         self.rows = book.rows()
         self.started, self.before = clock(), book.seconds
         self.halted = ""
+        self.deaths = Counter[int]()
         for row in list(self.rows):
             if row.state == "waiting":
                 self._judge(row)
@@ -57,13 +62,17 @@ class Conductor:
     def next_trial(self) -> TrialRow | None:
         """A trial to start, or to go on with after an interruption; None while there is no room for one.
 
-        Raises Enough where no further trial starts.
+        None also while a trial is under way after which none starts: it may yet have to start again. Raises Enough
+        where no further trial starts.
         """
-        if sum(row.state == "running" for row in self.rows) >= self.at_once:
+        under_way = sum(row.state == "running" for row in self.rows)
+        if under_way >= self.at_once:
             return None
         row = next((row for row in self.rows if row.state == "waiting"), None)
         if row is None:
             if enough(self.search.budget, self.rows) or self.is_over():
+                if under_way:
+                    return None
                 raise Enough
             values = propose(self.search.sampler, self.space, self.points, self.book.history(), self.feasible)
             row = TrialRow(self.book.begin(values), "waiting", values)
@@ -96,9 +105,15 @@ class Conductor:
         return self.rows[number - 1].state in ("running", "finished")
 
     def failed(self, number: int, error: str) -> None:
-        """A trial's process ended in an error that retries did not mend."""
-        if self.rows[number - 1].state == "running":
-            self._end(self.rows[number - 1], "failed", error)
+        """A trial's process died or ended in an error: RETRIES times the trial waits to be started again."""
+        row = self.rows[number - 1]
+        if row.state != "running":
+            return
+        self.deaths[number] += 1
+        if self.deaths[number] > RETRIES:
+            self._end(row, "failed", error)
+        else:
+            self._set(replace(row, state="waiting"))
 
     def is_over(self) -> str | None:
         """Why everything is to be stopped now, or None."""

@@ -19,15 +19,18 @@ from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
 from search.export import drop_state, trial_folder
 from search.ledger import TrialRow, ended
+from search.lifeline import tied_to
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import Allotment, allotted, machine
+from search.room import out_of_room
 from search.search_config import SearchConfig
 from search.tensorboard import SearchLogs
 from search.tuner import run_trials
 from search.watcher import Watcher
 
 CONFIG, BASE, REPORT, LOCK = "search.yaml", "base.yaml", "report.txt", "search.lock"
+EXIT_INTERRUPTED = 130
 
 
 class Interrupted(Exception):
@@ -85,6 +88,17 @@ def load_begun(folder: Path) -> SearchConfig:
 
 
 @contextmanager
+def room_said(folder: Path) -> Iterator[None]:
+    """Where the block finds no room to write, Interrupted says so: nothing in `folder` is lost for it."""
+    try:
+        yield
+    except Exception as error:
+        if not (why := out_of_room(error)):
+            raise
+        raise Interrupted(f"{folder} cannot be written ({why}); make room there") from error
+
+
+@contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps other processes from running the search in `folder`. Raises InputError where one does."""
     lock = FileLock(folder / LOCK)
@@ -111,9 +125,11 @@ def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: A
     for row in ended(book.rows()):  # the process may have died between a trial's end and its tidying
         drop_state(trial_folder(folder, row.number))
     _start_ray()
+    gone = f"chex-search: Ray ended under the search; `chex-search resume {folder}` goes on with it"
     try:
         made = with_tables(search, base, folder).model_dump(mode="json")
-        with _watched(search, made, folder, book) as watcher:
+        address = ray.get_runtime_context().gcs_address
+        with tied_to(address, gone, EXIT_INTERRUPTED), _watched(search, made, folder, book) as watcher:
             conductor = Conductor(search, book, watcher, allotment.at_once)
             try:
                 run_trials(conductor, folder, made, allotment)

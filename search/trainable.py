@@ -1,6 +1,5 @@
 """What a trial does in its own process: a run in the trial's folder, told to Ray Tune report by report."""
 
-import errno
 import math
 from contextlib import closing
 from pathlib import Path
@@ -17,11 +16,11 @@ from chex.loop import Diverged, fit
 from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
+from search.room import out_of_room
 
 FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
 
-STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 LOCK = "running.lock"
 
 
@@ -63,9 +62,9 @@ def _ending(trial: dict[str, Any], base: dict[str, Any], share: float) -> dict[s
     except (Diverged, InputError) as error:
         return {FAILURE: str(error)}
     except OSError as error:
-        if error.errno not in STORAGE_ERRORS:
+        if not (why := out_of_room(error)):
             raise
-        return {HALT: f"{folder} cannot be written ({error.strerror}); make room there"}
+        return {HALT: f"{folder} cannot be written ({why}); make room there"}
     return {}
 
 

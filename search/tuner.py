@@ -1,5 +1,6 @@
 """Ray Tune runs the trials and asks the conductor: what to start, whether to go on, whether all is over."""
 
+import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,6 @@ from search.ledger import FIGURES
 from search.resources import Allotment
 from search.trainable import FAILURE, HALT, train_trial
 
-RETRIES = 2
-"""How often a trial whose process died is started again, from its last report."""
 UNLIMITED = -1
 
 T = TypeVar("T")
@@ -29,6 +28,7 @@ def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], allotme
 
     Needs a running Ray. What the conductor raised is raised here.
     """
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what concerns the user is told by the conductor
     desk = _Desk(conductor, folder)
     scratch = folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -50,7 +50,7 @@ def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], allotme
             verbose=0,
             stop=_End(desk),
             callbacks=[_Ends(desk)],
-            failure_config=tune.FailureConfig(max_failures=RETRIES),
+            failure_config=tune.FailureConfig(max_failures=0),  # Tune itself would not retry one that dies idle
         ),
     )
     tuner.fit()
@@ -128,7 +128,8 @@ class _Ends(tune.Callback):
         self.desk = desk
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        lines = str(trial.get_error()).strip().splitlines()
+        # not trial.get_error(): it looks where Tune has not copied the file yet
+        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
         self.desk.ask(lambda: self.desk.conductor.failed(trial.config["number"], lines[-1]), None)
 
 

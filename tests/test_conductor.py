@@ -9,7 +9,7 @@ import pytest
 
 from chex.metrics import METRIC
 from search.book import Book
-from search.conductor import Conductor, Enough
+from search.conductor import RETRIES, Conductor, Enough
 from search.ledger import TrialRow
 from search.search_config import SearchConfig
 from search.trainable import FAILURE, HALT
@@ -165,6 +165,9 @@ def test_a_trial_without_a_result_is_failed_with_its_reason_and_the_search_goes_
         started(conductor)
     assert not conductor.heard(1, {METRIC: math.nan, FAILURE: "the loss is no number"})
     assert not conductor.heard(2, figures(25, math.nan))
+    for _ in range(RETRIES):
+        conductor.failed(3, "RayActorError: the actor died")
+        assert started(conductor).number == 3
     conductor.failed(3, "RayActorError: the actor died")
     assert [(row.state, row.error) for row in conductor.book.rows()] == [
         ("failed", "the loss is no number"),
@@ -172,6 +175,16 @@ def test_a_trial_without_a_result_is_failed_with_its_reason_and_the_search_goes_
         ("failed", "RayActorError: the actor died"),
     ]
     assert started(conductor).number == 4
+
+
+def test_no_search_is_at_its_end_while_a_trial_may_have_to_start_again(make: Make) -> None:
+    conductor = make(at_once=2, budget={"trials": 2})
+    first, second = started(conductor), started(conductor)
+    while conductor.heard(first.number, figures(conductor.rows[0].percent + 25, 0.6)):
+        pass
+    assert conductor.next_trial() is None
+    conductor.failed(second.number, "RayActorError: the actor died")
+    assert started(conductor).number == second.number
 
 
 def test_failures_in_turn_end_the_search(make: Make) -> None:
