@@ -151,12 +151,20 @@ def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "li
 
     try:
         with room_said(folder):
-            text = conclude(rows(), folder, load_begun(folder))
+            ran = rows()
+            text = conclude(ran, folder, load_begun(folder))
     except Interrupted as error:
         print(f"chex-search {options.command}: {error}; `chex-search resume {folder}` goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Failing as error:
         print(f"chex-search {options.command}: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    if text is None and any(row.state == "waiting" for row in ran):
+        print(
+            f"chex-search {options.command}: the budget is spent and no trial has given a result; "
+            f"`chex-search extend {folder}` goes on with it",
+            file=sys.stderr,
+        )
         return EXIT_FAILED
     if text is None:
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)

@@ -8,7 +8,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from search.book import BOOK, Book
-from search.budget import enough, over
+from search.budget import enough, over, too_many_failures
 from search.progress import render
 from search.study import LOCK, load_begun
 
@@ -32,6 +32,8 @@ def status(folder: Path, width: int) -> RenderableType:
     if is_running(folder):
         rows = [replace(row, state="running") if row.state == "waiting" else row for row in rows]
         state = "running"
+    elif failing := too_many_failures(search.budget, rows):
+        state = f"given up: {failing}"
     elif why and not (unfinished and not over(search.budget, rows, seconds)):
         state = f"at its end: {why}"
     else:

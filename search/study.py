@@ -1,6 +1,7 @@
 """Runs a search, or goes on with it: checks, Ray, and what is left in its folder."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -89,13 +90,20 @@ def load_begun(folder: Path) -> SearchConfig:
 
 @contextmanager
 def room_said(folder: Path) -> Iterator[None]:
-    """Where the block finds no room to write, Interrupted says so: nothing in `folder` is lost for it."""
+    """Where the block finds no room to write, Interrupted says so: nothing in `folder` is lost for it.
+
+    TensorBoard writes in a thread of its own, which would print its traceback before it hands the error on.
+    """
+    tell = threading.excepthook
+    threading.excepthook = lambda told: None if told.exc_value and out_of_room(told.exc_value) else tell(told)
     try:
         yield
     except Exception as error:
         if not (why := out_of_room(error)):
             raise
         raise Interrupted(f"{folder} cannot be written ({why}); make room there") from error
+    finally:
+        threading.excepthook = tell
 
 
 @contextmanager

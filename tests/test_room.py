@@ -2,6 +2,7 @@ import errno
 import os
 import re
 import sqlite3
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,24 @@ def test_a_search_that_finds_no_room_ends_with_a_sentence(
         r"`chex-search resume \S*/some` goes on with it\n",
         capsys.readouterr().err,
     )
+
+
+def test_a_thread_that_finds_no_room_is_silent_and_others_are_heard(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[BaseException | None] = []
+    monkeypatch.setattr(threading, "excepthook", lambda told: heard.append(told.exc_value))
+    errors = [full_disk(), ValueError("another")]
+
+    def work(error: Exception) -> None:
+        raise error
+
+    with study.room_said(tmp_path):
+        for error in errors:
+            thread = threading.Thread(target=work, args=(error,))
+            thread.start()
+            thread.join()
+    assert heard == errors[1:]
 
 
 def test_other_errors_are_not_taken_for_a_full_disk(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -168,7 +168,7 @@ def _disturbed(config: Path, search: Path, draw: random.Random, scratch: Path, m
     search.parent.mkdir(parents=True)
     command = Command(_run(config, search), search.parent / "0.log", scratch)
     while True:
-        reports, fraction = draw.randint(0, 6), draw.random()
+        reports, fraction = draw.choice((0, 0, 1, 2, 3, 6)), draw.random()
         kind = KINDS[(nth + len(done)) % len(KINDS)] if len(done) < most else ""
         reached = _moment(command, search, reports, fraction, kind, done[-1] if done else None)
         if done:
@@ -283,8 +283,12 @@ def differences(search: Path, peace: Path) -> list[str]:
     """What a disturbed search left that is not as the undisturbed one left it, seconds apart."""
     tables = [TRIALS, *(str(path.relative_to(peace)) for path in sorted(peace.glob(f"trials/*/{checkpoint.REPORTS}")))]
     found = [name for name in tables if not _table(search / name).equals(_table(peace / name))]
-    files = (BEST, checkpoint.WEIGHTS, checkpoint.PREDICTIONS)
+    files = (BEST, checkpoint.PREDICTIONS)
     found += [name for name in files if (search / name).read_bytes() != (peace / name).read_bytes()]
+    ours, theirs = (checkpoint.load_weights(folder / checkpoint.WEIGHTS) for folder in (search, peace))
+    same = ours[0].keys() == theirs[0].keys() and all(tensor.equal(theirs[0][name]) for name, tensor in ours[0].items())
+    if not same or ours[1] != theirs[1]:
+        found.append(checkpoint.WEIGHTS)
     if _study(search) != _study(peace):
         found.append(BOOK)
     trials = pd.read_csv(search / TRIALS)
