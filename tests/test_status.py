@@ -32,7 +32,7 @@ def begin(tmp_path: Path) -> Begin:
 def told(folder: Path) -> str:
     console = Console(width=300)
     with console.capture() as shown:
-        console.print(status(folder))
+        console.print(status(folder, width=120))
     return shown.get().splitlines()[-1]
 
 
