@@ -1,10 +1,10 @@
-"""Ends the command where Ray dies under it: Tune would wait for a minute, and then end it without a word."""
+"""Ends the command where Ray dies under it: Tune would wait for up to a minute, and then end it in Ray's words."""
 
 import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -27,14 +27,16 @@ def listens(address: str) -> bool:
 
 
 @contextmanager
-def tied_to(address: str, last_words: str, code: int, leave: Callable[[int], None] = os._exit) -> Iterator[None]:
-    """While the block runs, says `last_words` on stderr and leaves with `code` once nobody listens at `address`.
+def tied_to(
+    addresses: Sequence[str], last_words: str, code: int, leave: Callable[[int], None] = os._exit
+) -> Iterator[None]:
+    """While the block runs, says `last_words` on stderr and leaves with `code` once nobody listens at one address.
 
     Leaves without any tidying: the thread that would do it waits for what has died.
     """
     over = threading.Event()
     thread = threading.Thread(
-        target=_watch, args=(over, address, last_words, code, leave), name="lifeline", daemon=True
+        target=_watch, args=(over, addresses, last_words, code, leave), name="lifeline", daemon=True
     )
     thread.start()
     try:
@@ -44,10 +46,12 @@ def tied_to(address: str, last_words: str, code: int, leave: Callable[[int], Non
         thread.join()
 
 
-def _watch(over: threading.Event, address: str, last_words: str, code: int, leave: Callable[[int], None]) -> None:
+def _watch(
+    over: threading.Event, addresses: Sequence[str], last_words: str, code: int, leave: Callable[[int], None]
+) -> None:
     refused = 0
     while not over.wait(EVERY_SECONDS):
-        refused = 0 if listens(address) else refused + 1
+        refused = 0 if all(map(listens, addresses)) else refused + 1
         if refused == REFUSALS:
             console = Console(stderr=True)
             console.show_cursor()  # which a live table hides

@@ -136,8 +136,7 @@ def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: A
     gone = f"chex-search: Ray ended under the search; `chex-search resume {folder}` goes on with it"
     try:
         made = with_tables(search, base, folder).model_dump(mode="json")
-        address = ray.get_runtime_context().gcs_address
-        with tied_to(address, gone, EXIT_INTERRUPTED), _watched(search, made, folder, book) as watcher:
+        with tied_to(_ray_addresses(), gone, EXIT_INTERRUPTED), _watched(search, made, folder, book) as watcher:
             conductor = Conductor(search, book, watcher, allotment.at_once)
             try:
                 run_trials(conductor, folder, made, allotment)
@@ -209,3 +208,13 @@ def _start_ray() -> None:
         log_to_driver=False,
         logging_level="ERROR",
     )
+
+
+def _ray_addresses() -> list[str]:
+    """Where Ray's head listens, and what runs trials on this machine."""
+    here = ray.get_runtime_context()
+    return [here.gcs_address] + [
+        f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+        for node in ray.nodes()
+        if node["NodeID"] == here.get_node_id()
+    ]

@@ -43,7 +43,8 @@ def test_a_command_whose_ray_is_gone_says_so_and_leaves(
         codes.append(code)
         left.set()
 
-    with tied_to(address(listener), "Ray ended", 130, leave):
+    other = socket.create_server(("127.0.0.1", 0))
+    with other, tied_to([address(other), address(listener)], "Ray ended", 130, leave):
         listener.close()
         assert left.wait(30)
     assert codes == [130]
@@ -53,7 +54,7 @@ def test_a_command_whose_ray_is_gone_says_so_and_leaves(
 def test_a_command_that_ends_before_its_ray_is_let_go(listener: socket.socket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifeline, "EVERY_SECONDS", 0.01)
     codes = list[int]()
-    with tied_to(address(listener), "Ray ended", 130, codes.append):
+    with tied_to([address(listener)], "Ray ended", 130, codes.append):
         pass
     listener.close()
     assert not [thread for thread in threading.enumerate() if thread.name == "lifeline"]
