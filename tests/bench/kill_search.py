@@ -66,7 +66,7 @@ class Kill:
     ending: float = 0.0
     """Seconds until the command was gone."""
     recovery: float | None = None
-    """Seconds until the next new report, or the end of the search."""
+    """Seconds until the next new report, or the end of the search; None where the next kill came before."""
     lost: int = 0
     repeated: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -85,7 +85,7 @@ def tiny(folder: Path) -> Path:
             "image": {"size": 32, "cache": str(folder / "cache")},
             "model": {"backbone": "test_resnet", "dropout": 0.2},
             "batches": {"size": 8},
-            "schedule": {"epochs": 40},
+            "schedule": {"epochs": 24},
             "reports": 8,
             "device": {"amp": "off"},
         },
@@ -96,7 +96,7 @@ def tiny(folder: Path) -> Path:
         "sampler": {"kind": "tpe", "startup": 2},
         "stopping": {"grace": 25, "factor": 2},
         "resources": {"cpus_per_trial": 1},
-        "budget": {"trials": 6},
+        "budget": {"trials": 5},
     }
     (folder / f"{NAME}.yaml").write_text(yaml.safe_dump(search), encoding="utf-8")
     return folder / f"{NAME}.yaml"
@@ -319,7 +319,7 @@ def _show(done: list[Kill]) -> None:
         those = [kill for kill in done if kill.kind == kind]
         phases = [str(sum(kill.phase == phase for kill in those)) for phase in PHASES]
         costs = [str(sum(getattr(kill, name) for kill in those)) for name in ("lost", "repeated")]
-        times = [_median([kill.ending for kill in those]), _median([kill.recovery or 0.0 for kill in those])]
+        times = [_median([kill.ending for kill in those]), _median([kill.recovery for kill in those if kill.recovery])]
         table.add_row(kind, str(len(those)), *phases, *costs, *times)
     Console(width=120).print(table)
 
