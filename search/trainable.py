@@ -16,6 +16,7 @@ from chex.loop import Diverged, fit
 from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
+from search.ledger import COMPLETE_PERCENT
 from search.room import out_of_room
 
 FAILURE, HALT = "failure", "halt"
@@ -69,8 +70,11 @@ def _ending(trial: dict[str, Any], base: dict[str, Any], share: float) -> dict[s
 
 
 def _train(config: RunConfig, folder: Path) -> None:
-    for row in reported(folder):
+    rows = reported(folder)
+    for row in rows:
         tune.report(row)
+    if rows and rows[-1]["percent"] >= COMPLETE_PERCENT:
+        return  # its state may be tidied away by now, and it would begin anew
     data = prepare(config, select(config))
     with closing(fit(config, data, folder)) as reports:
         for report in reports:

@@ -20,6 +20,7 @@ from chex.metrics import METRIC
 from chex.model import Classifier
 from chex.prepare import select
 from search import trainable
+from search.export import drop_state
 from search.trainable import HALT, train_trial, trial_config
 
 Make = Callable[..., RunConfig]
@@ -69,6 +70,26 @@ def test_a_trial_that_is_started_again_says_what_it_had_and_trains_only_the_rest
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[:2] == before
     assert min(steps) == max(steps) + 1 - len(steps) > 0
+
+
+def test_a_trial_killed_before_its_last_report_was_heard_tells_it_and_trains_nothing(
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = make_run().model_dump(mode="json")
+    train_trial(trial(), base, share=0)
+    before, steps = list(reported), list[int]()
+    monkeypatch.setattr(loop.Training, "train_step", lambda run, *how: steps.append(run.progress.step))
+    reported.clear()
+
+    def tidied(row: dict[str, Any]) -> None:
+        reported.append(row)
+        if row["percent"] == 100:  # a search removes what an ended trial no longer needs
+            drop_state(tmp_path / "trials" / "001")
+
+    monkeypatch.setattr(tune, "report", tidied)
+    train_trial(trial(), base, share=0)
+    assert reported == before
+    assert steps == []
 
 
 def test_a_full_disk_halts_the_search_and_is_not_the_trials_failure(
