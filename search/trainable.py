@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import torch
 from filelock import FileLock
 from ray import tune
 
@@ -44,11 +45,17 @@ def trial_config(base: dict[str, Any], knobs: dict[str, Any]) -> RunConfig:
 
 
 def reported(folder: Path) -> list[dict[str, Any]]:
-    """The rows of the reports that a run in `folder` has made so far."""
+    """The rows of the reports that a run in `folder` goes on from; all of them where it is complete.
+
+    A row of reports.csv whose state was not yet written is left out: the run makes that report again.
+    """
+    state = checkpoint.read_state(folder, torch.device("cpu"))
+    if state:
+        return list(state["rows"])
     path = folder / checkpoint.REPORTS
-    if not path.exists():
+    rows = pd.read_csv(path).to_dict("records") if path.exists() else []
+    if not rows or rows[-1]["percent"] < COMPLETE_PERCENT:
         return []
-    rows = pd.read_csv(path).to_dict("records")
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from queue import Queue
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from ray import tune
@@ -70,6 +71,28 @@ def test_a_trial_that_is_started_again_says_what_it_had_and_trains_only_the_rest
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[:2] == before
     assert min(steps) == max(steps) + 1 - len(steps) > 0
+
+
+def test_a_trial_killed_before_its_state_was_written_makes_that_report_again(
+    make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    base = make_run({"schedule.epochs": 4}).model_dump(mode="json")
+    save = loop.checkpoint.save_state
+
+    def dies(folder: Path, state: dict[str, Any]) -> None:
+        if len(state["rows"]) == 2:
+            raise ConnectionError
+        save(folder, state)
+
+    with monkeypatch.context() as first:
+        first.setattr(loop.checkpoint, "save_state", dies)
+        with pytest.raises(ConnectionError):
+            train_trial(trial(), base, share=0)
+    reported.clear()
+    train_trial(trial(), base, share=0)
+    written = pd.read_csv(tmp_path / "trials" / "001" / "reports.csv")
+    assert [row["seconds"] for row in reported] == written["seconds"].tolist()
+    assert len(reported) == 4
 
 
 def test_a_trial_killed_before_its_last_report_was_heard_tells_it_and_trains_nothing(

@@ -165,6 +165,7 @@ def main(kills: int, seed: int, folder: Path, scratch: Path) -> bool:
 def _disturbed(config: Path, search: Path, draw: random.Random, scratch: Path, most: int, nth: int) -> list[Kill]:
     """Runs a search to its end, killed at most `most` times on the way; the kills, the first of which is the `nth`."""
     done: list[Kill] = []
+    again: set[tuple[int, int]] = set()
     search.parent.mkdir(parents=True)
     command = Command(_run(config, search), search.parent / "0.log", scratch)
     while True:
@@ -172,7 +173,7 @@ def _disturbed(config: Path, search: Path, draw: random.Random, scratch: Path, m
         kind = KINDS[(nth + len(done)) % len(KINDS)] if len(done) < most else ""
         reached = _moment(command, search, reports, fraction, kind, done[-1] if done else None)
         if done:
-            _compare(done[-1], search)
+            _compare(done[-1], search, again)
         if not reached:
             return done
         kill = Kill(kind, _phase(command, search), time.monotonic(), reports_of(search))
@@ -245,8 +246,8 @@ def _phase(command: Command, search: Path) -> str:
     return PHASES[1] if ("RUNNING",) in trials and command.trial() else PHASES[2]
 
 
-def _compare(kill: Kill, search: Path) -> None:
-    """Counts the reports that the kill cost, and those that were trained again for it."""
+def _compare(kill: Kill, search: Path, again: set[tuple[int, int]]) -> None:
+    """Counts the reports that the kill cost, and those that were trained again for it; `again` gathers the latter."""
     now = reports_of(search)
     kill.lost = len(kill.before.keys() - now.keys())
     trained = Reports()
@@ -254,7 +255,9 @@ def _compare(kill: Kill, search: Path) -> None:
         path = trial_folder(search, number) / checkpoint.REPORTS
         table = pd.read_csv(path) if path.exists() else pd.DataFrame({"percent": [], "seconds": []})
         trained |= {(number, int(row.percent)): float(row.seconds) for row in table.itertuples()}
-    kill.repeated = sum(trained.get(where) != seconds for where, seconds in kill.before.items())
+    repeated = {where for where, seconds in kill.before.items() if trained.get(where) != seconds} - again
+    kill.repeated = len(repeated)
+    again |= repeated
 
 
 def reports_of(search: Path) -> Reports:
