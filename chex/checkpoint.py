@@ -1,7 +1,8 @@
 """What a run leaves on disk: state to go on from, the best weights, their predictions, the reports so far.
 
-A folder holds state.pt (everything a resume needs) and the one before it, best.safetensors, predictions.csv and
-reports.csv. Each appears whole; state.pt is written last, so that what it speaks of is there.
+A folder holds state.pt (everything a resume needs) and the one before it, best.safetensors, predictions.csv (of the best
+weights), probabilities.parquet (of every report) and reports.csv. Each appears whole; state.pt is written last, so that
+what it speaks of is there.
 """
 
 import hashlib
@@ -13,8 +14,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import safetensors
 import torch
+from pyarrow import parquet
 from safetensors.torch import load_file, save
 
 from chex.atomic import replacing
@@ -22,6 +25,7 @@ from chex.errors import InputError
 
 STATE, EARLIER = "state.pt", "state.earlier.pt"
 WEIGHTS, PREDICTIONS, REPORTS = "best.safetensors", "predictions.csv", "reports.csv"
+PROBABILITIES = "probabilities.parquet"
 DIGEST_BYTES = 32
 
 
@@ -92,6 +96,42 @@ def load_predictions(path: Path, observations: Sequence[str]) -> tuple[np.ndarra
     truth = table[list(observations)].to_numpy(np.float64)
     probability = table[[f"{name} probability" for name in observations]].to_numpy(np.float64)
     return table["patient"].to_numpy(dtype=str), truth, probability
+
+
+def save_probabilities(
+    folder: Path, observations: Sequence[str], reports: Mapping[int, np.ndarray], labels: str
+) -> None:
+    """Writes PROBABILITIES: a row per report and unit with the images seen, the unit's place and float32 probabilities.
+
+    `reports` maps images seen to (U, K) arrays; `labels` is the digest of what they are scored on.
+    """
+    images, arrays = list(reports), np.stack(list(reports.values())).astype(np.float32)
+    count, units, _ = arrays.shape
+    columns = {
+        "images_seen": np.repeat(np.array(images, dtype=np.int64), units),
+        "unit": np.tile(np.arange(units, dtype=np.int32), count),
+    } | {name: arrays[:, :, column].ravel() for column, name in enumerate(observations)}
+    table = pa.table(columns).replace_schema_metadata({"labels": labels})
+    with replacing(folder / PROBABILITIES) as beside:
+        write_parquet(table, beside)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Writes a table of whole numbers and float32 probabilities, as small as they get without loss."""
+    probabilities = [field.name for field in table.schema if field.type == pa.float32()]
+    numbers = [field.name for field in table.schema if field.type != pa.float32()]
+    parquet.write_table(
+        table, path, compression="zstd", use_dictionary=numbers, use_byte_stream_split=probabilities
+    )
+
+
+def load_probabilities(path: Path, observations: Sequence[str]) -> tuple[dict[int, np.ndarray], str]:
+    """Images seen to (U, K) arrays, and the digest of the labels, as `save_probabilities` wrote them."""
+    table = parquet.read_table(path)
+    images = table["images_seen"].to_numpy()
+    given = np.column_stack([table[name].to_numpy() for name in observations])
+    labels = (table.schema.metadata or {})[b"labels"].decode()
+    return {int(each): given[images == each] for each in np.unique(images)}, labels
 
 
 def save_table(path: Path, table: pd.DataFrame) -> None:

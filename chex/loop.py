@@ -171,6 +171,8 @@ class Training:
         self.digest = checkpoint.digest(dump(config) + data.digest)
         self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
+        self.probabilities: dict[int, np.ndarray] = {}
+        """Images seen at each report to what it gave the scored units, (U, K)."""
         self.pending: list[torch.Tensor] = []
         folder.mkdir(parents=True, exist_ok=True)
         self._resume()
@@ -283,6 +285,10 @@ class Training:
             **means,
         )
         self.rows.append(report.row())
+        self.probabilities[progress.images_seen] = probability
+        checkpoint.save_probabilities(
+            self.folder, self.data.observations, self.probabilities, self.data.scored.digest(self.data.observations)
+        )
         progress.loss_sum, progress.losses = 0.0, 0
         self.save()
         return report
@@ -364,6 +370,9 @@ class Training:
         if state is None:
             return
         self.progress, self.rows = _Progress(**state["progress"]), state["rows"]
+        if self.rows:
+            kept, _ = checkpoint.load_probabilities(self.folder / checkpoint.PROBABILITIES, self.data.observations)
+            self.probabilities = {int(row["images_seen"]): kept[int(row["images_seen"])] for row in self.rows}
         self.model.load_state_dict(state["model"])
         self.scaler.load_state_dict(state["scaler"])
         stage = self.stages.at(self.progress.step)

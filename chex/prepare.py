@@ -47,8 +47,8 @@ class Selection:
     @property
     def valid_digest(self) -> str:
         """A fingerprint of what validation scores against; scores with different ones cannot be compared."""
-        names = "\n".join(self.scored.paths).encode()
-        return _digest(names, self.scored.truth, self.scored.films, self.scored.unit, repr(self.observations).encode())
+        labels = self.scored.digest(self.observations).encode()
+        return _digest(labels, self.scored.films, self.scored.unit)
 
     @property
     def digest(self) -> str:

@@ -1,5 +1,7 @@
 """Which films a run may train on, which it is scored on, and what counts once there."""
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,11 +28,22 @@ class Scored:
     truth: np.ndarray
     """float32 (U, K): 1, 0 or NaN (not scored)."""
 
+    def digest(self, observations: Sequence[str]) -> str:
+        """A fingerprint of whom and what probabilities are scored on: units, patients, truth of `observations`."""
+        return labels_digest(observations, self.paths, self.patients, self.truth)
+
     def pooled(self, probability: np.ndarray) -> np.ndarray:
         """(U, K) from (V, K): the highest probability of each unit's films."""
         highest = np.full((len(self.paths), probability.shape[1]), -np.inf, dtype=probability.dtype)
         np.maximum.at(highest, self.unit, probability)
         return highest
+
+
+def labels_digest(observations: Sequence[str], paths: np.ndarray, patients: np.ndarray, truth: np.ndarray) -> str:
+    """A fingerprint of what U units are scored on: str (U,), str (U,) and float32 (U, K); the same in every process."""
+    content = hashlib.sha256("\n".join([*observations, "", *paths, "", *patients]).encode())
+    content.update(np.ascontiguousarray(truth, dtype=np.float32).tobytes())
+    return content.hexdigest()[:16]
 
 
 @dataclass(frozen=True)

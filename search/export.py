@@ -20,6 +20,11 @@ def trial_folder(folder: Path, number: int) -> Path:
     return folder / "trials" / f"{number:03d}"
 
 
+def trial_number(home: Path) -> int:
+    """The number of the trial whose folder is `home`."""
+    return int(home.name)
+
+
 def write_trials(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Writes trials.csv."""
     checkpoint.save_table(folder / TRIALS, table(rows))

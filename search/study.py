@@ -14,6 +14,7 @@ from rich.console import Console
 from chex.atomic import write_text
 from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.errors import InputError
+from chex.prepare import select
 from chex.train import preflight, settled
 from search.book import Book
 from search.budget import enough, extended, over, too_many_failures
@@ -21,6 +22,7 @@ from search.conductor import Conductor
 from search.export import drop_state, trial_folder
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
+from search.predictions import gather, write_labels
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import Allotment, allotted, machine
@@ -130,6 +132,8 @@ def _empty(folder: Path) -> None:
 
 def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: Allotment) -> list[TrialRow]:
     book = Book(folder, search.knobs())
+    selection = select(without_tables(base))
+    write_labels(folder, selection.scored, selection.observations)
     for row in ended(book.rows()):  # the process may have died between a trial's end and its tidying
         drop_state(trial_folder(folder, row.number))
     _start_ray()
@@ -146,6 +150,7 @@ def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: A
         raise Interrupted("interrupted") from None
     finally:
         ray.shutdown()
+    gather(folder, [row.number for row in ended(conductor.rows)])
     return _outcome(search, conductor)
 
 
