@@ -1,6 +1,6 @@
 """What a run leaves on disk: state to go on from, the best weights, their predictions, the reports so far.
 
-A folder holds state.pt (everything a resume needs) and the one before it, best.safetensors, predictions.csv (of the best
+A folder holds state.pt (everything a resume needs) and the one before it, best.safetensors, predictions.csv (of these
 weights), probabilities.parquet (of every report) and reports.csv. Each appears whole; state.pt is written last, so that
 what it speaks of is there.
 """
@@ -120,9 +120,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Writes a table of whole numbers and float32 probabilities, as small as they get without loss."""
     probabilities = [field.name for field in table.schema if field.type == pa.float32()]
     numbers = [field.name for field in table.schema if field.type != pa.float32()]
-    parquet.write_table(
-        table, path, compression="zstd", use_dictionary=numbers, use_byte_stream_split=probabilities
-    )
+    parquet.write_table(table, path, compression="zstd", use_dictionary=numbers, use_byte_stream_split=probabilities)
 
 
 def load_probabilities(path: Path, observations: Sequence[str]) -> tuple[dict[int, np.ndarray], str]:

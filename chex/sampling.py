@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from chex.errors import InputError
 from chex.uncertainty import Targets
 
+GOLDEN = (5**0.5 - 1) / 2
+"""Of its multiples the fractional parts lie evenly in [0, 1)."""
 SAMPLERS = {"over": RandomOverSampler, "under": RandomUnderSampler}
 
 
@@ -33,13 +35,16 @@ def sample_rows(
 
     Rows of `targets` in which every cell has weight 0 train nothing and are left out first. A target above .5 counts as
     positive when balancing. The fraction is of the rows then left, or of their `patients` (str, one per row of
-    `targets`), halves rounded to even. Raises InputError where balancing has more than one observation to balance, or
-    only one class, and where fewer than 2 rows would be left.
+    `targets`), halves rounded to even. Runs of one seed share as many rows as they can, whatever their policy and
+    fraction: each row or patient draws a lot, and the lowest are taken. Raises InputError where balancing has more than
+    one observation to balance, or only one class, and where fewer than 2 rows would be left.
     """
+    names, of_row = (patients, np.arange(len(patients))) if config.by == "image" else _grouped(patients)
+    lots = rng.random(len(names))
     kept = rows[targets.weights[rows].any(axis=1)]
     if config.balance != "none":
         kept = _balanced(kept, targets, config.balance, rng)
-    chosen = _fraction(kept, patients, config, rng)
+    chosen = kept if config.fraction == 1 else _fraction(kept, of_row[kept], lots, config)
     if len(chosen) < 2:
         raise InputError(
             f"sampling.fraction: {config.fraction} of {len(kept)} training rows leaves {len(chosen)}; "
@@ -48,13 +53,27 @@ def sample_rows(
     return chosen
 
 
-def _fraction(rows: np.ndarray, patients: np.ndarray, config: SamplingConfig, rng: np.random.Generator) -> np.ndarray:
-    if config.by == "image":
-        count = round(config.fraction * len(rows))
-        return rows if count == len(rows) else rng.choice(rows, size=count, replace=False)
-    names, of_row = np.unique(patients[rows], return_inverse=True)
-    drawn = rng.choice(len(names), size=round(config.fraction * len(names)), replace=False)
-    return rows[np.isin(of_row, drawn)]
+def _grouped(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    return np.unique(patients, return_inverse=True)
+
+
+def _fraction(rows: np.ndarray, drawn: np.ndarray, lots: np.ndarray, config: SamplingConfig) -> np.ndarray:
+    """The rows with the lowest of `lots`; `drawn` (one per row) says whose lot is a row's."""
+    if config.by == "patient":
+        present = np.unique(drawn)
+        lowest = present[np.argsort(lots[present], kind="stable")[: round(config.fraction * len(present))]]
+        return rows[np.isin(drawn, lowest)]
+    own = (lots[drawn] + GOLDEN * _repeat(rows)) % 1
+    return rows[np.sort(np.argsort(own, kind="stable")[: round(config.fraction * len(rows))])]
+
+
+def _repeat(rows: np.ndarray) -> np.ndarray:
+    """How often each row has come before: its repeats draw other lots."""
+    order = np.argsort(rows, kind="stable")
+    first = np.flatnonzero(np.diff(rows[order], prepend=-1))
+    before = np.empty(len(rows), dtype=np.int64)
+    before[order] = np.arange(len(rows)) - np.repeat(first, np.diff(first, append=len(rows)))
+    return before
 
 
 def _balanced(rows: np.ndarray, targets: Targets, balance: str, rng: np.random.Generator) -> np.ndarray:

@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(run=_resume)
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
+    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
+    confirm.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
+    confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
+    confirm.set_defaults(run=_confirm)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
     plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -144,22 +149,47 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _confirm(options: argparse.Namespace) -> int:
+    from search.confirm import FOLDER, confirm
+
+    folder = options.folder.absolute()
+
+    def work() -> int:
+        print(confirm(folder, options.top, options.seeds))
+        return 0
+
+    again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
+    return _carried_out(options, folder / FOLDER, again, work)
+
+
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
     """Runs the search and shows its last screen."""
-    from search.report import conclude
-    from search.study import Failing, Interrupted, load_begun, room_said
+    return _carried_out(
+        options, folder, f"`chex-search resume {folder}`", lambda: _last_screen(options, folder, rows())
+    )
+
+
+def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Callable[[], int]) -> int:
+    """What `work` gives; where it stops before its end, how to go on with it is said."""
+    from search.study import Failing, Interrupted, room_said
 
     try:
         with room_said(folder):
-            ran = rows()
-            text = conclude(ran, folder, load_begun(folder))
+            return work()
     except Interrupted as error:
-        print(f"chex-search {options.command}: {error}; `chex-search resume {folder}` goes on with it", file=sys.stderr)
+        print(f"chex-search {options.command}: {error}; {again} goes on with it", file=sys.stderr)
         return EXIT_INTERRUPTED
     except Failing as error:
         print(f"chex-search {options.command}: {error}", file=sys.stderr)
         return EXIT_FAILED
-    if text is None and any(row.state == "waiting" for row in ran):
+
+
+def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
+    from search.report import conclude
+    from search.study import load_begun
+
+    text = conclude(rows, folder, load_begun(folder))
+    if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "
             f"`chex-search extend {folder}` goes on with it",

@@ -1,8 +1,8 @@
-"""What every report of every trial gave the validation films: one columnar file a search, with what they were scored on.
+"""What every report of every trial gave the validation films, in one columnar file a search, and what they scored on.
 
 `predictions.parquet` has a row per trial, report and unit (film or study): `trial`, `images_seen` at the report, `unit`
-(the row of labels.csv, from 0), and the probability of each observation in [0, 1], float32. Both it and each trial's own
-file carry the digest of the labels.
+(the row of labels.csv, from 0), and the probability of each observation in [0, 1], float32. It carries the digest of
+the labels, as each trial's own file does.
 """
 
 from collections.abc import Iterator, Sequence

@@ -16,7 +16,7 @@ from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.errors import InputError
 from chex.prepare import select
 from chex.train import preflight, settled
-from search.book import Book
+from search.book import BOOK, Book
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
 from search.export import drop_state, trial_folder
@@ -88,6 +88,16 @@ def load_begun(folder: Path) -> SearchConfig:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} holds no search (no {CONFIG} in it); give a folder that `chex-search run` made")
     return validated(SearchConfig, read_yaml(folder / CONFIG), str(folder / CONFIG))
+
+
+def rows_of(search: SearchConfig, folder: Path) -> list[TrialRow]:
+    """The trials that the search in `folder` has begun so far."""
+    if not (folder / BOOK).exists():
+        return []
+    book = Book(folder, search.knobs())
+    rows = book.rows()
+    book.close()
+    return rows
 
 
 @contextmanager

@@ -91,6 +91,26 @@ def test_the_same_seed_gives_the_same_rows_and_another_does_not(balance: str, by
     assert not np.array_equal(first, other)
 
 
+@pytest.mark.parametrize("by", ["image", "patient"])
+@pytest.mark.parametrize("balance", ["none", "over", "under"])
+def test_a_smaller_fraction_takes_part_of_a_larger_ones_rows(balance: str, by: str) -> None:
+    some, more = (sample(cells(30, 70), balance=balance, by=by, fraction=fraction) for fraction in (0.3, 0.6))
+    assert all((some == row).sum() <= (more == row).sum() for row in set(some))
+
+
+def test_runs_of_one_seed_share_their_rows_where_a_policy_leaves_some_out() -> None:
+    every, certain = (sample(cells(30, 40 + rest, ignored=30 - rest), fraction=0.5) for rest in (30, 0))
+    fewer, more = sorted([set(every[every < 70]), set(certain)], key=len)
+    assert fewer <= more
+
+
+def test_repeats_of_a_row_are_drawn_each_by_itself() -> None:
+    chosen = sample(cells(20, 80), balance="over", fraction=0.5)
+    times = np.bincount(chosen, minlength=100)[:20]
+    assert len(set(times)) > 1
+    assert times.min() > 0
+
+
 def test_balancing_several_observations_is_refused() -> None:
     cell = np.zeros((4, 2), np.float32)
     several = Targets(cell, cell + 1, cell)

@@ -19,6 +19,7 @@ from chex.config import load_run
 from chex.metrics import METRIC, auroc
 from chex.relabel import TABLE
 from chex.uncertainty import TABLE_POLICIES
+from search.predictions import load_predictions
 from tests.conftest import TREE, write_split
 
 TRIALS = 6
@@ -119,10 +120,31 @@ def test_chex_train_gives_the_winner_again_without_ray(
     assert all((first[name] == again[name]).all() for name in first)
 
 
-def test_every_trial_was_scored_on_the_same_labels(results: Path) -> None:
-    tables = [pd.read_csv(path)[["Path", "Cardiomegaly"]] for path in sorted(results.glob("trials/*/predictions.csv"))]
-    assert len(tables) == TRIALS
-    assert all(table.equals(tables[0]) for table in tables)
+def test_every_reports_probabilities_are_kept_and_give_the_figures_of_trials_csv(results: Path) -> None:
+    kept = load_predictions(results)
+    trials = pd.read_csv(results / "trials.csv")
+    assert set(kept.trials) == set(trials["trial"])
+    figures = [auroc(kept.truth[:, 0], one[:, 0]) for one in kept.probability]
+    for number, best, last in zip(trials["trial"], trials[METRIC], trials["auroc"], strict=True):
+        own = [figures[place] for place in kept.of(number)]
+        assert (max(own), own[-1]) == (best, last)
+    assert not list(results.glob(f"trials/*/{checkpoint.PROBABILITIES}"))
+
+
+def test_confirm_trains_the_best_again_on_the_same_new_seeds(home: Path, results: Path) -> None:
+    asked = [sys.executable, "-m", "search", "confirm", str(results), "--top", "2", "--seeds"]
+    done = subprocess.run([*asked, "2"], capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Each config trained again on the same 2 new seeds" in done.stdout
+    again = pd.read_csv(results / "confirm" / "trials.csv")
+    assert again["seed"].tolist() == [1, 1, 2, 2]
+    assert set(again["state"]) == {"finished"}
+    best = pd.read_csv(results / "trials.csv").nlargest(2, METRIC)
+    assert sorted(again["optimizer.lr"].unique()) == sorted(best["optimizer.lr"])
+    assert not (results / "confirm" / "tables").exists()
+    other = subprocess.run([*asked, "3"], capture_output=True, text=True, timeout=240, check=False)
+    assert other.returncode == 2
+    assert "confirm holds a confirmation of other trials or seeds; repeat it with the same --top and" in other.stderr
 
 
 def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:

@@ -1,0 +1,82 @@
+"""What retraining the best configs on new seeds shows: means over seeds and paired differences, with intervals."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import t
+
+from chex.metrics import defined, patient_weights, weighted_auroc
+
+DRAWS = 1000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True)
+class Retrained:
+    """One config, trained on several seeds."""
+
+    trial: int
+    """The trial of the search whose knobs these are."""
+    aurocs: tuple[float, ...]
+    """Of each seed."""
+    mean: float
+    low: float
+    high: float
+    """95 % interval of what a new seed and new patients would give on average (see `interval`)."""
+    spread: float
+    """Standard deviation over seeds; NaN with one seed."""
+    difference: float
+    """From the first config on the same seeds and films; 0 for the first itself."""
+    difference_low: float
+    difference_high: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether the interval of the difference leaves out 0."""
+        return self.difference_low > 0 or self.difference_high < 0
+
+
+def confirmation(
+    trials: Sequence[int], probability: np.ndarray, truth: np.ndarray, patients: np.ndarray, rng: np.random.Generator
+) -> list[Retrained]:
+    """What C configs, named by `trials`, reached on S seeds: `probability` (C, S, U, K), `truth` (U, K) with NaN.
+
+    The first config is what the others are compared with. AUROC is the mean over the observations where it is defined.
+    """
+    weights = np.concatenate([np.ones((1, len(patients))), patient_weights(patients, rng, DRAWS)])
+    reached = np.array([[_aurocs(truth, one, weights) for one in seeds] for seeds in probability])
+    found = []
+    for trial, each in zip(trials, reached, strict=True):
+        mean, low, high = interval(each)
+        difference = interval(each - reached[0])
+        spread = float(np.std(each[:, 0], ddof=1)) if len(each) > 1 else math.nan
+        found.append(Retrained(trial, tuple(each[:, 0].tolist()), mean, low, high, spread, *difference))
+    return found
+
+
+def interval(figures: np.ndarray) -> tuple[float, float, float]:
+    """Mean and 95 % interval of a figure (S, 1 + D): S seeds, each on the films as they are and on D bootstrap draws.
+
+    Seeds and patients are both drawn from many: the variance is that of the mean over seeds plus that of the mean over
+    draws of patients, and the degrees of freedom are Satterthwaite's (1946). What a seed does to some patients only is
+    in both, so that the interval is a little wide. With one seed it knows of patients alone.
+    """
+    seeds = len(figures)
+    mean = float(figures[:, 0].mean())
+    of_patients = float(np.nanvar(figures[:, 1:].mean(axis=0), ddof=1))
+    of_seeds = float(np.var(figures[:, 0], ddof=1)) / seeds if seeds > 1 else 0.0
+    total = of_patients + of_seeds
+    if total == 0:
+        return mean, mean, mean
+    parts = of_patients**2 / (DRAWS - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
+    half = float(t.ppf((1 + LEVEL) / 2, total**2 / parts)) * math.sqrt(total)
+    return mean, mean - half, mean + half
+
+
+def _aurocs(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(D,): the mean AUROC under each row of `weights`."""
+    columns = np.flatnonzero(defined(truth))
+    each = np.stack([weighted_auroc(truth[:, k], probability[:, k], weights) for k in columns])
+    return np.nanmean(each, axis=0)
