@@ -1,5 +1,6 @@
 """A run's share of a GPU's memory: held to it while it runs, given back at its end."""
 
+import ctypes
 import gc
 import sys
 import traceback
@@ -71,6 +72,8 @@ def _free() -> None:
     if "torch._dynamo" in sys.modules:
         torch.compiler.reset()  # compiled models are kept, and after a few of them the next one is not compiled
     gc.collect()
+    if sys.platform == "linux" and hasattr(ctypes.CDLL(None), "malloc_trim"):
+        ctypes.CDLL(None).malloc_trim(0)  # glibc keeps freed memory, and more for each thread that trained
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()

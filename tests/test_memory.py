@@ -1,7 +1,11 @@
 """Without a GPU: stand-ins take the place of torch.cuda's functions, and say in which order they were called."""
 
 import gc
+import os
+import sys
+import threading
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -93,3 +97,24 @@ def test_a_block_leaves_nothing_in_memory_however_it_ends_and_gives_it_back_afte
     assert (raised.__cause__ or raised if raised else None) is error
     assert alive == [False]
     assert gpu == ["peak reset"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_what_a_thread_has_freed_goes_back_to_the_machine() -> None:
+    def fragmented() -> None:
+        pieces = [bytearray(50_000) for _ in range(4_000)]  # 200 MB, too small to be mapped one by one
+        kept.append(bytearray(50_000))  # lies above them
+        del pieces
+
+    kept = list[bytearray]()
+    before = resident()
+    with memory_freed():
+        thread = threading.Thread(target=fragmented)
+        thread.start()
+        thread.join()
+    assert resident() < before + 50_000_000
+
+
+def resident() -> int:
+    """Bytes of this process in memory."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -194,7 +194,7 @@ def test_each_table_is_made_once_and_the_best_config_says_where_it_is(results: P
 
 def test_no_large_file_is_left_of_ended_trials(results: Path) -> None:
     kept = {str(path.parent.relative_to(results)) for path in results.rglob("*.safetensors")}
-    assert kept == {".", "tables/self_trained"}
+    assert kept - {"confirm"} == {".", "tables/self_trained"}
     assert not list(results.rglob("state.pt"))
 
 

@@ -45,6 +45,8 @@ class Leg:
     """Median; NaN where no worker trained twice."""
     training: float
     """Median of one training."""
+    cpu: float
+    """Median of one training, of its process: what it works, whoever else works beside it."""
 
 
 def train(config: dict[str, Any], events: Path) -> None:
@@ -53,18 +55,19 @@ def train(config: dict[str, Any], events: Path) -> None:
     from chex.loop import fit
     from chex.prepare import prepare, select
 
-    started = time.time()
+    started, worked = time.time(), time.process_time()
     run = validated(RunConfig, config, "bench_overhead")
     with tempfile.TemporaryDirectory() as folder:
         for _ in fit(run, prepare(run, select(run)), Path(folder)):
             pass
-    tell(events, started)
+    tell(events, started, worked)
 
 
-def tell(events: Path, started: float) -> None:
-    """Adds a training that ended now to the list of `events`."""
+def tell(events: Path, started: float, worked: float) -> None:
+    """Adds a training that ended now to the list of `events`; `worked` is the process's CPU time at its start."""
+    told = {"worker": os.getpid(), "start": started, "end": time.time(), "cpu": time.process_time() - worked}
     with events.open("a") as file:
-        file.write(json.dumps({"worker": os.getpid(), "start": started, "end": time.time()}) + "\n")
+        file.write(json.dumps(told) + "\n")
 
 
 def plain(configs: list[dict[str, Any]], workers: int, events: Path) -> None:
@@ -81,9 +84,9 @@ def searched(search: Path, folder: Path, events: Path) -> None:
     train_trial = tuner.train_trial
 
     def timed(trial: dict[str, Any], **given: Any) -> None:
-        started = time.time()
+        started, worked = time.time(), time.process_time()
         train_trial(trial, **given)
-        tell(events, started)
+        tell(events, started, worked)
 
     tuner.train_trial = timed
     study.run_search(load_search(search, [], None), folder, fresh=False)
@@ -133,6 +136,7 @@ def leg(side: str, scratch: Path, number: int) -> Leg:
         to_exit=ended - last,
         gap=statistics.median(gaps) if gaps else float("nan"),
         training=statistics.median(each["end"] - each["start"] for each in told),
+        cpu=statistics.median(each["cpu"] for each in told),
     )
 
 
