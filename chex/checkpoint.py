@@ -120,9 +120,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Writes a table of whole numbers and float32 probabilities, as small as they get without loss."""
     probabilities = [field.name for field in table.schema if field.type == pa.float32()]
     numbers = [field.name for field in table.schema if field.type != pa.float32()]
-    parquet.write_table(
-        table, path, compression="zstd", use_dictionary=numbers, use_byte_stream_split=probabilities
-    )
+    parquet.write_table(table, path, compression="zstd", use_dictionary=numbers, use_byte_stream_split=probabilities)
 
 
 def load_probabilities(path: Path, observations: Sequence[str]) -> tuple[dict[int, np.ndarray], str]:

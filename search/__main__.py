@@ -66,6 +66,11 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(run=_resume)
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
+    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
+    export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
+    export.add_argument("--onnx", action="store_true", help="also write it as an ONNX graph, checked by onnxruntime")
+    export.set_defaults(run=_export)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
     plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -141,6 +146,13 @@ def _status(options: argparse.Namespace) -> int:
 
     console = Console()
     console.print(status(options.folder.absolute(), console.width))
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from search.handover import export
+
+    print(export(options.folder, options.out, None, options.onnx))
     return 0
 
 
