@@ -103,6 +103,8 @@ def preprocessing(image: ImageConfig) -> Preprocessing:
 
 def load_network(path: Path) -> Trained:
     """The network of an exported folder or of a best.safetensors. Raises InputError (see trained.load_trained)."""
+    if not path.exists():
+        raise InputError(f"{path}: no such file or folder; give a best.safetensors, or a folder of chex-search export")
     return _load_exported(path) if path.is_dir() else load_trained(path)
 
 

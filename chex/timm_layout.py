@@ -1,5 +1,7 @@
 """A network as timm lays it out: a linear layer behind the backbone, whose outputs are log odds of the observations."""
 
+from dataclasses import dataclass
+
 import timm
 import torch
 from torch import nn
@@ -12,8 +14,20 @@ HEAD = "head.1"
 """The linear layer of a Classifier among its arrays."""
 
 
-def to_timm(model: Classifier, outputs: Outputs, backbone: str) -> tuple[dict[str, torch.Tensor], str]:
-    """The arrays of timm's `backbone` with one output per observation, and the name of its last layer.
+@dataclass(frozen=True)
+class Layout:
+    """A network in timm's layout."""
+
+    arrays: dict[str, torch.Tensor]
+    """By timm's names."""
+    last_layer: str
+    """Its name."""
+    fixed_size: bool
+    """Whether the backbone takes films of one size only."""
+
+
+def to_timm(model: Classifier, outputs: Outputs, backbone: str) -> Layout:
+    """The network as timm's `backbone` with one output per observation.
 
     In evaluation mode its outputs are `outputs.logits` of the model's: batch norm on the outputs, and the difference
     of positive and negative where there are three classes, are folded into the last layer. Raises InputError for a
@@ -29,7 +43,7 @@ def to_timm(model: Classifier, outputs: Outputs, backbone: str) -> tuple[dict[st
         )
     weight, bias = folded(model, outputs)
     arrays = dict(model.backbone.state_dict()) | {f"{name}.weight": weight, f"{name}.bias": bias}
-    return arrays, name
+    return Layout(arrays, name, bool(theirs.pretrained_cfg.get("fixed_input_size")))
 
 
 def from_timm(arrays: dict[str, torch.Tensor], last: str) -> dict[str, torch.Tensor]:

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -27,11 +27,12 @@ from chex.figures import Estimate, counts_at, evaluation, figures_at, thresholds
 from chex.labels import BLANK, FIVE, NEGATIVE, POSITIVE, UNCERTAIN, columns
 from chex.metrics import METRIC
 from chex.phantom.film import Film, draw_film
+from chex.phantom.write import is_phantom
 from chex.records import load_tree
 from chex.relabel import RelabelConfig
 from chex.seeds import stream
 from chex.split import split
-from chex.timm_layout import to_timm
+from chex.timm_layout import Layout, to_timm
 from chex.trained import Trained, load_trained
 from chex.uncertainty import TABLE_POLICIES
 from search.export import BEST, TRIALS
@@ -70,10 +71,10 @@ def export(folder: Path, out: Path, estimate: Estimate | None, onnx: bool) -> st
     patients, truth, probability = checkpoint.load_predictions(folder / checkpoint.PREDICTIONS, trained.observations)
     found = evaluation(truth, probability, patients, trained.observations, RECALL, stream(search.base.seed, "interval"))
     _check_same_trial(folder, found.mean["AUROC"].value, float(best[METRIC]))
-    arrays, last = to_timm(trained.model, trained.outputs, trained.backbone)
+    layout = to_timm(trained.model, trained.outputs, trained.backbone)
     about = About(
         backbone=trained.backbone,
-        last_layer=last,
+        last_layer=layout.last_layer,
         observations=trained.observations,
         multiclass=tuple(trained.observations[column] for column in trained.outputs.multiclass),
         preprocessing=preprocessing(trained.image),
@@ -86,7 +87,7 @@ def export(folder: Path, out: Path, estimate: Estimate | None, onnx: bool) -> st
     tree, chosen = _tree(config, about), _chosen(folder, search, config, trials, best)
     try:
         with replacing_folder(out.resolve()) as beside:
-            _write(beside, about, arrays, config)
+            _write(beside, about, layout, config)
             apart, graph_apart = _checked(beside, trained, onnx)
             facts = Facts(about, config, found, len(truth), estimate, chosen, tree, graph_apart)
             (beside / CARD).write_text(card(facts), encoding="utf-8")
@@ -201,8 +202,7 @@ def _tree(config: RunConfig, about: About) -> Trees | str:
         name: Labels(*(int((own[:, column] == code).sum()) for code in (POSITIVE, NEGATIVE, UNCERTAIN, BLANK)))
         for column, name in enumerate(about.observations)
     }
-    phantom = (root.parent / "truth.csv").is_file()
-    return Trees(len(films), len(np.unique(films.patients)), counts, phantom)
+    return Trees(len(films), len(np.unique(films.patients)), counts, is_phantom(root))
 
 
 def _chosen(folder: Path, search: SearchConfig, config: RunConfig, trials: pd.DataFrame, best: pd.Series) -> Chosen:
@@ -219,16 +219,16 @@ def _chosen(folder: Path, search: SearchConfig, config: RunConfig, trials: pd.Da
     )
 
 
-def _write(folder: Path, about: About, arrays: Mapping[str, torch.Tensor], config: RunConfig) -> None:
+def _write(folder: Path, about: About, layout: Layout, config: RunConfig) -> None:
     """Everything but the card and the graph."""
-    plain = {name: array.detach().contiguous() for name, array in arrays.items()}
+    plain = {name: array.detach().contiguous() for name, array in layout.arrays.items()}
     (folder / WEIGHTS).write_bytes(save(plain, metadata={"format": "pt"}))
-    (folder / CONFIG).write_text(json.dumps(_timm_config(about), indent=2) + "\n", encoding="utf-8")
+    (folder / CONFIG).write_text(json.dumps(_timm_config(about, layout), indent=2) + "\n", encoding="utf-8")
     (folder / ABOUT).write_text(json.dumps(about.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
     (folder / BEST).write_text(_portable(config), encoding="utf-8")
 
 
-def _timm_config(about: About) -> dict[str, object]:
+def _timm_config(about: About, layout: Layout) -> dict[str, object]:
     """What timm reads beside weights: the architecture, its outputs and its input."""
     how = about.preprocessing
     return {
@@ -242,6 +242,7 @@ def _timm_config(about: About) -> dict[str, object]:
             "std": [how.std],
             "num_classes": len(about.observations),
             "classifier": about.last_layer,
+            "fixed_input_size": layout.fixed_size,
         },
     }
 
@@ -274,7 +275,13 @@ def _checked(folder: Path, trained: Trained, onnx: bool) -> tuple[float, float |
     Writes the graph where one is asked for. Raises InputError where either is too far.
     """
     films = load_batch(drawn_films(trained.image), np.arange(DRAWN), torch.device("cpu"))
-    network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    try:
+        network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    except RuntimeError as error:
+        raise InputError(
+            f"model.backbone: timm cannot load the {trained.backbone} that was trained "
+            f"({' '.join(str(error).split())}); choose another backbone for what is to be handed on"
+        ) from error
     with torch.no_grad():
         logits, theirs = trained.outputs.logits(trained.model(films)), network(films)
     apart = float((logits - theirs).abs().max())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chex.config import RunConfig
-from chex.console import decimal
+from chex.console import decimal, percent
 from chex.exported import ABOUT, RECALL, RULES, About
 from chex.figures import Estimate, Evaluation
 from chex.trained import NO_DIAGNOSIS
@@ -35,7 +35,7 @@ class Trees:
     labels: Mapping[str, Labels]
     """Of each observation."""
     phantom: bool
-    """A truth.csv lies beside it, as `chex phantom` writes it."""
+    """`chex phantom` drew it."""
 
 
 @dataclass(frozen=True)
@@ -96,13 +96,14 @@ def _details(facts: Facts) -> list[str]:
     about, chosen, model = facts.about, facts.chosen, facts.config.model
     tried = sum(chosen.states.values())
     states = ", ".join(f"{count} {state}" for state, count in chosen.states.items())
+    order = ", in that order" if len(about.observations) > 1 else ""
     begun = "timm's published weights" if model.pretrained else "random weights"
     so_far = "" if chosen.ended else " The search was not at its end when this was exported."
     stopping = "poor trials were stopped early" if chosen.stopping else "no trial was stopped early"
     knobs = [f"`{path}` {value}" for path, value in chosen.knobs.items()]
     return [
         f"A timm {about.backbone}, begun from {begun}, with one linear layer that gives the log odds of "
-        f"{_listed(about.observations)}, in that order. Seed {about.seed}.",
+        f"{_listed(about.observations)}{order}. Seed {about.seed}.",
         f"Chosen as the trial of the highest validation AUROC: trial {chosen.trial} of the {tried} of the search "
         f"`{chosen.search}` ({states}), proposed by the sampler `{chosen.sampler}` (seed {chosen.sampler_seed}); "
         f"{stopping}.{so_far}",
@@ -229,11 +230,16 @@ def _training_data(facts: Facts) -> list[str]:
     columns = ["observation", "policy for uncertain labels"]
     columns += [] if isinstance(tree, str) else ["positive", "negative", "uncertain", "blank (counts as negative)"]
     sampled = config.sampling
+    what = {"image": "these films", "patient": "these patients"}[sampled.by]
+    how = {
+        "none": "",
+        "over": " after repeating films of the rarer class",
+        "under": " after dropping films of the commoner class",
+    }[sampled.balance]
     return [
         head,
         _table(columns, rows),
-        f"Of these films the run took the share {sampled.fraction:g} by {sampled.by}, after balancing "
-        f"(`{sampled.balance}`).",
+        f"The run took {percent(sampled.fraction)} of {what}{how}.",
     ]
 
 
