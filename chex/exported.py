@@ -2,11 +2,11 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
 from chex.batches import GRAY_MEAN, GRAY_STD
 from chex.cache import ImageConfig
@@ -81,12 +81,14 @@ class About(BaseModel):
     versions: dict[str, str]
     """Of what exported it."""
 
-    @model_validator(mode="after")
-    def _consistent(self) -> "About":
-        for name in (*self.multiclass, *self.thresholds):
-            if name not in self.observations:
-                raise ValueError(f"'{name}' is not one of its observations; {one_of(name, self.observations)}")
-        return self
+    @field_validator("multiclass", "thresholds")
+    @classmethod
+    def _of_its_observations(cls, value: Collection[str], info: ValidationInfo) -> Collection[str]:
+        own = info.data.get("observations", value)
+        for name in value:
+            if name not in own:
+                raise ValueError(f"'{name}' is not one of its observations; {one_of(name, own)}")
+        return value
 
     def cuts(self) -> dict[str, dict[str, float]]:
         """The thresholds alone; NaN where there is none."""

@@ -42,8 +42,9 @@ def to_timm(model: Classifier, outputs: Outputs, backbone: str) -> Layout:
             "trained; choose another backbone for what is to be handed on"
         )
     weight, bias = folded(model, outputs)
-    arrays = dict(model.backbone.state_dict()) | {f"{name}.weight": weight, f"{name}.bias": bias}
-    return Layout(arrays, name, bool(theirs.pretrained_cfg.get("fixed_input_size")))
+    arrays = model.backbone.state_dict() | {f"{name}.weight": weight, f"{name}.bias": bias}
+    plain = {each: array.detach().cpu().contiguous() for each, array in arrays.items()}
+    return Layout(plain, name, bool(theirs.pretrained_cfg.get("fixed_input_size")))
 
 
 def from_timm(arrays: dict[str, torch.Tensor], last: str) -> dict[str, torch.Tensor]:

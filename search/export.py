@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from pandas.api.types import is_object_dtype
 from pyarrow import parquet
 
 from chex import checkpoint
@@ -36,7 +37,7 @@ def write_trials(folder: Path, rows: Sequence[TrialRow]) -> None:
 def write_columns(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Writes trials.parquet: the columns of trials.csv; one that mixes kinds of values holds them as strings."""
     whole = table(rows)
-    for name in whole.select_dtypes(object).columns:
+    for name in filter(lambda name: is_object_dtype(whole[name]), whole.columns):
         known = whole[name][whole[name].notna()]
         if known.map(type).nunique() != 1:
             whole[name] = known.map(str).reindex(whole.index)

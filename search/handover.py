@@ -221,8 +221,7 @@ def _chosen(folder: Path, search: SearchConfig, config: RunConfig, trials: pd.Da
 
 def _write(folder: Path, about: About, layout: Layout, config: RunConfig) -> None:
     """Everything but the card and the graph."""
-    plain = {name: array.detach().contiguous() for name, array in layout.arrays.items()}
-    (folder / WEIGHTS).write_bytes(save(plain, metadata={"format": "pt"}))
+    (folder / WEIGHTS).write_bytes(save(layout.arrays, metadata={"format": "pt"}))
     (folder / CONFIG).write_text(json.dumps(_timm_config(about, layout), indent=2) + "\n", encoding="utf-8")
     (folder / ABOUT).write_text(json.dumps(about.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
     (folder / BEST).write_text(_portable(config), encoding="utf-8")
