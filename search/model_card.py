@@ -97,7 +97,8 @@ def _details(facts: Facts) -> list[str]:
     tried = sum(chosen.states.values())
     states = ", ".join(f"{count} {state}" for state, count in chosen.states.items())
     order = ", in that order" if len(about.observations) > 1 else ""
-    begun = "timm's published weights" if model.pretrained else "random weights"
+    published = "a file of backbone weights" if model.weights else "timm's published weights"
+    begun = published if model.pretrained else "random weights"
     so_far = "" if chosen.ended else " The search was not at its end when this was exported."
     stopping = "poor trials were stopped early" if chosen.stopping else "no trial was stopped early"
     knobs = [f"`{path}` {value}" for path, value in chosen.knobs.items()]
@@ -187,8 +188,7 @@ def _film(about: About) -> list[str]:
 def _intended() -> list[str]:
     return [
         "Research on chest X-ray classification and on uncertain labels: to compare, train further, look into.",
-        "Out of scope: diagnosis, triage, screening, and any decision about a patient. It is no medical device and no "
-        "authority has seen it.",
+        "Out of scope: diagnosis, triage, screening, and any decision about a patient.",
     ]
 
 
@@ -294,7 +294,7 @@ def _caveats(facts: Facts) -> list[str]:
         labels,
         f"The rarest observation has {few:,} positives among the validation {_unit(facts)}: recall and its threshold "
         "rest on these.",
-        "Probabilities are not calibrated. Choose thresholds anew on films of the place where it is to be studied.",
+        "Nothing was done to calibrate the probabilities. Choose thresholds anew on films of the place where it is to be studied.",
     ]
 
 
