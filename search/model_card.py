@@ -294,7 +294,8 @@ def _caveats(facts: Facts) -> list[str]:
         labels,
         f"The rarest observation has {few:,} positives among the validation {_unit(facts)}: recall and its threshold "
         "rest on these.",
-        "Nothing was done to calibrate the probabilities. Choose thresholds anew on films of the place where it is to be studied.",
+        "Nothing was done to calibrate the probabilities. Choose thresholds anew on films of the place where it is to "
+        "be studied.",
     ]
 
 
