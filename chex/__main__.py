@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
     relabel.set_defaults(run=_relabel)
 
     evaluate = commands.add_parser("evaluate", help="score weights on a tree: figures, thresholds and what they cost")
-    evaluate.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors")
+    evaluate.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors, or an exported folder")
     evaluate.add_argument("--data", type=Path, required=True, metavar="TREE", help="the folder that holds both CSVs")
     evaluate.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     evaluate.add_argument("--out", type=Path, help="folder of the page (default: results/evaluate-<name of WEIGHTS>)")
@@ -65,9 +65,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.set_defaults(run=_evaluate)
 
     predict = commands.add_parser("predict", help="what weights say of films: a CSV, and overlays of where")
-    predict.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors")
+    predict.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors, or an exported folder")
     predict.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="JPEG or PNG files, or folders of them")
     predict.add_argument("--out", type=Path, metavar="FILE.csv", help="where the CSV goes (default: stdout)")
+    predict.add_argument(
+        "--call", metavar="RULE", help="say what is called at an exported threshold: .5, youden, recall"
+    )
     predict.add_argument("--grad-cam", type=Path, metavar="FOLDER", help="write an overlay per film and observation")
     predict.add_argument("--observation", nargs="+", metavar="NAME", help="what --grad-cam draws (default: all)")
     predict.add_argument("--batch", type=int, default=128, metavar="N", help="films scored at a time (default: 128)")
@@ -152,8 +155,15 @@ def _evaluate(options: argparse.Namespace) -> int:
 def _predict(options: argparse.Namespace) -> int:
     from chex.predict import predict_files
 
-    chosen = options.observation
-    return predict_files(options.weights, options.images, options.out, options.grad_cam, chosen, options.batch)
+    return predict_files(
+        options.weights,
+        options.images,
+        options.out,
+        options.grad_cam,
+        options.observation,
+        options.batch,
+        options.call,
+    )
 
 
 def _explore(options: argparse.Namespace) -> int:

@@ -14,13 +14,14 @@ from chex.console import progress_bar
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
 from chex.evaluation_page import Told, page, text
+from chex.exported import load_network
 from chex.figures import evaluation
 from chex.inference import predict
 from chex.page import check_folder, write_page
 from chex.records import DataConfig, Tree, load_tree
 from chex.seeds import stream
 from chex.split import Scored, split
-from chex.trained import Trained, load_trained
+from chex.trained import Trained
 
 
 class EvaluationConfig(BaseModel):
@@ -39,7 +40,7 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
     Without `out` the folder is results/evaluate-<name of the weights>. Raises InputError before films are read.
     """
     _check_options(recall, batch)
-    trained = load_trained(weights)
+    trained = load_network(weights)
     config = _config(trained, tree, sets)
     loaded = load_tree(tree)
     scored = split(loaded, config.data).scored
@@ -62,7 +63,9 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
 
 
 def weights_name(weights: Path) -> str:
-    """What weights go by: their file's name, or their folder's where the file is called `best`."""
+    """What weights go by: their file's or folder's name, or that of a file's folder where it is called `best`."""
+    if weights.is_dir():
+        return weights.resolve().name
     return weights.resolve().parent.name if weights.stem == "best" else weights.stem
 
 

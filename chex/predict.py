@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,10 @@ from chex.console import decimal, progress_bar
 from chex.decoding import decode, decoded
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
+from chex.exported import RULES, load_network
 from chex.gradcam import check_map, heat, overlay
 from chex.inference import predict
-from chex.trained import NO_DIAGNOSIS, Trained, load_trained
+from chex.trained import NO_DIAGNOSIS, Trained
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
 OVERLAY_SIZE = 512
@@ -32,15 +33,17 @@ def predict_files(
     overlays: Path | None,
     drawn: Sequence[str] | None,
     batch: int,
+    call: str | None = None,
 ) -> int:
     """Writes a CSV of each image's probabilities into `out`, or prints it, and overlays where they are asked for.
 
-    `images` are files and folders; `drawn` names the observations of `overlays`, None for all. Raises InputError before
-    anything is written.
+    `images` are files and folders; `drawn` names the observations of `overlays`, None for all; `call` adds what is
+    called at the threshold of that rule, one of RULES. Raises InputError before anything is written.
     """
     check_batch(batch)
     _check_outputs(out, overlays, drawn)
-    trained = load_trained(weights)
+    trained = load_network(weights)
+    cuts = None if call is None else _cuts(trained, weights, call)
     chosen = _drawn(trained, drawn)
     cells = check_map(trained) if overlays else None
     paths = image_files(images)
@@ -50,8 +53,9 @@ def predict_files(
     trained.model.to(device)
     with progress_bar("scoring films") as advance:
         logits = predict(trained.model, trained.outputs, films, np.arange(len(films)), config, device, batch, advance)
-    table = probability_table(paths, trained.observations, logits.sigmoid().numpy())
-    _write(table, out)
+    probability = logits.sigmoid().numpy()
+    table = probability_table(paths, trained.observations, probability)
+    _write(table if cuts is None else table.assign(**calls(trained.observations, probability, cuts)), out)
     if overlays:
         count = _draw(trained, paths, films, table, chosen, overlays, batch, device)
         print(_told_of_overlays(overlays, count, cells), file=sys.stderr)
@@ -84,6 +88,14 @@ def probability_table(paths: Sequence[Path], observations: Sequence[str], probab
     return table
 
 
+def calls(observations: Sequence[str], probability: np.ndarray, cuts: Mapping[str, float]) -> dict[str, np.ndarray]:
+    """A column `<observation> called` for each of `cuts`, of (N, K) probabilities: yes, no, blank where it is NaN."""
+    return {
+        f"{name} called": np.where(probability[:, observations.index(name)] >= cut, "yes", "" if cut != cut else "no")
+        for name, cut in cuts.items()
+    }
+
+
 def overlay_names(paths: Sequence[Path]) -> list[str]:
     """A name per image, each once: its path below the folder that all have in common, `/` as `_`, without suffix."""
     absolute = [Path(os.path.abspath(path)) for path in paths]
@@ -114,6 +126,17 @@ def _check_outputs(out: Path | None, overlays: Path | None, drawn: Sequence[str]
             f"--observation {' '.join(drawn)}: chooses what --grad-cam draws, which is not asked for; "
             "add --grad-cam FOLDER or leave it out"
         )
+
+
+def _cuts(trained: Trained, weights: Path, call: str) -> dict[str, float]:
+    if call not in RULES:
+        raise InputError(f"--call {call}: no such threshold; {one_of(call, RULES)}")
+    if not trained.thresholds:
+        raise InputError(
+            f"--call {call}: {weights} has no thresholds with it; give a folder that chex-search export wrote, "
+            "or leave --call out"
+        )
+    return {name: own[call] for name, own in trained.thresholds.items()}
 
 
 def _drawn(trained: Trained, drawn: Sequence[str] | None) -> list[int]:

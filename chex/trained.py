@@ -1,7 +1,7 @@
 """A trained network as its file of weights describes it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,8 @@ class Trained:
     outputs: Outputs
     image: ImageConfig
     """How the films that it was trained on were decoded."""
+    thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Of each observation, by rule; NaN where a rule gives none. Empty where none came with the weights."""
 
     @property
     def image_size(self) -> int:
@@ -55,7 +57,7 @@ def load_trained(path: Path) -> Trained:
         model = build_model(config, outputs.count, seed=0)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-    _check_fit(path, weights, model, about)
+    check_fit(path, weights, model, about["backbone"], about["observations"])
     model.load_state_dict(weights)
     return Trained(model.eval(), config.backbone, observations, outputs, _image(path, about))
 
@@ -77,14 +79,17 @@ def _image(path: Path, about: Mapping[str, str]) -> ImageConfig:
         ) from error
 
 
-def _check_fit(path: Path, weights: Mapping[str, torch.Tensor], model: Classifier, about: Mapping[str, str]) -> None:
+def check_fit(
+    path: Path, weights: Mapping[str, torch.Tensor], model: Classifier, backbone: str, observations: str
+) -> None:
+    """Raises InputError where the arrays that `path` holds are not those of `model`, told by name and observations."""
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     given = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = sorted(name for name in expected.keys() | given.keys() if expected.get(name) != given.get(name))
     if wrong:
         first = wrong[0]
         raise InputError(
-            f"{path} does not fit the {about['backbone']} for {about['observations']} that it says it is: "
+            f"{path} does not fit the {backbone} for {observations} that it says it is: "
             f"{len(wrong):,} of {len(expected):,} arrays differ, first {first}, which is {_shape(given.get(first))} "
             f"and should be {_shape(expected.get(first))}; give weights as chex train wrote them, "
             "with the timm that trained them"

@@ -71,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
     confirm.set_defaults(run=_confirm)
+    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
+    export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
+    export.add_argument("--onnx", action="store_true", help="also write it as an ONNX graph, checked by onnxruntime")
+    export.set_defaults(run=_export)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
     plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -160,6 +165,13 @@ def _confirm(options: argparse.Namespace) -> int:
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
     return _carried_out(options, folder / FOLDER, again, work)
+
+
+def _export(options: argparse.Namespace) -> int:
+    from search.handover import export
+
+    print(export(options.folder, options.out, None, options.onnx))
+    return 0
 
 
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:

@@ -1,9 +1,13 @@
-"""The search's folder: trials.csv, the best config and weights, each trial's predictions."""
+"""The search's folder: trials.csv and trials.parquet, the best config and weights, each trial's predictions."""
 
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import pyarrow as pa
+from pandas.api.types import is_object_dtype
+from pyarrow import parquet
 
 from chex import checkpoint
 from chex.atomic import replacing, write_text
@@ -12,7 +16,7 @@ from chex.console import decimal
 from search.ledger import TrialRow, table
 from search.trainable import trial_config
 
-TRIALS, BEST = "trials.csv", "best.yaml"
+TRIALS, COLUMNS, BEST = "trials.csv", "trials.parquet", "best.yaml"
 
 
 def trial_folder(folder: Path, number: int) -> Path:
@@ -28,6 +32,17 @@ def trial_number(home: Path) -> int:
 def write_trials(folder: Path, rows: Sequence[TrialRow]) -> None:
     """Writes trials.csv."""
     checkpoint.save_table(folder / TRIALS, table(rows))
+
+
+def write_columns(folder: Path, rows: Sequence[TrialRow]) -> None:
+    """Writes trials.parquet: the columns of trials.csv; one that mixes kinds of values holds them as strings."""
+    whole = table(rows)
+    for name in filter(lambda name: is_object_dtype(whole[name]), whole.columns):
+        known = whole[name][whole[name].notna()]
+        if known.map(type).nunique() != 1:
+            whole[name] = known.map(str).reindex(whole.index)
+    with replacing(folder / COLUMNS) as beside:
+        parquet.write_table(pa.Table.from_pandas(whole, preserve_index=False), beside, compression="zstd")
 
 
 def export_best(folder: Path, row: TrialRow, base: dict[str, Any]) -> None:

@@ -52,6 +52,11 @@ def write_labels(folder: Path, scored: Scored, observations: Sequence[str]) -> N
     checkpoint.save_table(folder / LABELS, table.assign(**dict(zip(observations, scored.truth.T, strict=True))))
 
 
+def scored_on(folder: Path) -> str:
+    """The digest of what the trials of the search in `folder` are scored on. Raises InputError where it is missing."""
+    return labels_digest(*_labels(folder))
+
+
 def load_predictions(folder: Path) -> Predictions:
     """All that the trials of the search in `folder` have reported so far.
 
@@ -91,7 +96,7 @@ def _labels(folder: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.n
 
 def _tables(folder: Path, own: Sequence[Path] | None = None) -> Iterator[pa.Table]:
     """The search's file, and those of the trials that it does not hold yet: all of them, or those in `own`."""
-    digest, whole, known = labels_digest(*_labels(folder)), folder / FILE, set[int]()
+    digest, whole, known = scored_on(folder), folder / FILE, set[int]()
     if whole.exists():
         yield _checked(table := parquet.read_table(whole), whole, digest)
         known = set(table["trial"].unique().to_pylist())

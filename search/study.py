@@ -19,7 +19,7 @@ from chex.train import preflight, settled
 from search.book import BOOK, Book
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
-from search.export import drop_state, trial_folder
+from search.export import drop_state, trial_folder, write_columns
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
 from search.predictions import gather, write_labels
@@ -161,6 +161,7 @@ def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: A
     finally:
         ray.shutdown()
     gather(folder, [row.number for row in ended(conductor.rows)])
+    write_columns(folder, conductor.rows)
     return _outcome(search, conductor)
 
 

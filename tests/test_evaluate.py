@@ -217,11 +217,16 @@ def test_weights_that_are_none_are_refused(
     tmp_path: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "state.pt").write_bytes(b"\x80\x04")
-    for weights in (tmp_path / "state.pt", tmp_path / "none.safetensors", tmp_path):
+    assert evaluate(tmp_path / "state.pt") == 2
+    told = capsys.readouterr().err
+    assert f"chex evaluate: {tmp_path / 'state.pt'} cannot be read as safetensors (" in told
+    assert told.rstrip().endswith("; give a best.safetensors")
+    for weights, why in (
+        (tmp_path / "none.safetensors", ": no such file or folder"),
+        (tmp_path, " holds no about.json"),
+    ):
         assert evaluate(weights) == 2
-        told = capsys.readouterr().err
-        assert f"chex evaluate: {weights} cannot be read as safetensors (" in told
-        assert told.rstrip().endswith("; give a best.safetensors")
+        assert f"chex evaluate: {weights}{why}; give a " in capsys.readouterr().err
 
 
 def test_a_tree_without_a_column_of_the_models_observations_is_refused(

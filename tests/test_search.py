@@ -89,6 +89,7 @@ def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path
     assert set(trials["state"]) <= {"finished", "stopped"}
     assert ((trials["percent"] == 100) == (trials["state"] == "finished")).all()
     assert trials[["policy.default", "optimizer.lr", "schedule.epochs", METRIC]].notna().all(axis=None)
+    assert list(pd.read_parquet(results / "trials.parquet").columns) == list(trials.columns)
 
 
 def test_the_best_files_are_those_of_the_highest_trial(results: Path) -> None:

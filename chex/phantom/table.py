@@ -51,6 +51,10 @@ def valid_table(images: int, positive_given_uncertain: dict[str, float], rng: np
     return _assemble(studies, labels, hidden, truth, rng)
 
 
+TRUTH_COLUMNS = ("Path", *(column for name in FIVE for column in (name, f"{name} strength")))
+"""Of `truth_table`."""
+
+
 def truth_table(table: pd.DataFrame) -> pd.DataFrame:
     """What was planted: Path and, per scored observation, its truth (`<obs>`, 0 or 1) and `<obs> strength` (0..1)."""
     columns = {"Path": table["Path"]}

@@ -14,7 +14,7 @@ from chex.errors import InputError, one_of
 from chex.labels import FIVE
 from chex.phantom.counts import TRAIN, VALID
 from chex.phantom.film import Film, draw_film
-from chex.phantom.table import CSV_COLUMNS, TREE, train_table, truth_table, valid_table
+from chex.phantom.table import CSV_COLUMNS, TREE, TRUTH_COLUMNS, train_table, truth_table, valid_table
 from chex.seeds import stream
 
 POSITIVE_GIVEN_UNCERTAIN = {
@@ -73,6 +73,12 @@ def write_phantom(out: Path, config: PhantomConfig, progress: Callable[[int, int
         (Path(scratch) / "truth.csv").replace(out / "truth.csv")
         (Path(scratch) / TREE).rename(root)
     return root
+
+
+def is_phantom(root: Path) -> bool:
+    """Whether a truth.csv with a phantom's columns lies beside the tree `root`, as `write_phantom` leaves it."""
+    path = root.parent / "truth.csv"
+    return path.is_file() and tuple(pd.read_csv(path, nrows=0).columns) == TRUTH_COLUMNS
 
 
 def phantom_tables(config: PhantomConfig) -> tuple[pd.DataFrame, pd.DataFrame]:
