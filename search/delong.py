@@ -15,6 +15,9 @@ from scipy.stats import norm
 
 from chex.figures import Estimate
 
+REPORTS = 64
+"""Taken together."""
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -44,16 +47,10 @@ def areas(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, colu
     names, of_unit = np.unique(patients, return_inverse=True)
     auroc, influence = np.zeros(len(probability)), np.zeros((len(names), len(probability)))
     for column in columns:
-        positive, negative = (np.flatnonzero(truth[:, column] == value) for value in (1, 0))
-        scores = probability[:, :, column]
-        below = _shares_below(scores[:, positive], scores[:, negative])
-        above = 1 - _shares_below(scores[:, negative], scores[:, positive])
-        area = below.mean(axis=1)
-        auroc += area / len(columns)
-        for shares, films in ((below, positive), (above, negative)):
-            some, added = _added(shares - area[:, None], of_unit[films])
-            influence[some] += added / len(columns)
-    return Areas(auroc, influence)
+        for start in range(0, len(probability), REPORTS):
+            piece = slice(start, start + REPORTS)
+            _add(auroc[piece], influence[:, piece], truth[:, column], probability[piece, :, column], of_unit)
+    return Areas(auroc / len(columns), influence / len(columns))
 
 
 def standard_errors(found: Areas) -> np.ndarray:
@@ -69,6 +66,18 @@ def bounded(auroc: float, error: float, confidence: float = 0.95) -> Estimate:
     reach = norm.ppf((1 + confidence) / 2) * error / (auroc * (1 - auroc))
     low, high = expit(logit(auroc) + np.array([-reach, reach]))
     return Estimate(float(auroc), float(low), float(high))
+
+
+def _add(auroc: np.ndarray, influence: np.ndarray, truth: np.ndarray, scores: np.ndarray, of_unit: np.ndarray) -> None:
+    """Adds one observation to `auroc` (R,) and `influence` (P, R)."""
+    positive, negative = (np.flatnonzero(truth == value) for value in (1, 0))
+    below = _shares_below(scores[:, positive], scores[:, negative])
+    above = 1 - _shares_below(scores[:, negative], scores[:, positive])
+    area = below.mean(axis=1)
+    auroc += area
+    for shares, films in ((below, positive), (above, negative)):
+        patients, added = _added(shares - area[:, None], of_unit[films])
+        influence[patients] += added
 
 
 def _shares_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -116,6 +116,15 @@ def test_the_winner_is_the_ledgers_and_its_corrected_auroc_is_lower(folder: Path
     assert found.positives[2] == 0
 
 
+def test_of_equal_trials_the_winner_is_the_one_whose_weights_the_search_keeps(folder: Path) -> None:
+    known, there = load_predictions(folder), rows(folder)
+    known.probability[known.trials == 2] = known.probability[known.trials == 3]
+    found = judge(there, known, [], 0, {})
+    assert found is not None
+    assert found.winner == 3
+    assert found.trials[1].auroc == found.trials[2].auroc
+
+
 def test_trials_that_failed_or_have_not_ended_change_nothing(folder: Path) -> None:
     there = rows(folder)
     known = load_predictions(folder)

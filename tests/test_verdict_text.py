@@ -52,8 +52,8 @@ def one_line(verdict: Verdict) -> str:
 
 def test_three_sentences_say_who_wins_who_ties_and_what_differs() -> None:
     assert one_line(VERDICT) == (
-        "Trial 17 wins: AUROC .873 (95 % interval .841 to .900) on the 234 films of 200 patients that it was chosen by, "
-        "the best of 300 reports of 2 trials; expect .861 (95 % interval .800 to .900) on new patients. "
+        "Trial 17 wins: AUROC .873 (95 % interval .841 to .900) on the 234 films of 200 patients that it was chosen "
+        "by, the best of 300 reports of 2 trials; expect .861 (95 % interval .800 to .900) on new patients. "
         "2 of 50 trials, trial 17 among them, are not distinguishable from the best; the cheapest is trial 3 "
         "(120,000 training images, resnet18). "
         "Really different: policy.default ones over zeros (+.020 (+.010 to +.030)); 2 pairs of values tied, "
