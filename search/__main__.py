@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
     extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
-    for command in (resume, extend, status):
+    verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
+    for command in (resume, extend, status, verdict):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(run=_resume)
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
+    verdict.set_defaults(run=_verdict)
     confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
     confirm.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
@@ -154,6 +156,21 @@ def _status(options: argparse.Namespace) -> int:
     return 0
 
 
+def _verdict(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from chex.train import scored_as
+    from search.study import load_begun
+    from search.verdict import load_verdict
+    from search.verdict_text import told
+
+    folder = options.folder.absolute()
+    with Console(stderr=True).status("reading") as shown:
+        verdict = load_verdict(folder, shown.update)
+    print(told(verdict, scored_as(load_begun(folder).base)))
+    return 0
+
+
 def _confirm(options: argparse.Namespace) -> int:
     from search.confirm import FOLDER, confirm
 
@@ -169,8 +186,10 @@ def _confirm(options: argparse.Namespace) -> int:
 
 def _export(options: argparse.Namespace) -> int:
     from search.handover import export
+    from search.verdict import load_judged
 
-    print(export(options.folder, options.out, None, options.onnx))
+    folder = options.folder.absolute()
+    print(export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx))
     return 0
 
 
@@ -197,7 +216,7 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
-    from search.report import conclude
+    from search.report import conclude  # its statistics load while nothing waits for a start
     from search.study import load_begun
 
     text = conclude(rows, folder, load_begun(folder))

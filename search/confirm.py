@@ -22,6 +22,7 @@ from search.predictions import Predictions, load_predictions
 from search.relabelling import FOLDER as TABLES
 from search.sampler import SamplerConfig
 from search.search_config import SearchConfig
+from search.selection import kept_report
 from search.study import BASE, CONFIG, load_begun, rows_of, run_search
 
 FOLDER, TEXT = "confirm", "confirmation.txt"
@@ -103,13 +104,6 @@ def _run(row: TrialRow, rows: Sequence[TrialRow], place: int) -> TrialRow | None
     wanted = _without_seed(row.knobs)
     same = [run for run in rows if _without_seed(run.knobs) == wanted]
     return same[place] if place < len(same) and same[place].state == "finished" else None
-
-
-def kept_report(row: TrialRow, predictions: Predictions) -> int:
-    """The place among the reports in `predictions` of the one whose weights the trial keeps."""
-    best = max(row.reports, key=lambda report: float(report["auroc"]))
-    of_trial = predictions.of(row.number)
-    return int(of_trial[predictions.images[of_trial] == best["images_seen"]][0])
 
 
 def _without_seed(knobs: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,7 +4,7 @@ import json
 import math
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 
@@ -54,10 +54,10 @@ ROUND_OFF = 1e-4
 """In log odds: what another machine's arithmetic, or timm's layout, may change."""
 
 
-def export(folder: Path, out: Path, estimate: Estimate | None, onnx: bool) -> str:
+def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool) -> str:
     """Writes the best network of the search in `folder` into `out`, whole or not at all; what to say comes back.
 
-    `estimate` is its AUROC corrected for its having been chosen, where that is known. Raises InputError before anything
+    `estimate` gives its AUROC corrected for its having been chosen. Raises InputError before anything
     is written where there is no network yet, or `out` holds other things than an earlier export; and where what was
     written would not give the network's own probabilities.
     """
@@ -89,7 +89,7 @@ def export(folder: Path, out: Path, estimate: Estimate | None, onnx: bool) -> st
         with replacing_folder(out.resolve()) as beside:
             _write(beside, about, layout, config)
             apart, graph_apart = _checked(beside, trained, onnx)
-            facts = Facts(about, config, found, len(truth), estimate, chosen, tree, graph_apart)
+            facts = Facts(about, config, found, len(truth), estimate(), chosen, tree, graph_apart)
             (beside / CARD).write_text(card(facts), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written ({str(error.strerror).lower()}); give another folder") from error

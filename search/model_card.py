@@ -11,7 +11,6 @@ from chex.figures import Estimate, Evaluation
 from chex.trained import NO_DIAGNOSIS
 from chex.uncertainty import policy_of
 
-NOT_ESTIMATED = "not estimated"
 HEADER = "---\nlibrary_name: timm\npipeline_tag: image-classification\ntags: [chest-x-ray, multi-label, timm]\n---\n"
 
 
@@ -64,8 +63,8 @@ class Facts:
     """Of the trial's validation probabilities."""
     units: int
     """Films or studies that were scored."""
-    estimate: Estimate | None
-    """The trial's AUROC corrected for its having been chosen; None where that was not estimated."""
+    estimate: Estimate
+    """The trial's AUROC corrected for its having been chosen."""
     chosen: Chosen
     tree: Trees | str
     """Or why nothing is known of it."""
@@ -249,7 +248,7 @@ def _counts(labels: Labels) -> list[str]:
 
 def _figures(facts: Facts) -> list[str]:
     found = facts.evaluation
-    corrected = NOT_ESTIMATED if facts.estimate is None else _told(facts.estimate)
+    corrected = _told(facts.estimate)
     tried = sum(facts.chosen.states.values())
     rows = [
         [each.name, _told(each.figures["AUROC"]), f"{each.positives:,}", f"{each.negatives:,}"]

@@ -7,10 +7,11 @@ import pytest
 from chex.config import RunConfig
 from chex.errors import InputError
 from chex.metrics import METRIC
-from search.confirm import best_configs, confirming, kept_report, told
+from search.confirm import best_configs, confirming, told
 from search.ledger import State, TrialRow
 from search.predictions import Predictions
 from search.search_config import SearchConfig
+from search.selection import kept_report
 
 
 def row(number: int, value: float, state: State = "finished", **knobs: Any) -> TrialRow:

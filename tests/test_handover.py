@@ -41,6 +41,10 @@ from tests.test_timm_layout import used
 Make = Callable[..., Path]
 
 
+def corrected() -> Estimate:
+    return Estimate(0.5, 0.4, 0.6)
+
+
 @pytest.fixture
 def make_search(make_run: Callable[..., RunConfig], tmp_path: Path) -> Make:
     """Writes the folder of a search over the learning rate whose best trial, the second of three, nobody trained."""
@@ -95,7 +99,7 @@ def test_the_lines_of_the_card_give_the_networks_log_odds_from_the_folder_alone(
     make_search: Make, plain_tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
 ) -> None:
     search = make_search({"data.root": str(plain_tree)} | values)
-    export(search, tmp_path / "out", None, onnx=False)
+    export(search, tmp_path / "out", corrected, onnx=False)
     trained = load_trained(search / checkpoint.WEIGHTS)
     shutil.rmtree(search)
     (tmp_path / "out").rename(tmp_path / "another machine")
@@ -118,7 +122,7 @@ def test_predict_gives_the_same_of_the_folder_as_of_the_searchs_weights(
     make_search: Make, plain_tree: Path, tmp_path: Path
 ) -> None:
     search = make_search({"data.root": str(plain_tree)} | FIVE_WITH_A_THIRD_CLASS | {"model.final_batch_norm": True})
-    export(search, tmp_path / "out", None, onnx=False)
+    export(search, tmp_path / "out", corrected, onnx=False)
     for name, weights in (("theirs", search / checkpoint.WEIGHTS), ("ours", tmp_path / "out")):
         assert chex(["predict", str(weights), str(plain_tree / "valid"), "--out", str(tmp_path / f"{name}.csv")]) == 0
     theirs, ours = (pd.read_csv(tmp_path / f"{name}.csv") for name in ("theirs", "ours"))
@@ -130,7 +134,7 @@ def test_the_graph_gives_the_softmax_over_positive_and_negative_of_a_third_class
 ) -> None:
     values = {"model.backbone": "densenet121", "model.final_batch_norm": True, "image.size": 64}
     search = make_search({"data.root": str(plain_tree)} | FIVE_WITH_A_THIRD_CLASS | values)
-    assert main(["export", str(search), str(tmp_path / "out"), "--onnx"]) == 0
+    export(search, tmp_path / "out", corrected, onnx=True)
     trained = load_trained(search / checkpoint.WEIGHTS)
     films = torch.randn(3, 1, 64, 64)
     with torch.no_grad():
@@ -147,7 +151,7 @@ def test_the_graph_gives_the_softmax_over_positive_and_negative_of_a_third_class
 def test_evaluate_takes_the_folder(
     make_search: Make, tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    export(make_search(), tmp_path / "handed on", None, onnx=False)
+    export(make_search(), tmp_path / "handed on", corrected, onnx=False)
     monkeypatch.chdir(tmp_path)
     cache = f"image.cache={tmp_path / 'cache'}"
     assert chex(["evaluate", "handed on/", "--data", str(tree), "--set", cache, "device.kind=cpu"]) == 0
@@ -157,7 +161,7 @@ def test_evaluate_takes_the_folder(
 def test_the_folder_says_nothing_of_this_machine_and_holds_no_pickle(make_search: Make, tmp_path: Path) -> None:
     search = make_search({"relabel.forest": str(tmp_path / "table.csv"), "model.weights": str(tmp_path / "w")})
     out = tmp_path / "out"
-    export(search, out, None, onnx=True)
+    export(search, out, corrected, onnx=True)
     assert {path.name for path in out.iterdir()} == set(FILES)
     for path in out.iterdir():
         content = path.read_bytes()
@@ -173,7 +177,7 @@ def test_the_folder_says_nothing_of_this_machine_and_holds_no_pickle(make_search
 
 def test_about_json_has_what_a_program_needs(make_search: Make, plain_tree: Path, tmp_path: Path) -> None:
     search = make_search({"data.root": str(plain_tree), "seed": 7} | FIVE_WITH_A_THIRD_CLASS)
-    export(search, tmp_path / "out", None, onnx=False)
+    export(search, tmp_path / "out", corrected, onnx=False)
     about = read_about(tmp_path / "out")
     assert (about.observations, about.multiclass, about.seed) == (FIVE, ("Edema",), 7)
     assert (about.preprocessing.size, about.preprocessing.resize, about.preprocessing.mean) == (32, "letterbox", 0.449)
@@ -199,7 +203,7 @@ def test_a_threshold_calls_the_film_that_it_was_chosen_at_and_says_what_it_rests
 def test_an_observation_without_positives_has_no_threshold_and_the_card_says_so(
     make_search: Make, tmp_path: Path
 ) -> None:
-    export(make_search({"data.observations": ["Cardiomegaly", "Edema"]}), tmp_path / "out", None, onnx=False)
+    export(make_search({"data.observations": ["Cardiomegaly", "Edema"]}), tmp_path / "out", corrected, onnx=False)
     assert json.loads((tmp_path / "out" / ABOUT).read_text())["thresholds"]["Edema"]["youden"]["threshold"] is None
     card = (tmp_path / "out" / CARD).read_text()
     assert "| Edema | youden | - | - | - | 0 |" in card
@@ -207,7 +211,7 @@ def test_an_observation_without_positives_has_no_threshold_and_the_card_says_so(
 
 
 def test_the_card_says_what_the_searchs_folder_says(make_search: Make, tree: Path, tmp_path: Path) -> None:
-    said = export(make_search(), tmp_path / "out", Estimate(0.5, 0.4, 0.6), onnx=False)
+    said = export(make_search(), tmp_path / "out", corrected, onnx=False)
     card = (tmp_path / "out" / CARD).read_text()
     for told in (
         "trial 2 of the 3 of the search `some search` (1 finished, 1 stopped, 1 failed), proposed by the sampler `tpe`",
@@ -225,7 +229,7 @@ def test_the_card_says_what_the_searchs_folder_says(make_search: Make, tree: Pat
 
 def test_the_card_says_what_studies_and_a_third_class_mean(make_search: Make, plain_tree: Path, tmp_path: Path) -> None:
     studies = {"data.root": str(plain_tree), "data.scoring": "study", "sampling.fraction": 0.5}
-    export(make_search(studies | FIVE_WITH_A_THIRD_CLASS), tmp_path / "out", None, onnx=False)
+    export(make_search(studies | FIVE_WITH_A_THIRD_CLASS), tmp_path / "out", corrected, onnx=False)
     card = (tmp_path / "out" / CARD).read_text()
     for told in (
         "Edema was trained with uncertain as a third class (`multiclass`): the probability is the softmax",
@@ -241,10 +245,8 @@ def headings(card: str) -> Sequence[str]:
     return re.findall(r"^## (.+)$", card, flags=re.MULTILINE)
 
 
-def test_the_card_has_the_headings_of_a_model_card_and_says_what_was_not_estimated(
-    make_search: Make, tmp_path: Path
-) -> None:
-    export(make_search(), tmp_path / "out", None, onnx=False)
+def test_the_card_has_the_headings_of_a_model_card_and_the_corrected_auroc(make_search: Make, tmp_path: Path) -> None:
+    export(make_search(), tmp_path / "out", corrected, onnx=False)
     card = (tmp_path / "out" / CARD).read_text()
     mitchell = {
         "Model details",
@@ -258,7 +260,7 @@ def test_the_card_has_the_headings_of_a_model_card_and_says_what_was_not_estimat
         "Caveats and recommendations",
     }
     assert set(headings(card)) == mitchell | {"How to use"}
-    assert "Corrected for that selection: not estimated." in card
+    assert "Corrected for that selection: .500 (.400 to .600)." in card
 
 
 def test_the_card_tells_a_phantom_from_another_trees_truth(make_search: Make, tree: Path, tmp_path: Path) -> None:
@@ -266,7 +268,7 @@ def test_the_card_tells_a_phantom_from_another_trees_truth(make_search: Make, tr
     columns = ["Path", *(column for name in FIVE for column in (name, f"{name} strength"))]
     for header, phantom in ((["Path", "Cardiomegaly"], False), (columns, True)):
         (tree.parent / "truth.csv").write_text(",".join(header) + "\n")
-        export(search, tmp_path / "out", None, onnx=False)
+        export(search, tmp_path / "out", corrected, onnx=False)
         assert (drawn in (tmp_path / "out" / CARD).read_text()) == phantom
 
 
@@ -289,7 +291,7 @@ def test_a_tree_that_is_not_there_as_it_was_is_not_counted(
 ) -> None:
     search, (damage, told) = make_search(), TREES[case]
     damage(tree)
-    export(search, tmp_path / "out", None, onnx=False)
+    export(search, tmp_path / "out", corrected, onnx=False)
     card = (tmp_path / "out" / CARD).read_text()
     assert f"The tree `CheXpert-v1.0-small`, {told}: how many films and patients" in card
     assert "| Cardiomegaly | zeros |\n" in card
@@ -298,9 +300,9 @@ def test_a_tree_that_is_not_there_as_it_was_is_not_counted(
 def test_an_earlier_export_is_replaced_whole(make_search: Make, tmp_path: Path) -> None:
     search, out = make_search(), tmp_path / "out"
     out.mkdir()
-    export(search, out, None, onnx=False)
+    export(search, out, corrected, onnx=False)
     (out / GRAPH).write_text("of an earlier network")
-    export(search, out, None, onnx=False)
+    export(search, out, corrected, onnx=False)
     assert {path.name for path in out.iterdir()} == set(FILES) - {GRAPH}
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -393,14 +395,14 @@ def test_what_timm_would_not_give_back_is_not_written(
     search, (damage, told) = make_search(), LAYOUTS[case]
     monkeypatch.setattr(handover, "to_timm", lambda *how: damage(to_timm(*how)))
     with pytest.raises(InputError, match=re.escape(told)):
-        export(search, tmp_path / "out", None, onnx=False)
+        export(search, tmp_path / "out", corrected, onnx=False)
     assert not (tmp_path / "out").exists()
 
 
 def test_a_folder_that_cannot_be_made_is_refused(make_search: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match=r"file/out cannot be written \(not a directory\); give another folder"):
-        export(make_search(), tmp_path / "file" / "out", None, onnx=False)
+        export(make_search(), tmp_path / "file" / "out", corrected, onnx=False)
 
 
 def test_drawn_films_are_chests_and_always_the_same(make_run: Callable[..., RunConfig]) -> None:
@@ -411,7 +413,7 @@ def test_drawn_films_are_chests_and_always_the_same(make_run: Callable[..., RunC
 
 
 def test_timm_reads_size_channels_and_names_of_outputs(make_search: Make, tmp_path: Path) -> None:
-    export(make_search(), tmp_path / "out", None, onnx=False)
+    export(make_search(), tmp_path / "out", corrected, onnx=False)
     config = json.loads((tmp_path / "out" / CONFIG).read_text())
     assert (config["architecture"], config["num_classes"]) == ("test_resnet", 1)
     assert config["label_names"] == ["Cardiomegaly"]
