@@ -1,78 +1,87 @@
-"""What the trials prove, and what they do not."""
+"""What the trials of a search prove, and what they do not."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
+from chex.figures import Estimate
+from search.ensemble import Ensemble
+from search.importance import Importances
+from search.ledger import TrialRow
+from search.predictions import Predictions
+from search.rivals import Rivalry
+from search.ties import Ties
 
-from chex import checkpoint
-from chex.metrics import auroc_interval
-from chex.seeds import stream
-from search.ledger import TrialRow, best, ended
+
+@dataclass(frozen=True)
+class TrialFigures:
+    """How good the weights are that one trial keeps, on the films that the search chose by."""
+
+    trial: int
+    images: int
+    """Training images that the trial saw, to its end."""
+    auroc: Estimate
+    """Mean AUROC over the observations where it is defined; DeLong's interval, with patients as clusters."""
+    bootstrap: Estimate
+    """The same AUROC with a percentile interval of a bootstrap over patients."""
+    observations: tuple[Estimate, ...]
+    """Each observation's AUROC with DeLong's interval, in the order of Verdict.observations; NaN where undefined."""
+    bootstraps: tuple[Estimate, ...]
+    """The same with the bootstrap's intervals."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """The winner of a search and how sure it is."""
+    """What a search proved. AUROCs are in [0, 1]; all intervals are 95 % intervals unless they say otherwise."""
 
-    trial: int
-    auroc: float
-    low: float
-    high: float
-    """95 % interval of the winner's validation AUROC (bootstrap over patients)."""
+    observations: tuple[str, ...]
+    positives: tuple[int, ...]
+    """Scored units with each observation."""
     units: int
     """Films or studies that were scored."""
     patients: int
-    trials: int
+    finished: int
     stopped: int
     failed: int
-    within: int
-    """Other finished trials whose AUROC lies inside the interval."""
+    unfinished: int
+    """Trials that have begun and not ended: nothing is chosen from them yet."""
+    reports: int
+    """Reports that the winner was chosen from."""
+    winner: int
+    """The trial whose weights win."""
+    naive: Estimate
+    """The winner's AUROC on the films that it was chosen by, and DeLong's interval around it."""
+    corrected: Estimate
+    """The winner's expected AUROC on new patients: corrected for its having been chosen."""
+    trials: tuple[TrialFigures, ...]
+    """Trials that ended and did not fail, by number."""
+    ties: Ties
+    """The trials that are not distinguishable from the best, and the cheapest of them."""
+    rivals: tuple[Rivalry, ...]
+    """Value against value, for each pair of values of each categorical knob, in the order of the space."""
+    importances: Importances
+    ensemble: Ensemble | None
+    """None where one report alone was made."""
 
 
-def judge(rows: Sequence[TrialRow], predictions: Path, observations: tuple[str, ...], seed: int) -> Verdict | None:
-    """The verdict on ended trials; `predictions` are the winner's. None where no trial has a defined metric."""
-    winner = best(ended(rows))
-    if winner is None:
-        return None
-    patients, truth, probability = checkpoint.load_predictions(predictions, observations)
-    low, high = auroc_interval(truth, probability, patients, stream(seed, "interval"))
-    states = [row.state for row in rows]
-    return Verdict(
-        trial=winner.number,
-        auroc=winner.value,
-        low=low,
-        high=high,
-        units=len(truth),
-        patients=len(np.unique(patients)),
-        trials=len(rows),
-        stopped=states.count("stopped"),
-        failed=states.count("failed"),
-        within=sum(row.state == "finished" and row is not winner and row.value >= low for row in rows),
-    )
+def judge(
+    rows: Sequence[TrialRow],
+    predictions: Predictions,
+    knobs: Sequence[str],
+    importances: Importances,
+    seed: int,
+    tell: Callable[[str], None] = lambda _: None,
+) -> Verdict | None:
+    """The verdict on the trials of `rows`; None where no trial that ended has a result.
+
+    `knobs`: the paths of the categorical knobs whose values are compared; `tell` hears what is being computed.
+    """
+    raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Among:
-    """The trials that share a value of one knob."""
+def load_verdict(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Verdict:
+    """The verdict on the search in `folder`, at its end or as far as it has come, from the folder's files alone.
 
-    best: float
-    """The highest METRIC of those that finished; NaN where none did."""
-    finished: int
-    trials: int
-
-
-def best_by(rows: Sequence[TrialRow], path: str) -> dict[str, Among]:
-    """What the trials of each value of the knob `path` reached. A stopped trial counts, its early AUROC does not."""
-    found: dict[str, list[TrialRow]] = {}
-    for row in rows:
-        if path in row.knobs:
-            found.setdefault(str(row.knobs[path]), []).append(row)
-    return {value: _among(those) for value, those in sorted(found.items())}
-
-
-def _among(rows: Sequence[TrialRow]) -> Among:
-    values = [row.value for row in rows if row.state == "finished"]
-    return Among(max(values, default=math.nan), len(values), len(rows))
+    Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
+    """
+    raise NotImplementedError
