@@ -4,7 +4,7 @@ import base64
 import hashlib
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -14,8 +14,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
-from plotly.offline import get_plotlyjs
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from chex.atomic import replacing, write_text
 from chex.errors import InputError
@@ -243,7 +243,9 @@ def _table(part: Table) -> dict[str, Any]:
         "kind": "table",
         "caption": part.caption,
         "columns": list(zip(map(str, frame.columns), numbers, strict=True)),
-        "rows": [[(*cell, number) for cell, number in zip(row, numbers, strict=True)] for row in zip(*columns, strict=True)],
+        "rows": [
+            [(*cell, number) for cell, number in zip(row, numbers, strict=True)] for row in zip(*columns, strict=True)
+        ],
         "sortable": part.sortable,
         "folded": part.folded,
         "more": f"{len(frame) - len(shown):,} more rows are in {part.name}.csv." if len(frame) > len(shown) else "",

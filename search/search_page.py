@@ -1,0 +1,376 @@
+"""results/<search>/report.html: what a search found, how sure that is, and what to do now, in one page that needs no other.
+
+It is made from the search's folder alone. Films need the tree too; where that or the weights cannot be read, the page
+says so in their place.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from chex.config import RunConfig, load_run
+from chex.console import decimal, percent
+from chex.evaluation_page import Told
+from chex.evaluation_page import page as evaluation_page
+from chex.figures import evaluation
+from chex.page import Beside, Page, Part, Points, Section, Table, write_alone
+from chex.seeds import stream
+from chex.train import scored_as
+from chex.trained import NO_DIAGNOSIS
+from search.book import Book
+from search.environment import environments
+from search.ledger import TrialRow
+from search.missed_films import missed_films
+from search.paths import value_at
+from search.predictions import Predictions, load_predictions
+from search.progress import clock, shown
+from search.relabelling import told_costs
+from search.search_charts import (
+    Drawn,
+    curves_plot,
+    found_over_images,
+    importances_plot,
+    interval,
+    parallel,
+    rival_plots,
+    rivals_in_words,
+    signed,
+    slices,
+)
+from search.search_config import SearchConfig
+from search.study import BASE, load_begun
+from search.verdict import Verdict, load_verdict
+
+PAGE = "report.html"
+RECALL = 0.9
+"""What the third threshold reaches."""
+STRATEGY = ("policy.", "model.backbone")
+"""What paths begin with whose values are set against each other on the first screen."""
+STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "waiting": "unfinished"}
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Searched:
+    """All that the page tells of."""
+
+    folder: Path
+    search: SearchConfig
+    base: RunConfig
+    """As the trials had it: `auto` settled."""
+    rows: Sequence[TrialRow]
+    order: Sequence[int]
+    """The numbers of ended trials in the order in which they ended."""
+    seconds: float
+    """How long the search has run."""
+    held: Predictions
+    verdict: Verdict
+
+    @property
+    def drawn(self) -> Drawn:
+        """The trials as pictures need them."""
+        return Drawn(self.rows, self.verdict.winner, frozenset(self.verdict.ties.trials), self.search.knobs())
+
+
+def write_search_page(folder: Path, recall: float = RECALL, tell: Tell = lambda _: None) -> Path:
+    """Writes report.html into the search's `folder`, whole, and returns its path; `tell` hears what is being done.
+
+    Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
+    """
+    found = _searched(folder, tell)
+    tell("drawing the page")
+    write_alone(search_page(found, recall), folder / PAGE)
+    return folder / PAGE
+
+
+def _searched(folder: Path, tell: Tell) -> Searched:
+    search = load_begun(folder)
+    verdict = load_verdict(folder, tell)
+    book = Book(folder, search.knobs())
+    rows, seconds = book.rows(), book.seconds
+    ended = sorted((trial for trial in book.history() if trial.datetime_complete), key=_when)
+    book.close()
+    order = [trial.number + 1 for trial in ended]
+    return Searched(folder, search, load_run(folder / BASE), rows, order, seconds, load_predictions(folder), verdict)
+
+
+def _when(trial: Any) -> Any:
+    return trial.datetime_complete
+
+
+def search_page(found: Searched, recall: float) -> Page:
+    """The page."""
+    drawn, verdict = found.drawn, found.verdict
+    rivals = rival_plots(verdict.rivals)
+    strategies = [plot for plot, knob in zip(rivals, _knobs(verdict), strict=True) if knob.startswith(STRATEGY)]
+    others = [plot for plot, knob in zip(rivals, _knobs(verdict), strict=True) if not knob.startswith(STRATEGY)]
+    return Page(
+        f"{found.folder.name}: which training is best, and how sure that is",
+        _lead(found),
+        [
+            Section("What now", [Points(next_steps(found))]),
+            Section("All knobs at once", [parallel(drawn)]),
+            Section("One knob at a time", [*([Beside(others)] if others else []), Beside(slices(drawn), least=260)]),
+            Section("Which knobs matter", _importances(verdict)),
+            Section("Learning curves", [curves_plot(drawn, found.search.stopping)]),
+            Section("How good the winner is", _winner_parts(found, recall)),
+            Section("What the winner misses", _missed(found)),
+            Section("All trials", [trials_table(found)]),
+            Section("What was spent", _spent(found)),
+            Section("Environment and seeds", _environment(found)),
+        ],
+        first=[
+            Points(sentences(verdict, found.rows)),
+            Beside([config_table(found), found_over_images(drawn, found.order, verdict.corrected)], least=380),
+            *([Beside(strategies, least=380)] if strategies else []),
+        ],
+    )
+
+
+def _knobs(verdict: Verdict) -> list[str]:
+    return list(dict.fromkeys(each.knob for each in verdict.rivals))
+
+
+def _lead(found: Searched) -> str:
+    verdict, run = found.verdict, found.base
+    return (
+        f"{len(found.rows)} trials ({', '.join(_counted_states(found.rows))}) of {_backbones(found)} at "
+        f"{run.image.size} px on {run.data.root}, scored by the AUROC of {', '.join(verdict.observations)} on "
+        f"{verdict.units:,} {scored_as(run)} of {verdict.patients:,} patients. {NO_DIAGNOSIS}"
+    )
+
+
+def _counted_states(rows: Sequence[TrialRow]) -> list[str]:
+    states = [row.state for row in rows]
+    return [f"{states.count(state)} {told}" for state, told in STATES.items() if state in states]  # type: ignore[arg-type]
+
+
+def _backbones(found: Searched) -> str:
+    tried = {str(row.knobs.get("model.backbone", found.base.model.backbone)) for row in found.rows}
+    return ", ".join(sorted(tried))
+
+
+def sentences(verdict: Verdict, rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
+    """The verdict in three sentences, each after a mark: the winner, what ties with it, which values differ."""
+    return [
+        ("winner", _winner_in_words(verdict)),
+        ("ties", _ties_in_words(verdict)),
+        ("values", _values_in_words(verdict)),
+    ]
+
+
+def _winner_in_words(verdict: Verdict) -> str:
+    return (
+        f"Trial {verdict.winner} is the best of {verdict.ties.of}: AUROC {interval(verdict.naive)} on the films that it was "
+        f"chosen by, which flatters it; on new patients expect {interval(verdict.corrected)}."
+    )
+
+
+def _ties_in_words(verdict: Verdict) -> str:
+    ties, images = verdict.ties, {one.trial: one.images for one in verdict.trials}
+    if len(ties.trials) == 1:
+        return f"No other of the {ties.of} trials may be the best in truth: the data exclude all {ties.of - 1}."
+    own = f"of {ties.backbone}, " if ties.backbone else ""
+    cheap = (
+        f"the winner is the cheapest of them ({own}{ties.images:,} training images)."
+        if ties.cheapest == verdict.winner
+        else f"the cheapest of them is trial {ties.cheapest} ({own}{ties.images:,} training images, "
+        f"{percent(ties.images / max(1, images[verdict.winner]))} of the winner's)."
+    )
+    return f"{len(ties.trials)} of {ties.of} trials may be the best, the data do not tell them apart: {cheap}"
+
+
+def _values_in_words(verdict: Verdict) -> str:
+    if not verdict.rivals:
+        return "No knob of this search has values to set against each other."
+    different = [each for each in verdict.rivals if each.verdict == "different"]
+    words = (
+        rivals_in_words(different)[:-1].replace("; ", ", ") if different else "No value of any knob is proven better"
+    )
+    tied, untested = (sum(each.verdict == told for each in verdict.rivals) for told in ("tied", "untested"))
+    rest = [*([f"{_pairs(tied)} tied"] if tied else []), *([f"{_pairs(untested)} hardly tried"] if untested else [])]
+    return f"{words[0].upper()}{words[1:]} (average trials, all else alike){': ' if rest else ''}{', '.join(rest)}."
+
+
+def _pairs(count: int) -> str:
+    return f"{count} pair{'' if count == 1 else 's'} of values {'is' if count == 1 else 'are'}"
+
+
+def config_table(found: Searched) -> Table:
+    """The winner's knobs, beside those of the cheapest tied trial and of the base run where those are others."""
+    rows = {row.number: row for row in found.rows}
+    verdict, base = found.verdict, found.base.model_dump(mode="json")
+    columns = {f"trial {verdict.winner}, the winner": rows[verdict.winner]}
+    if verdict.ties.cheapest != verdict.winner:
+        columns[f"trial {verdict.ties.cheapest}, cheapest tied"] = rows[verdict.ties.cheapest]
+    paths = [path for path in found.search.space if any(path in row.knobs for row in columns.values())]
+    frame = pd.DataFrame({"knob": [*paths, "AUROC", "training images"]})
+    for head, row in columns.items():
+        knobs = [shown(row.knobs[path]) if path in row.knobs else "" for path in paths]
+        frame[head] = [*knobs, decimal(row.value), f"{row.images:,}"]
+    frame["base run"] = [*(shown(value_at(base, path)) for path in paths), "", ""]
+    return Table("best-config", frame, "The best config")
+
+
+def next_steps(found: Searched) -> list[tuple[str, str]]:
+    """What to do with it, each step after a mark; commands are typed in the search's folder."""
+    verdict = found.verdict
+    steps = [
+        (
+            "use",
+            "In this folder: `chex train best.yaml` trains the winner again; `chex predict best.safetensors FILMS` asks its "
+            "weights; `chex evaluate best.safetensors --data TREE` scores them on films that chose nothing.",
+        )
+    ]
+    if verdict.ties.cheapest != verdict.winner:
+        steps.append(
+            ("cheaper", f"Where training is dear, take trial {verdict.ties.cheapest}: nothing shows it to be worse.")
+        )
+    if len(verdict.ties.trials) > 1:
+        steps.append(
+            (
+                "surer",
+                "`chex-search confirm .` trains the best again on new seeds, which tells luck from a better config.",
+            )
+        )
+    if verdict.unfinished:
+        steps.append(("more", "`chex-search resume .` goes on: trials are unfinished."))
+    elif any(each.verdict != "different" for each in verdict.rivals):
+        steps.append(
+            ("more", f"`chex-search extend . --trials {len(found.rows)}` tries as many more, and tells values better.")
+        )
+    if verdict.ensemble:
+        mixed = verdict.ensemble
+        steps.append(
+            (
+                "together",
+                f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these films; "
+                f"on new patients that gains {signed(mixed.gain)} over the winner alone.",
+            )
+        )
+    return steps
+
+
+def _importances(verdict: Verdict) -> list[Part]:
+    if verdict.importances.why:
+        return [f"There are no figures: {verdict.importances.why}."]
+    return [importances_plot(verdict.importances)]
+
+
+def _winner_parts(found: Searched, recall: float) -> list[Part]:
+    held, verdict, unit = found.held, found.verdict, scored_as(found.base).split()[0]
+    given = held.probability[kept_report(found)]
+    figures = evaluation(
+        held.truth, given, held.patients, held.observations, recall, stream(found.base.seed, "interval")
+    )
+    head = (
+        f"Trial {verdict.winner} on {len(held.paths):,} {unit}, those that it was chosen by: new ones will be harder."
+    )
+    told = Told(figures, held.truth, given, head, (unit.removesuffix("s"), unit), recall)
+    return [head, *(part for section in evaluation_page(told).sections for part in section.parts)]
+
+
+def kept_report(found: Searched) -> int:
+    """The place among all reports of the one whose weights the winner keeps: its best, the first of equals."""
+    row = found.drawn.won
+    best = max(row.reports, key=lambda report: float(report["auroc"]))
+    places = found.held.of(row.number)
+    return int(places[found.held.images[places] == best["images_seen"]][0])
+
+
+def _missed(found: Searched) -> list[Part]:
+    given = found.held.probability[kept_report(found)]
+    return [
+        "The positives that are given the lowest probabilities.",
+        *missed_films(found.folder, found.base, found.held, given),
+    ]
+
+
+def trials_table(found: Searched) -> Table:
+    """A row a trial, the best first."""
+    verdict, space = found.verdict, found.search.space
+    intervals = {one.trial: one.auroc for one in verdict.trials}
+    records = []
+    for row in sorted(found.rows, key=lambda row: (row.value != row.value, -row.value)):
+        tied = "winner" if row.number == verdict.winner else "tied" if row.number in verdict.ties.trials else ""
+        own = intervals.get(row.number)
+        records.append(
+            {
+                "trial": row.number,
+                "state": STATES.get(row.state, row.state),
+                "": tied,
+                "AUROC": row.value,
+                "95 % interval": f"{decimal(own.low)} to {decimal(own.high)}" if own else "",
+                "% done": row.percent,
+                "images": row.images,
+                "minutes": float(row.report.get("seconds", 0)) / 60,
+                **{path: row.knobs.get(path) for path in space},
+                "error": row.error,
+            }
+        )
+    frame = pd.DataFrame(records)
+    if not frame["error"].any():
+        frame = frame.drop(columns="error")
+    formats: dict[str, Callable[[Any], str]] = {"AUROC": decimal, "minutes": lambda value: f"{value:.1f}"}
+    formats |= dict.fromkeys(space, _value)
+    return Table("trials", frame, "Trials, the best first", formats, most=len(frame), sortable=True)
+
+
+def _value(value: Any) -> str:
+    whole = isinstance(value, float) and value == int(value) and abs(value) < 1e15
+    return "-" if value is None else f"{value:,.0f}" if whole else shown(value)
+
+
+def _spent(found: Searched) -> list[Part]:
+    rows = found.rows
+    seconds = {row.number: float(row.report.get("seconds", 0)) for row in rows}
+    total = sum(row.images for row in rows)
+    frame = pd.DataFrame(
+        [
+            {
+                "trials": told,
+                "count": len(own),
+                "images": sum(row.images for row in own),
+                "share of images": percent(sum(row.images for row in own) / max(1, total)),
+                "hours of trials": sum(seconds[row.number] for row in own) / 3600,
+            }
+            for told, own in [
+                *((told, [row for row in rows if row.state == state]) for state, told in STATES.items()),
+                ("all", list(rows)),
+            ]
+            if own
+        ]
+    )
+    return [
+        f"{total:,} training images in {clock(found.seconds)} of this search, {len(rows)} of {found.search.budget.trials} "
+        f"trials begun.{_spared(rows)}",
+        Table("spent", frame, "What trials took"),
+        *told_costs(found.folder),
+    ]
+
+
+def _spared(rows: Sequence[TrialRow]) -> str:
+    stopped = [row for row in rows if row.state == "stopped" and row.percent]
+    spared = sum(row.images * (100 / row.percent - 1) for row in stopped)
+    return f" Early stopping spared about {spared:,.0f} images, to the ends of the stopped trials." if stopped else ""
+
+
+def _environment(found: Searched) -> list[Part]:
+    run, sampler = found.base, found.search.sampler
+    device = run.device
+    seeds = (
+        f"Seeds: {run.seed} of the base run (weights, order, draws), {sampler.seed} of the sampler ({sampler.kind}), "
+        f"{run.data.split_seed} of the split. Trials computed on {device.kind} with {device.threads or 'all'} threads, amp "
+        f"{device.amp}."
+    )
+    noted = environments(found.folder)
+    if not noted:
+        return [seeds, "What versions and machine it ran on was not noted."]
+    names = dict.fromkeys(name for one in noted for name in one)
+    frame = pd.DataFrame({"": list(names)})
+    for place, one in enumerate(noted, start=1):
+        frame["then" if len(noted) == 1 else f"environment {place}"] = [one.get(name, "") for name in names]
+    return [seeds, Table("environment", frame, "What it ran on")]
