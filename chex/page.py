@@ -84,18 +84,21 @@ class Points:
     """A list of sentences, each after a mark: one word, of which `refused` and `mind` are set off."""
 
     points: Sequence[tuple[str, str]]
+    commands: Sequence[str] = ()
+    """What to type for each of them; blank: nothing."""
 
 
 @dataclass(frozen=True)
 class Beside:
-    """Parts side by side as far as there is room, else below each other."""
+    """Columns side by side as far as there is room, else below each other; a column is a part or several."""
 
-    parts: "Sequence[str | Points | Picture | Plot | Films | Table]"
+    columns: "Sequence[Single | Sequence[Single]]"
     least: int = 300
     """Pixels across that each needs."""
 
 
-Part = str | Points | Picture | Plot | Films | Table | Beside
+Single = str | Points | Picture | Plot | Films | Table
+Part = Single | Beside
 
 
 @dataclass(frozen=True)
@@ -173,7 +176,7 @@ def _rendered(page: Page, alone: bool, progress: Callable[[int, int], None] | No
 
 def _scripts(page: Page) -> list[str]:
     parts = [*page.first, *(part for section in page.sections for part in section.parts)]
-    flat = [each for part in parts for each in (part.parts if isinstance(part, Beside) else [part])]
+    flat = [each for part in parts for column in _columns(part) for each in _column(column)]
     drawn = [get_plotlyjs()] if any(isinstance(part, Plot) for part in flat) else []
     alive = drawn or any(isinstance(part, Table) and part.sortable for part in flat)
     return [*drawn, _resource("page.js")] if alive else []
@@ -184,6 +187,14 @@ def _earlier(index: Path) -> set[str]:
         return set()
     beside = re.search(r'<meta name="beside" content="([^"]*)">', index.read_text(encoding="utf-8", errors="replace"))
     return set(re.findall(r"(?<!\S)[\w-]+\.(?:png|csv)(?!\S)", beside[1])) if beside else set()
+
+
+def _columns(part: Part) -> "Sequence[Single | Sequence[Single]]":
+    return part.columns if isinstance(part, Beside) else [part]
+
+
+def _column(column: "Single | Sequence[Single]") -> Sequence[Single]:
+    return column if isinstance(column, Sequence) and not isinstance(column, str) else [column]
 
 
 def _resource(name: str) -> str:
@@ -199,7 +210,8 @@ def _part(part: Part, beside: dict[str, bytes]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"kind": "text", "text": part}
     if isinstance(part, Points):
-        return {"kind": "points", "points": part.points}
+        commands = part.commands or [""] * len(part.points)
+        return {"kind": "points", "points": [(*each, own) for each, own in zip(part.points, commands, strict=True)]}
     if isinstance(part, Picture):
         data = beside[f"{part.name}.png"] = png(part.figure)
         return {"kind": "picture", "image": _image(data), **_told(part), "wide": part.wide}
@@ -210,7 +222,8 @@ def _part(part: Part, beside: dict[str, bytes]) -> dict[str, Any]:
         films = [(_image(_encoded(image)), lines) for image, lines in part.films]
         return {"kind": "films", "films": films, "reading": part.reading}
     if isinstance(part, Beside):
-        return {"kind": "beside", "parts": [_part(each, beside) for each in part.parts], "least": part.least}
+        columns = [[_part(each, beside) for each in _column(column)] for column in part.columns]
+        return {"kind": "beside", "columns": columns, "least": part.least}
     beside[f"{part.name}.csv"] = part.frame.to_csv(index=False).encode()
     return _table(part)
 

@@ -138,8 +138,8 @@ def _lines(name: str, held: Predictions, one: Missed) -> list[str]:
 def _reading(name: str, held: Predictions, one: Missed) -> str:
     positives = int((held.truth[:, one.column] == 1).sum())
     return (
-        f"of {positives:,} with {name}, the winner is least sure of {held.paths[one.unit]}: {decimal(one.probability)}, "
-        f"less than {percent(one.above)} of those without it."
+        f"of {positives:,} with {name}, the winner is least sure of {held.paths[one.unit]}: "
+        f"{decimal(one.probability)}, less than {percent(one.above)} of those without it."
     )
 
 
@@ -147,6 +147,6 @@ def _told_of_heat(trained: Trained, cells: tuple[int, int] | None) -> str:
     if cells is None:
         return f"{trained.backbone} ends in tokens and has no feature map: there is no Grad-CAM of it."
     return (
-        f"Right of each film is Grad-CAM's map of what speaks for the observation: {cells[0]} x {cells[1]} cells, smoothed, "
-        "relative to the strongest of them. It is no proof that the network sees what a radiologist sees."
+        f"Right of each film is Grad-CAM's map of what speaks for the observation: {cells[0]} x {cells[1]} cells, "
+        "smoothed, relative to the strongest of them. It is no proof that the network sees what a radiologist sees."
     )

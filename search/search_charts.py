@@ -4,11 +4,11 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
-from optuna.distributions import CategoricalDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from chex.console import decimal, percent
 from chex.figures import Estimate
@@ -30,6 +30,9 @@ MARKS: dict[State, tuple[str, str]] = {
 }
 """A trial's shape, which tells its state without colours too, and its ink."""
 WINNER = ("star", INKS[1])
+MINUS = "\N{MINUS SIGN}"
+FEW = 8
+"""Whole numbers that all stand on an axis."""
 JITTER = 0.16
 """How far the trials of one value are drawn apart, in values."""
 
@@ -60,7 +63,7 @@ def spent_at_end(rows: Sequence[TrialRow], order: Sequence[int]) -> dict[int, in
 
 
 def found_over_images(drawn: Drawn, order: Sequence[int], corrected: Estimate) -> Plot:
-    """AUROC over training images spent, a mark a trial, the best so far as a line, and what to expect on new patients."""
+    """AUROC over training images spent, a mark a trial; the best so far; what to expect of it on new patients."""
     spent = spent_at_end(drawn.rows, order)
     rows = {row.number: row for row in drawn.rows}
     ended = [rows[number] for number in order]
@@ -81,7 +84,7 @@ def found_over_images(drawn: Drawn, order: Sequence[int], corrected: Estimate) -
     for state in MARKS:
         own = [row for row in ended if row.state == state and row.number != drawn.winner]
         _points(figure, own, [spent[row.number] for row in own], [_height(row, floor) for row in own], state)
-    _points(figure, [drawn.won], [spent[drawn.winner]], [drawn.won.value], "winner", *WINNER, size=15)
+    _points(figure, [drawn.won], [spent[drawn.winner]], [drawn.won.value], "winner", size=15)
     figure.add_scatter(
         x=[last * 1.05],
         y=[corrected.value],
@@ -113,13 +116,15 @@ def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
 def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     figure = _figure(
         title=_title(f"{knob}{'' if pairs[0].outcome == 'mean' else f' on {pairs[0].outcome}'}"),
-        xaxis_title="AUROC of the first less AUROC of the second",
+        xaxis_title="\u2190 second better     AUROC     first better \u2192",
     )
     places = np.arange(len(pairs))[::-1].astype(float)
     for name, shift, symbol, ink, own in (
         ("average trials, all else alike", 0.14, "circle", INKS[0], [pair.average for pair in pairs]),
         ("best trial of each", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs]),
     ):
+        if all(np.isnan(each.value) for each in own):
+            continue
         figure.add_scatter(
             x=[each.value for each in own],
             y=places + shift,
@@ -131,7 +136,7 @@ def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
             hoverinfo="text",
         )
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
-    labels = [f"<b>{_pair(pair)}</b>" if pair.verdict == "different" else _pair(pair) for pair in pairs]
+    labels = [_label(pair) for pair in pairs]
     figure.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.6, len(pairs) - 0.4], title="")
     return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 175 + 46 * len(pairs))
 
@@ -146,7 +151,7 @@ def rivals_in_words(pairs: Sequence[Rivalry]) -> str:
         *([f"the data do not tell {_listed(tied)} apart"] if tied else []),
         *([f"too few trials finished to compare the averages of {_listed(untested)}"] if untested else []),
     ]
-    return f"{'; '.join(told)}."
+    return f"{'; '.join(told)}. Diamonds say what was found, not which value is better: more trials find more."
 
 
 def _better(pair: Rivalry) -> str:
@@ -250,7 +255,7 @@ def _slice(drawn: Drawn, path: str) -> Plot:
         _points(figure, own, [scale.place(row.knobs[path], row.number) for row in own], [r.value for r in own], state)
     if path in drawn.won.knobs:
         where = scale.place(drawn.won.knobs[path], drawn.winner)
-        _points(figure, [drawn.won], [where], [drawn.won.value], "winner", *WINNER, size=14)
+        _points(figure, [drawn.won], [where], [drawn.won.value], "winner", size=14)
     figure.update_xaxes(**scale.axis)
     figure.update_layout(margin={"t": 36, "b": 40})
     return Plot(figure, _slice_in_words(path, scale, there), f"AUROC over {path}", 270)
@@ -365,7 +370,8 @@ class Scale:
     """Of a knob whose values are words, in their order."""
     low: float
     high: float
-    log: bool
+    log: bool = False
+    whole: bool = False
 
     @property
     def axis(self) -> dict[str, Any]:
@@ -373,7 +379,10 @@ class Scale:
         if self.words:
             ticks = [_safe(_broken(word)) for word in self.words]
             return {"tickvals": list(range(len(ticks))), "ticktext": ticks, "range": [-0.5, len(ticks) - 0.5]}
-        return {"type": "log", "dtick": 1 if self.high / self.low > 50 else None} if self.log else {}
+        if self.log:
+            ticks = [self.low, (self.low * self.high) ** 0.5, self.high]
+            return {"type": "log", "tickvals": ticks, "ticktext": list(map(shown, ticks))}
+        return {"dtick": 1} if self.whole and self.high - self.low <= FEW else {}
 
     @property
     def marks(self) -> list[tuple[float, str]]:
@@ -398,8 +407,9 @@ class Scale:
 
 def _scale(knob: Knob) -> Scale:
     if isinstance(knob.domain, CategoricalDistribution):
-        return Scale(tuple(map(str, knob.domain.choices)), 0, 1, log=False)
-    return Scale((), knob.domain.low, knob.domain.high, knob.domain.log)  # type: ignore[attr-defined]
+        return Scale(tuple(map(str, knob.domain.choices)), 0, 1)
+    assert isinstance(knob.domain, FloatDistribution | IntDistribution)
+    return Scale((), knob.domain.low, knob.domain.high, knob.domain.log, isinstance(knob.domain, IntDistribution))
 
 
 def _varies(knob: Knob) -> bool:
@@ -414,8 +424,8 @@ def interval(estimate: Estimate) -> str:
 
 
 def bound(value: float) -> str:
-    """As `decimal`, with a minus sign that does not break."""
-    return f"−{decimal(-value)}" if value < 0 else decimal(value)
+    """As `decimal`, of what may be negative."""
+    return f"{MINUS}{decimal(-value)}" if value < 0 else decimal(value)
 
 
 def signed(estimate: Estimate) -> str:
@@ -431,14 +441,12 @@ def _points(
     rows: Sequence[TrialRow],
     x: Sequence[float],
     y: Sequence[float],
-    name: str,
-    symbol: str = "",
-    ink: str = "",
+    name: State | Literal["winner"],
     size: int = 10,
 ) -> None:
     if not rows:
         return
-    own_symbol, own_ink = MARKS[name] if name in MARKS else (symbol, ink)  # type: ignore[index]
+    own_symbol, own_ink = WINNER if name == "winner" else MARKS[name]
     figure.add_scatter(
         x=x,
         y=y,
@@ -477,8 +485,13 @@ def _bars(own: Sequence[Estimate], ink: str = BLACK) -> dict[str, Any]:
     }
 
 
+def _label(pair: Rivalry) -> str:
+    told = f"{_pair(pair)}<br>{pair.trials[0]} and {pair.trials[1]} finished"
+    return f"<b>{told}</b>" if pair.verdict == "different" else told
+
+
 def _pair(pair: Rivalry) -> str:
-    return _safe(f"{pair.first} − {pair.second}")
+    return _safe(f"{pair.first} {MINUS} {pair.second}")
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""results/<search>/report.html: what a search found, how sure that is, and what to do now, in one page that needs no other.
+"""results/<search>/report.html: what a search found, how sure that is, and what to do now, in one page.
 
 It is made from the search's folder alone. Films need the tree too; where that or the weights cannot be read, the page
 says so in their place.
@@ -164,8 +164,8 @@ def sentences(verdict: Verdict, rows: Sequence[TrialRow]) -> list[tuple[str, str
 
 def _winner_in_words(verdict: Verdict) -> str:
     return (
-        f"Trial {verdict.winner} is the best of {verdict.ties.of}: AUROC {interval(verdict.naive)} on the films that it was "
-        f"chosen by, which flatters it; on new patients expect {interval(verdict.corrected)}."
+        f"Trial {verdict.winner} is the best of {verdict.ties.of}: AUROC {interval(verdict.naive)} on the films that "
+        f"it was chosen by, which flatters it; on new patients expect {interval(verdict.corrected)}."
     )
 
 
@@ -221,8 +221,8 @@ def next_steps(found: Searched) -> list[tuple[str, str]]:
     steps = [
         (
             "use",
-            "In this folder: `chex train best.yaml` trains the winner again; `chex predict best.safetensors FILMS` asks its "
-            "weights; `chex evaluate best.safetensors --data TREE` scores them on films that chose nothing.",
+            "In this folder: `chex train best.yaml` trains the winner again; `chex predict best.safetensors FILMS` "
+            "asks its weights; `chex evaluate best.safetensors --data TREE` scores them on films that chose nothing.",
         )
     ]
     if verdict.ties.cheapest != verdict.winner:
@@ -247,8 +247,8 @@ def next_steps(found: Searched) -> list[tuple[str, str]]:
         steps.append(
             (
                 "together",
-                f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these films; "
-                f"on new patients that gains {signed(mixed.gain)} over the winner alone.",
+                f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these "
+                f"films; on new patients that gains {signed(mixed.gain)} over the winner alone.",
             )
         )
     return steps
@@ -345,8 +345,8 @@ def _spent(found: Searched) -> list[Part]:
         ]
     )
     return [
-        f"{total:,} training images in {clock(found.seconds)} of this search, {len(rows)} of {found.search.budget.trials} "
-        f"trials begun.{_spared(rows)}",
+        f"{total:,} training images in {clock(found.seconds)} of this search, {len(rows)} of "
+        f"{found.search.budget.trials} trials begun.{_spared(rows)}",
         Table("spent", frame, "What trials took"),
         *told_costs(found.folder),
     ]
@@ -363,8 +363,8 @@ def _environment(found: Searched) -> list[Part]:
     device = run.device
     seeds = (
         f"Seeds: {run.seed} of the base run (weights, order, draws), {sampler.seed} of the sampler ({sampler.kind}), "
-        f"{run.data.split_seed} of the split. Trials computed on {device.kind} with {device.threads or 'all'} threads, amp "
-        f"{device.amp}."
+        f"{run.data.split_seed} of the split. Trials computed on {device.kind} with {device.threads or 'all'} threads, "
+        f"amp {device.amp}."
     )
     noted = environments(found.folder)
     if not noted:
