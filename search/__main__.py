@@ -58,7 +58,8 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
     extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
-    for command in (resume, extend, status):
+    verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
+    for command in (resume, extend, status, verdict):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     resume.set_defaults(run=_resume)
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
+    verdict.set_defaults(run=_verdict)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
     plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -141,6 +143,21 @@ def _status(options: argparse.Namespace) -> int:
 
     console = Console()
     console.print(status(options.folder.absolute(), console.width))
+    return 0
+
+
+def _verdict(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from chex.train import scored_as
+    from search.study import load_begun
+    from search.verdict import load_verdict
+    from search.verdict_text import told
+
+    folder = options.folder.absolute()
+    with Console(stderr=True).status("reading") as shown:
+        verdict = load_verdict(folder, shown.update)
+    print(told(verdict, scored_as(load_begun(folder).base)))
     return 0
 
 

@@ -1,10 +1,11 @@
-"""Bags of patients: each weighs patients to choose by, and apart from that weighs them to score by.
+"""Bags of patients: each weighs patients to choose by and, apart from that, patients to score by.
 
 As in the bootstrap bias correction of Tsamardinos et al. (2018) a choice is scored on what it was not made by. There a
-bag holds each patient as often as he is drawn, some never, and those score. Here a patient drawn m times counts
-1 + t (m - 1) times inside and 1 - (m - 1) / t times outside: what is added inside and taken outside is uncorrelated with
-its own noise, as it is between patients in and out of a bag, for every t (thinning; Oliveira, Lei & Tibshirani 2021). A
-bag with t = 1 chooses with twice the noise of the real choice, from too few patients; t = TIGHT leaves little of that.
+bag holds each patient as often as he is drawn; those who are not drawn score. Here a patient drawn m times counts
+1 + t (m - 1) times to choose by and 1 - (m - 1) / t times to score by: the errors of the two are uncorrelated, as they
+are between patients in and out of a bag, for every tightness t (thinning; Oliveira, Lei & Tibshirani 2021). With t = 1
+the choice is made from a plain bootstrap's bag, with twice the noise of the real one, so that it is worse than that and
+the correction goes too far; t = TIGHT leaves little of this.
 """
 
 from dataclasses import dataclass
@@ -14,29 +15,39 @@ import numpy as np
 from search.delong import Areas
 
 BAGS = 1000
-TIGHT = 0.5
+TIGHT, PLAIN = 0.5, 1.0
 
 
 @dataclass(frozen=True)
-class Bags:
-    """B bags of P patients, as weights less 1."""
+class Outcome:
+    """An AUROC of R reports, in B bags too."""
 
-    inside: np.ndarray
-    """float (B, P): what choices are made by."""
-    outside: np.ndarray
-    """float (B, P): what they are scored by."""
+    name: str
+    """`mean`, or an observation."""
+    areas: Areas
+    moves: np.ndarray
+    """float (B, R): by how much each AUROC changes where patients count as often as they are drawn."""
+
+    def inside(self, tightness: float) -> np.ndarray:
+        """float (B, R): what is chosen by."""
+        weighed: np.ndarray = self.areas.auroc + tightness * self.moves
+        return weighed
+
+    def outside(self, chosen: np.ndarray, tightness: float) -> np.ndarray:
+        """float (B, ...): what the reports score that are chosen in each bag; `chosen` is int (B, ...) among the R."""
+        bag = np.arange(len(chosen)).reshape(-1, *[1] * (chosen.ndim - 1))
+        apart: np.ndarray = self.areas.auroc[chosen] - self.moves[bag, chosen] / tightness
+        return apart
 
 
-def bags(patients: int, rng: np.random.Generator, count: int = BAGS) -> Bags:
-    """Bags of that many patients."""
-    drawn = rng.multinomial(patients, np.full(patients, 1 / patients), size=count) - 1.0
-    return Bags(TIGHT * drawn, -drawn / TIGHT)
+def draw(patients: int, rng: np.random.Generator, count: int = BAGS) -> np.ndarray:
+    """float (B, P): how often each patient is drawn in each bag."""
+    return rng.multinomial(patients, np.full(patients, 1 / patients), size=count).astype(float)
 
 
-def scores(found: Areas, weights: np.ndarray) -> np.ndarray:
-    """float (B, R): each AUROC with patients weighed by `weights` (B, P) more than once each."""
-    weighed: np.ndarray = found.auroc + weights @ found.influence
-    return weighed
+def outcome(name: str, areas: Areas, drawn: np.ndarray) -> Outcome:
+    """These AUROCs in the bags `drawn` (B, P)."""
+    return Outcome(name, areas, (drawn - 1) @ areas.influence)
 
 
 def shares(chosen: np.ndarray, reports: int) -> np.ndarray:

@@ -51,11 +51,6 @@ def areas(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, colu
     return Areas(auroc, influence)
 
 
-def estimates(found: Areas, confidence: float = 0.95) -> list[Estimate]:
-    """Each AUROC with DeLong's interval, made on the logit scale: it stays within 0 and 1."""
-    return [bounded(*each, confidence) for each in zip(found.auroc, standard_errors(found), strict=True)]
-
-
 def standard_errors(found: Areas) -> np.ndarray:
     """float (R,)."""
     errors: np.ndarray = np.sqrt((found.influence**2).sum(axis=0))

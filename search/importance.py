@@ -1,6 +1,21 @@
 """How much of what a search saw each knob explains."""
 
+import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import optuna
+from optuna.importance import (
+    BaseImportanceEvaluator,
+    FanovaImportanceEvaluator,
+    PedAnovaImportanceEvaluator,
+    get_param_importances,
+)
+from optuna.study import Study
+from optuna.trial import FrozenTrial, TrialState
+
+ENOUGH = 20
+"""Finished trials below which importances are noise."""
 
 
 @dataclass(frozen=True)
@@ -14,3 +29,24 @@ class Importances:
     """PED-ANOVA (Watanabe et al. 2023): importance for reaching the best tenth of trials. Empty as above."""
     why: str
     """Why there are no figures; empty where there are."""
+
+
+def importances(trials: Sequence[FrozenTrial], seed: int) -> Importances:
+    """The importances in a study's `trials`; only those that are complete count. The same seed gives the same."""
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    if len(complete) < ENOUGH:
+        finished = "1 trial" if len(complete) == 1 else f"{len(complete)} trials"
+        return Importances({}, {}, f"{finished} finished, and importances need {ENOUGH}")
+    if len({trial.value for trial in complete}) == 1:
+        return Importances({}, {}, "all finished trials reached the same AUROC")
+    study = optuna.create_study(direction="maximize")
+    study.add_trials(complete)
+    fanova = _shares(study, FanovaImportanceEvaluator(seed=seed))
+    return Importances(fanova, _shares(study, PedAnovaImportanceEvaluator()), "")
+
+
+def _shares(study: Study, evaluator: BaseImportanceEvaluator) -> dict[str, float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is experimental in Optuna
+        found = get_param_importances(study, evaluator=evaluator)
+    return {path: float(share) for path, share in found.items()}

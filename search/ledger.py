@@ -64,6 +64,30 @@ def best(rows: Sequence[TrialRow]) -> TrialRow | None:
     return max(valued, key=lambda row: row.value) if valued else None
 
 
+@dataclass(frozen=True)
+class Among:
+    """The trials that share a value of one knob."""
+
+    best: float
+    """The highest METRIC of those that finished; NaN where none did."""
+    finished: int
+    trials: int
+
+
+def best_by(rows: Sequence[TrialRow], path: str) -> dict[str, Among]:
+    """What the trials of each value of the knob `path` reached. A stopped trial counts, its early AUROC does not."""
+    found: dict[str, list[TrialRow]] = {}
+    for row in rows:
+        if path in row.knobs:
+            found.setdefault(str(row.knobs[path]), []).append(row)
+    return {value: _among(those) for value, those in sorted(found.items())}
+
+
+def _among(rows: Sequence[TrialRow]) -> Among:
+    values = [row.value for row in rows if row.state == "finished"]
+    return Among(max(values, default=math.nan), len(values), len(rows))
+
+
 def table(rows: Sequence[TrialRow]) -> pd.DataFrame:
     """trials.csv: trial, state, knobs under their dotted paths, the last report's figures, error. Blank: unknown."""
     return pd.DataFrame(

@@ -6,22 +6,26 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from chex import checkpoint
 from chex.atomic import write_text
 from chex.console import decimal
 from chex.train import scored_as
 from search.export import BEST, TRIALS
-from search.ledger import TrialRow
+from search.ledger import Among, TrialRow, best, best_by, ended
+from search.predictions import load_predictions
 from search.progress import shown
 from search.relabelling import told_costs
 from search.search_config import SearchConfig
 from search.study import REPORT
-from search.verdict import Among, Verdict, best_by, judge
+from search.verdict import Verdict, backbone_sizes, categorical, judge
+from search.verdict_text import sentences, unproven
 
 
 def conclude(rows: Sequence[TrialRow], folder: Path, search: SearchConfig) -> str | None:
     """Judges ended trials, writes the last screen into `folder` and returns it; None if all trials failed."""
-    verdict = judge(rows, folder / checkpoint.PREDICTIONS, search.base.data.observations, search.base.seed)
+    if best(ended(rows)) is None:
+        return None
+    knobs = categorical(search.knobs())
+    verdict = judge(rows, load_predictions(folder), knobs, search.base.seed, backbone_sizes(rows))
     if verdict is None:
         return None
     text = report(verdict, rows, folder, search.first_point() is not None, told_costs(folder), scored_as(search.base))
@@ -41,19 +45,17 @@ def report(
 
     `baseline`: trial 1 was the base run itself; `costs`: lines on what else was spent; `unit`: what was scored.
     """
-    winner = next(row for row in rows if row.number == verdict.trial)
+    winner = next(row for row in rows if row.number == verdict.winner)
     knobs = [f"  {path:<24}{shown(value)}" for path, value in winner.knobs.items()]
-    counts = f"{verdict.trials} trials, {verdict.stopped} stopped early, {verdict.failed} failed"
+    counts = f"{len(rows)} trials, {verdict.stopped} stopped early, {verdict.failed} failed"
     return "\n".join(
         [
-            f"Best config: trial {verdict.trial} of {counts}",
+            f"Best config: trial {verdict.winner} of {counts}",
             *knobs,
             "",
-            f"validation AUROC {decimal(verdict.auroc)}   "
-            f"95 % interval {decimal(verdict.low)} to {decimal(verdict.high)} "
-            f"(bootstrap over {verdict.patients:,} patients, {verdict.units:,} {unit})",
+            *sentences(verdict, unit),
             *(_baseline(verdict, rows[0]) if baseline else []),
-            *_caveats(verdict),
+            *unproven(verdict),
             *costs,
             *_policies(rows),
             "",
@@ -63,20 +65,10 @@ def report(
 
 
 def _baseline(verdict: Verdict, first: TrialRow) -> list[str]:
-    if verdict.trial == first.number:
+    if verdict.winner == first.number:
         return ["That is the base config itself: no other trial did better."]
     how = "" if first.state == "finished" else f" ({first.state} at {first.percent} %)"
     return [f"The base config, trial 1, reached {decimal(first.value)}{how}."]
-
-
-def _caveats(verdict: Verdict) -> list[str]:
-    lines = [
-        f"It was chosen as the best of {verdict.trials} on these same films: on new ones, expect less.",
-    ]
-    if verdict.within:
-        others = "1 other finished trial lies" if verdict.within == 1 else f"{verdict.within} other finished trials lie"
-        lines.append(f"{others} inside the interval: this search does not tell them from the best.")
-    return lines
 
 
 def _policies(rows: Sequence[TrialRow]) -> list[str]:
@@ -105,6 +97,7 @@ def _next(folder: Path) -> list[str]:
     where = _near(folder)
     return [
         "Next:",
+        f"  {command('chex-search')} verdict {where}      all of what the trials prove, and an ensemble",
         f"  {command('chex')} train {where / BEST}      trains the winner again, without Ray",
         f"  {command('tensorboard')} --logdir {where}      curves and the HParams table",
         f"  {where / TRIALS}      one row a trial",

@@ -9,9 +9,9 @@ import numpy as np
 from scipy.stats import norm, rankdata, t
 
 from chex.figures import Estimate
-from search.bags import scores, shares
-from search.contest import Contest, scored_apart
-from search.delong import Areas, standard_errors
+from search.bags import PLAIN, TIGHT, Outcome, shares
+from search.contest import Contest
+from search.delong import Areas
 
 ENOUGH = 3
 """Finished trials that a value must have for averages to be compared."""
@@ -43,37 +43,53 @@ class Rivalry:
     """`different` where the interval of `average` excludes 0; `untested` where too few trials finished."""
 
 
-def best_against_best(contest: Contest, outcome: Areas, groups: Sequence[np.ndarray], confidence: float) -> Estimate:
-    """The AUROC of the best trial of the first of two `groups`, bool (T,) each, less that of the second's best.
+def rivalries(held: Contest, knob: str, compared: Outcome) -> list[Rivalry]:
+    """Every pair of values of `knob` that trials have."""
+    own = np.array([str(knobs[knob]) if knob in knobs else "" for knobs in held.knobs])
+    values = sorted({str(knobs[knob]) for knobs in held.knobs if knob in knobs})
+    pairs = list(itertools.combinations(values, 2))
+    confidence = 1 - 0.05 / max(1, len(pairs))
+    counts = {value: int((held.finished & (own == value)).sum()) for value in values}
+    averages = _averages(held, knob, compared, own, [value for value in values if counts[value] >= ENOUGH])
+    found = []
+    for first, second in pairs:
+        best = best_against_best(held, compared, own == first, own == second, confidence)
+        average = averages(first, second, confidence)
+        trials = (counts[first], counts[second])
+        found.append(Rivalry(knob, first, second, trials, compared.name, best, average, confidence, _told(average)))
+    return found
 
-    Each is chosen anew in each bag, and scored by the bag's weights to score by.
+
+def best_against_best(
+    held: Contest, compared: Outcome, first: np.ndarray, second: np.ndarray, confidence: float
+) -> Estimate:
+    """The AUROC of the best of some trials, bool (T,), less that of the best of others.
+
+    Both are chosen anew in each bag and scored apart from it, as in `corrected`.
     """
-    chosen = [_best(contest, group) for group in groups]
-    mix = shares(chosen[0], len(outcome.auroc)) - shares(chosen[1], len(outcome.auroc))
-    apart = scored_apart(outcome, chosen[0], contest.bags) - scored_apart(outcome, chosen[1], contest.bags)
-    error = float(standard_errors(outcome.mixed(mix[:, None]))[0])
-    return _around(float(apart.mean()), error * norm.ppf((1 + confidence) / 2))
+    apart = {
+        tightness: compared.outside(_best(held, first, tightness), tightness)
+        - compared.outside(_best(held, second, tightness), tightness)
+        for tightness in (TIGHT, PLAIN)
+    }
+    return _around(float(apart[TIGHT].mean()), float(norm.ppf((1 + confidence) / 2) * apart[PLAIN].std()))
 
 
-def _best(contest: Contest, group: np.ndarray) -> np.ndarray:
+def _best(held: Contest, group: np.ndarray, tightness: float) -> np.ndarray:
     """int (B,): the report of the group's best trial in each bag."""
-    first = np.argmax(np.where(group, contest.inside, -np.inf), axis=1)
-    best: np.ndarray = contest.kept[np.arange(len(first)), first]
+    first = np.argmax(np.where(group, held.inside[tightness], -np.inf), axis=1)
+    best: np.ndarray = held.choices[tightness].kept[np.arange(len(first)), first]
     return best
 
 
-def corrected_trials(contest: Contest, outcome: Areas, places: np.ndarray) -> Areas:
-    """Each trial's AUROC, corrected for the choice of its report, and influences of what is kept in the bags' mean."""
-    outside = scores(outcome, contest.bags.outside)
-    kept = contest.kept[:, places]
-    values = np.take_along_axis(outside, kept, axis=1).mean(axis=0)
-    mixes = np.stack([shares(own, len(outcome.auroc)) for own in kept.T], axis=1)
-    return Areas(values, outcome.mixed(mixes).influence)
+def corrected_trials(held: Contest, compared: Outcome, places: np.ndarray) -> Areas:
+    """The AUROC of each of some trials, corrected for the choice of its report, and influences."""
+    kept = held.choices[TIGHT].kept[:, places]
+    mixes = np.stack([shares(own, len(compared.areas.auroc)) for own in kept.T], axis=1)
+    return Areas(compared.outside(kept, TIGHT).mean(axis=0), compared.areas.mixed(mixes).influence)
 
 
-def difference(
-    reached: Areas, design: np.ndarray, contrast: np.ndarray, confidence: float
-) -> Estimate:
+def difference(reached: Areas, design: np.ndarray, contrast: np.ndarray, confidence: float) -> Estimate:
     """A contrast of the coefficients of a regression of AUROCs on a `design` (T, C), with its interval.
 
     The error has two parts: patients, the same for all trials, from the influences; and what differs from trial to
@@ -114,33 +130,16 @@ def _columns(values: Sequence[Any]) -> list[np.ndarray]:
     return [column - column.mean() for column in columns]
 
 
-def rivalries(contest: Contest, knob: str, outcome: Areas, name: str) -> list[Rivalry]:
-    """Every pair of values of `knob` that trials have; `name` is what `outcome` is the AUROC of."""
-    own = np.array([str(knobs[knob]) if knob in knobs else "" for knobs in contest.knobs])
-    values = sorted({str(knobs[knob]) for knobs in contest.knobs if knob in knobs})
-    pairs = list(itertools.combinations(values, 2))
-    confidence = 1 - 0.05 / max(1, len(pairs))
-    counts = {value: int((contest.finished & (own == value)).sum()) for value in values}
-    compared = _averages(contest, knob, outcome, own, [value for value in values if counts[value] >= ENOUGH])
-    found = []
-    for first, second in pairs:
-        best = best_against_best(contest, outcome, (own == first, own == second), confidence)
-        average = compared(first, second, confidence)
-        trials = (counts[first], counts[second])
-        found.append(Rivalry(knob, first, second, trials, name, best, average, confidence, _told(average)))
-    return found
-
-
 def _averages(
-    contest: Contest, knob: str, outcome: Areas, own: np.ndarray, values: Sequence[str]
+    held: Contest, knob: str, compared: Outcome, own: np.ndarray, values: Sequence[str]
 ) -> Callable[[str, str, float], Estimate]:
     """What compares the averages of two of the values, over the finished trials that have one of `values`."""
-    places = np.flatnonzero(contest.finished & np.isin(own, values))
+    places = np.flatnonzero(held.finished & np.isin(own, values))
     groups = np.stack([own[places] == value for value in values], axis=1) if values else np.empty((0, 0))
     if len(places) - len(values) < FREEDOM or len(values) < 2:
         return lambda first, second, confidence: UNKNOWN
-    reached = corrected_trials(contest, outcome, places)
-    design = adjusted(groups.astype(float), alike([contest.knobs[place] for place in places], knob))
+    reached = corrected_trials(held, compared, places)
+    design = adjusted(groups.astype(float), alike([held.knobs[place] for place in places], knob))
 
     def compare(first: str, second: str, confidence: float) -> Estimate:
         if first not in values or second not in values:

@@ -21,7 +21,7 @@ class Choice:
 
 
 def candidates(rows: Sequence[TrialRow], trials: np.ndarray) -> np.ndarray:
-    """int (C,): places among reports of `trials` (R,) that a search may choose: of trials that ended and did not fail."""
+    """int (C,): places, among reports of `trials` (R,), of those to choose from: of trials that ended, not failed."""
     there = [row.number for row in ended(rows) if row.state != "failed"]
     return np.flatnonzero(np.isin(trials, there))
 

@@ -1,33 +1,35 @@
 """What the trials of a search prove, and what they do not."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import timm
+import torch
+from optuna.distributions import CategoricalDistribution
+
+from chex.errors import InputError
 from chex.figures import Estimate
-from search.ensemble import Ensemble
-from search.importance import Importances
+from chex.metrics import defined
+from chex.seeds import stream
+from search.bags import Outcome, draw, outcome
+from search.book import BOOK, Book
+from search.contest import contest, corrected
+from search.delong import areas, bounded, standard_errors
+from search.ensemble import Ensemble, Reports, ensemble
+from search.importance import Importances, importances
 from search.ledger import TrialRow
-from search.predictions import Predictions
-from search.rivals import Rivalry
-from search.ties import Ties
+from search.predictions import Predictions, load_predictions
+from search.rivals import Rivalry, rivalries
+from search.selection import candidates, choose
+from search.space import Space
+from search.study import load_begun
+from search.ties import Ties, cheapest, maybe_best
+from search.trial_figures import TrialFigures, trial_figures
 
-
-@dataclass(frozen=True)
-class TrialFigures:
-    """How good the weights are that one trial keeps, on the films that the search chose by."""
-
-    trial: int
-    images: int
-    """Training images that the trial saw, to its end."""
-    auroc: Estimate
-    """Mean AUROC over the observations where it is defined; DeLong's interval, with patients as clusters."""
-    bootstrap: Estimate
-    """The same AUROC with a percentile interval of a bootstrap over patients."""
-    observations: tuple[Estimate, ...]
-    """Each observation's AUROC with DeLong's interval, in the order of Verdict.observations; NaN where undefined."""
-    bootstraps: tuple[Estimate, ...]
-    """The same with the bootstrap's intervals."""
+BACKBONE, POLICY = "model.backbone", "policy."
+Tell = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -59,29 +61,144 @@ class Verdict:
     """The trials that are not distinguishable from the best, and the cheapest of them."""
     rivals: tuple[Rivalry, ...]
     """Value against value, for each pair of values of each categorical knob, in the order of the space."""
-    importances: Importances
-    ensemble: Ensemble | None
-    """None where one report alone was made."""
+    importances: Importances | None = None
+    """None where they were not asked for."""
+    ensemble: Ensemble | None = None
+    """None where it was not asked for."""
 
 
 def judge(
     rows: Sequence[TrialRow],
     predictions: Predictions,
     knobs: Sequence[str],
-    importances: Importances,
     seed: int,
-    tell: Callable[[str], None] = lambda _: None,
+    sizes: Mapping[str, int],
+    tell: Tell = lambda _: None,
 ) -> Verdict | None:
-    """The verdict on the trials of `rows`; None where no trial that ended has a result.
+    """The verdict on the trials of `rows`, without importances and ensemble; None where none that ended has a result.
 
-    `knobs`: the paths of the categorical knobs whose values are compared; `tell` hears what is being computed.
+    `knobs`: the paths of the categorical knobs whose values are compared; `sizes`: the parameters of each backbone;
+    `tell` hears what is being computed.
     """
-    raise NotImplementedError
+    places = candidates(rows, predictions.trials)
+    columns = np.flatnonzero(defined(predictions.truth)).tolist()
+    if len(places) == 0 or not columns:
+        return None
+    names = predictions.observations
+    given, trials = predictions.probability[places], predictions.trials[places]
+    drawn = draw(len(np.unique(predictions.patients)), stream(seed, "bags"))
+
+    def compared(name: str, those: Sequence[int]) -> Outcome:
+        tell(f"AUROC of {len(trials)} reports, {name}")
+        return outcome(name, areas(predictions.truth, given, predictions.patients, those), drawn)
+
+    metric = compared("mean", columns)
+    choice = choose(metric.areas.auroc[None], trials)
+    kept, winner = choice.kept[0], int(choice.winner[0])
+    held = contest(metric, trials, rows)
+    rivals: list[Rivalry] = []
+    for knob in knobs:
+        tell(f"values of {knob}")
+        about = names.index(own) if (own := knob.removeprefix(POLICY)) in names else -1
+        rivals += rivalries(held, knob, compared(own, [about]) if about in columns else metric)
+    images = {row.number: row.images for row in rows}
+    numbers = choice.trials.tolist()
+    tell(f"intervals of {len(numbers)} trials")
+    figures = trial_figures(
+        [(number, images[number]) for number in numbers],
+        predictions.truth,
+        given[kept],
+        predictions.patients,
+        columns,
+        drawn,
+    )
+    states = [row.state for row in rows]
+    return Verdict(
+        observations=names,
+        positives=tuple((predictions.truth == 1).sum(axis=0).tolist()),
+        units=len(predictions.truth),
+        patients=drawn.shape[1],
+        finished=states.count("finished"),
+        stopped=states.count("stopped"),
+        failed=states.count("failed"),
+        unfinished=states.count("waiting") + states.count("running"),
+        reports=len(places),
+        winner=int(trials[winner]),
+        naive=bounded(metric.areas.auroc[winner], standard_errors(metric.areas)[winner]),
+        corrected=corrected(held, metric),
+        trials=figures,
+        ties=_ties(metric, kept, numbers, rows, sizes, seed),
+        rivals=tuple(rivals),
+    )
 
 
-def load_verdict(folder: Path, tell: Callable[[str], None] = lambda _: None) -> Verdict:
+def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
     """The verdict on the search in `folder`, at its end or as far as it has come, from the folder's files alone.
 
     Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
     """
-    raise NotImplementedError
+    search = load_begun(folder)
+    if not (folder / BOOK).is_file():
+        raise InputError(f"{folder}: no trial has begun yet; go on with it: chex-search resume {folder}")
+    predictions = load_predictions(folder)
+    book = Book(folder, search.knobs())
+    rows, history = book.rows(), book.history()
+    book.close()
+    seed = search.base.seed
+    verdict = judge(rows, predictions, categorical(search.knobs()), seed, backbone_sizes(rows), tell)
+    if verdict is None:
+        raise InputError(
+            f"{folder}: no trial has ended with a result; wait for the first, or go on with it: "
+            f"chex-search resume {folder}"
+        )
+    tell("importances of knobs")
+    shares = importances(history, seed)
+    places, columns = candidates(rows, predictions.trials), defined(predictions.truth)
+    reports = Reports(
+        predictions.truth[:, columns],
+        predictions.probability[places][:, :, columns],
+        predictions.trials[places],
+        predictions.images[places],
+        predictions.patients,
+    )
+    chosen = ensemble(reports, stream(seed, "ensemble"), lambda bag, of: tell(f"ensembles: bag {bag + 1} of {of}"))
+    return replace(verdict, importances=shares, ensemble=chosen)
+
+
+def categorical(space: Space) -> list[str]:
+    """The paths of knobs with values to compare."""
+    domains = {path: knob.domain for path, knob in space.items()}
+    return [
+        path
+        for path, domain in domains.items()
+        if isinstance(domain, CategoricalDistribution) and len(domain.choices) > 1
+    ]
+
+
+def backbone_sizes(rows: Sequence[TrialRow]) -> dict[str, int]:
+    """The number of parameters of each backbone that the trials vary; empty where they do not."""
+    names = {str(row.knobs[BACKBONE]) for row in rows if BACKBONE in row.knobs}
+    return {name: _size(name) for name in sorted(names)}
+
+
+def _size(backbone: str) -> int:
+    with torch.device("meta"):  # no memory, no weights
+        model = timm.create_model(backbone, pretrained=False, num_classes=0)
+    return sum(weights.numel() for weights in model.parameters())
+
+
+def _ties(
+    metric: Outcome,
+    kept: np.ndarray,
+    numbers: Sequence[int],
+    rows: Sequence[TrialRow],
+    sizes: Mapping[str, int],
+    seed: int,
+) -> Ties:
+    there = maybe_best(metric.areas.of(kept), stream(seed, "ties"))
+    order = np.argsort(-metric.areas.auroc[kept], kind="stable")
+    tied = tuple(numbers[place] for place in order if there[place])
+    backbones = {row.number: str(row.knobs.get(BACKBONE, "")) for row in rows}
+    images = {row.number: row.images for row in rows}
+    least = cheapest(tied, images, {number: sizes.get(backbones[number], 0) for number in tied})
+    return Ties(tied, len(numbers), least, images[least], backbones[least])

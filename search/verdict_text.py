@@ -1,0 +1,188 @@
+"""A verdict in words and short tables, at most 80 columns wide."""
+
+import math
+import textwrap
+from collections.abc import Sequence
+
+from chex.console import decimal
+from chex.figures import Estimate
+from search.ensemble import Ensemble
+from search.importance import Importances
+from search.rivals import Rivalry
+from search.verdict import Verdict
+
+WIDTH = 80
+SHOWN = 10
+"""Trials, and members of an ensemble, that tables have at most."""
+FEW = 10
+"""Positives below which an observation's interval is not to be relied on."""
+
+
+def told(verdict: Verdict, unit: str = "films") -> str:
+    """The whole verdict; `unit` is what was scored."""
+    parts = [
+        sentences(verdict, unit),
+        ["What this does not prove:", *unproven(verdict)],
+        _trials(verdict),
+        _observations(verdict),
+        _rivals(verdict.rivals),
+        *([_importances(verdict.importances)] if verdict.importances else []),
+        *([_ensemble(verdict.ensemble)] if verdict.ensemble else []),
+    ]
+    return "\n\n".join("\n".join(part) for part in parts if part)
+
+
+def sentences(verdict: Verdict, unit: str = "films") -> list[str]:
+    """What there is to know first, in lines of WIDTH: the winner, what ties with it, which values differ."""
+    return [line for text in (_winner(verdict, unit), _tied(verdict), _different(verdict)) for line in _wrapped(text)]
+
+
+def unproven(verdict: Verdict) -> list[str]:
+    """What the figures do not say, in lines of WIDTH."""
+    told = [
+        "Patients of other hospitals may be harder: the intervals know of patients like these alone.",
+        "The weights were judged: the winner's config, trained again with another seed, gives others.",
+    ]
+    if verdict.unfinished:
+        told.append(f"Nothing was chosen from trials that have not ended: {verdict.unfinished} so far.")
+    few = [
+        f"{name} ({count})"
+        for name, count in zip(verdict.observations, verdict.positives, strict=True)
+        if 0 < count < FEW
+    ]
+    if few:
+        told.append(f"So few positives that their intervals are too short: {', '.join(few)}.")
+    return [line for text in told for line in _wrapped(text)]
+
+
+def _winner(verdict: Verdict, unit: str) -> str:
+    return (
+        f"Trial {verdict.winner} wins: AUROC {_with_interval(verdict.naive)} on the {verdict.units:,} {unit} of "
+        f"{verdict.patients:,} patients that it was chosen by, the best of {_count(verdict.reports, 'report')} of "
+        f"{_count(len(verdict.trials), 'trial')}; expect {_with_interval(verdict.corrected)} on new patients."
+    )
+
+
+def _tied(verdict: Verdict) -> str:
+    ties = verdict.ties
+    if len(ties.trials) == 1:
+        return f"The other {ties.of - 1} trials are worse than that." if ties.of > 1 else "No other trial has a result."
+    kind = f", {ties.backbone}" if ties.backbone else ""
+    return (
+        f"{len(ties.trials)} of {ties.of} trials, that one with them, are not distinguishable from the best; the "
+        f"cheapest of them is trial {ties.cheapest} ({ties.images:,} training images{kind})."
+    )
+
+
+def _different(verdict: Verdict) -> str:
+    pairs = verdict.rivals
+    apart = [_ranked(pair) for pair in pairs if pair.verdict == "different"]
+    counts = {word: sum(pair.verdict == word for pair in pairs) for word in ("tied", "untested")}
+    rest = [
+        *([f"{_count(counts['tied'], 'pair')} of values tied"] if counts["tied"] else []),
+        *([f"{_count(counts['untested'], 'pair')} with too few finished trials"] if counts["untested"] else []),
+    ]
+    if not pairs:
+        return "No knob has values to compare."
+    if not apart:
+        return f"No value of a knob is proven better than another: {', '.join(rest)}."
+    return f"Really different: {'; '.join(apart)}{'; ' if rest else ''}{', '.join(rest)}."
+
+
+def _ranked(pair: Rivalry) -> str:
+    better, worse, gap = pair.first, pair.second, pair.average
+    if gap.value < 0:
+        better, worse, gap = worse, better, Estimate(-gap.value, -gap.high, -gap.low)
+    return f"{pair.knob} {better} over {worse} ({_gap(gap)})"
+
+
+def _trials(verdict: Verdict) -> list[str]:
+    order = sorted(verdict.trials, key=lambda trial: -trial.auroc.value)[:SHOWN]
+    lines = [
+        f"{trial.trial:>5}  {decimal(trial.auroc.value)}  {_interval(trial.auroc)}  {_interval(trial.bootstrap)}"
+        f"{trial.images:>12,}  {'yes' if trial.trial in verdict.ties.trials else 'no'}"
+        for trial in order
+    ]
+    return [
+        f"The best {len(order)} of {len(verdict.trials)} trials, as they scored:",
+        f"trial AUROC  {'DeLong':<13} {'bootstrap':<13}{'images':>11}  may be best",
+        *lines,
+    ]
+
+
+def _observations(verdict: Verdict) -> list[str]:
+    winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
+    rows = zip(verdict.observations, verdict.positives, winner.observations, winner.bootstraps, strict=True)
+    lines = [
+        f"{name:<28}{positives:>9,}  {decimal(delong.value)}  {_interval(delong)}  {_interval(bootstrap)}"
+        for name, positives, delong, bootstrap in rows
+        if not math.isnan(delong.value)
+    ]
+    return ["The winner by observation:", f"{'':<28}positives  AUROC {'DeLong':<14}bootstrap", *lines]
+
+
+def _rivals(pairs: Sequence[Rivalry]) -> list[str]:
+    lines: list[str] = []
+    knob = ""
+    for pair in pairs:
+        if pair.knob != knob:
+            knob = pair.knob
+            about = "" if pair.outcome == "mean" else f" by the AUROC of {pair.outcome}"
+            lines += ["", f"{knob}{about}, first minus second (finished trials; {100 * pair.confidence:.3g} %):"]
+        lines.append(f"  {pair.first} ({pair.trials[0]}) - {pair.second} ({pair.trials[1]}): {pair.verdict}")
+        lines.append(f"    matched average {_gap(pair.average):<32}best {_gap(pair.best)}".rstrip())
+    return lines[1:]
+
+
+def _importances(found: Importances) -> list[str]:
+    if found.why:
+        return [f"Importances of knobs: none, because {found.why}."]
+    lines = [
+        f"  {path:<40}{_share(found.fanova.get(path)):>8}{_share(share):>12}" for path, share in found.ped_anova.items()
+    ]
+    return [
+        "Importances of knobs (shares of what the finished trials show):",
+        f"{'fANOVA':>50}{'PED-ANOVA':>12}",
+        *lines,
+    ]
+
+
+def _ensemble(found: Ensemble) -> list[str]:
+    members = [f"{member.weight:.2f} x trial {member.trial}" for member in found.members[:SHOWN]]
+    more = f" and {len(found.members) - SHOWN} more" if len(found.members) > SHOWN else ""
+    return _wrapped(
+        f"An ensemble of {_count(len(found.members), 'report')} ({', '.join(members)}{more}) reaches "
+        f"{decimal(found.auroc)} on the films that it was chosen by; on new patients expect {_gap(found.gain)} over "
+        f"the winner. The average of the best {_count(found.top, 'trial')} reaches {decimal(found.top_auroc)}; expect "
+        f"{_gap(found.top_gain)}."
+    )
+
+
+def _wrapped(text: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _with_interval(figure: Estimate) -> str:
+    return f"{decimal(figure.value)} (95 % interval {decimal(figure.low)} to {decimal(figure.high)})"
+
+
+def _interval(figure: Estimate) -> str:
+    return f"{decimal(figure.low):>4} to {decimal(figure.high):<5}"
+
+
+def _gap(figure: Estimate) -> str:
+    if math.isnan(figure.value):
+        return "unknown"
+    return f"{_signed(figure.value)} ({_signed(figure.low)} to {_signed(figure.high)})"
+
+
+def _signed(value: float) -> str:
+    return f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def _share(share: float | None) -> str:
+    return "-" if share is None else f"{share:.2f}"
