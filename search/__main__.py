@@ -59,7 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
-    for command in (resume, extend, status, verdict):
+    report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
+    for command in (resume, extend, status, verdict, report):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
@@ -68,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
     verdict.set_defaults(run=_verdict)
+    report.add_argument(
+        "--recall",
+        type=_share,
+        default=0.9,
+        metavar="R",
+        help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
+    )
+    report.set_defaults(run=_report)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
     plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
@@ -88,14 +97,26 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    share = _number(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share above 0 and at most 1; give for example .9")
+    return share
+
+
 def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
+    hours = _number(text)
     if not 0 < hours < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of hours above 0; give for example 2.5")
     return hours
+
+
+def _number(text: str) -> float:
+    """0 for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 # The imports below stay inside: `chex-search --help` should not wait seconds for torch and Ray.
@@ -159,6 +180,20 @@ def _verdict(options: argparse.Namespace) -> int:
         verdict = load_verdict(folder, shown.update)
     print(told(verdict, scored_as(load_begun(folder).base)))
     return 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(_page(options.folder.absolute(), options.recall))
+    return 0
+
+
+def _page(folder: Path, recall: float) -> Path:
+    from rich.console import Console
+
+    from search.search_page import write_search_page
+
+    with Console(stderr=True).status("reading") as shown:
+        return write_search_page(folder, recall, shown.update)
 
 
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:

@@ -1,6 +1,6 @@
 """The positives that a search's winner is least sure of, as films with Grad-CAM beside them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,8 +21,8 @@ from chex.split import labels_digest, split
 from chex.trained import Trained, load_trained
 from search.predictions import Predictions
 
-EACH = 4
-"""Films of an observation."""
+EACH = 3
+"""Films of an observation: a row of the page."""
 SIDE = 320
 """Of a film as it is shown, in pixels; the network sees it at its own size."""
 NEAR = 0.05
@@ -38,6 +38,17 @@ class Missed:
     probability: float
     above: float
     """Share of the negatives that are given more."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """How such a unit looks."""
+
+    missed: Missed
+    picture: Image.Image
+    """Its film, that of the highest probability where it has several; the heat beside it."""
+    speaks: bool
+    """Whether anything on it speaks for the observation; True where there is no heat to tell."""
 
 
 def hardest(truth: np.ndarray, probability: np.ndarray, count: int = EACH) -> list[Missed]:
@@ -63,14 +74,11 @@ def missed_films(folder: Path, base: RunConfig, held: Predictions, probability: 
         return ["Nothing that was scored is positive."]
     try:
         trained = load_trained(folder / checkpoint.WEIGHTS)
-        shown, cells = _pages(trained, _films(base, held, missed), held, missed)
-    except (InputError, OSError, *UNDECODABLE) as error:
+        cells = _cells(trained)
+        shown = _shown(trained, _films(base, held, missed), held, missed, bool(cells))
+    except (InputError, *UNDECODABLE) as error:
         return [f"The films cannot be shown: {error}."]
-    if shown is None:
-        return [
-            f"The films cannot be shown: {folder / checkpoint.WEIGHTS} gives other probabilities than the search kept."
-        ]
-    return [*_parts(shown, held, missed), _told_of_heat(trained, cells)]
+    return [*_parts(shown, held), _told_of_heat(trained, cells)]
 
 
 def _films(base: RunConfig, held: Predictions, missed: Sequence[Missed]) -> dict[int, list[Path]]:
@@ -84,31 +92,41 @@ def _films(base: RunConfig, held: Predictions, missed: Sequence[Missed]) -> dict
     return {one.unit: [tree.root / path for path in files[scored.unit == one.unit]] for one in missed}
 
 
-def _pages(
-    trained: Trained, films: dict[int, list[Path]], held: Predictions, missed: Sequence[Missed]
-) -> tuple[list[Image.Image] | None, tuple[int, int] | None]:
-    """A film with its heat beside it for each of `missed`, and the cells of a heat map.
-
-    None in place of films that the weights see otherwise than the search kept; no cells where a backbone has no map.
-    """
+def _cells(trained: Trained) -> tuple[int, int] | None:
+    """Height and width of a heat map; None where the backbone has none."""
     try:
-        cells = check_map(trained)
+        return check_map(trained)
     except InputError:
-        cells = None
-    pages = []
+        return None
+
+
+def _shown(
+    trained: Trained, files: Mapping[int, list[Path]], held: Predictions, missed: Sequence[Missed], heated: bool
+) -> list[Shown]:
+    """Raises InputError where the weights do not give what the search kept, and UNDECODABLE for a damaged film."""
+    shown = []
     for one in missed:
-        column = trained.observations.index(held.observations[one.column])
-        files = films[one.unit]
-        pixels = np.stack([decode(path, trained.image_size, trained.image.resize) for path in files])
-        batch = load_batch(pixels, np.arange(len(files)), torch.device("cpu"))
+        own, column = files[one.unit], trained.observations.index(held.observations[one.column])
+        pixels = np.stack([decode(path, trained.image_size, trained.image.resize) for path in own])
+        batch = load_batch(pixels, np.arange(len(own)), torch.device("cpu"))
         with torch.no_grad():
             given = trained.outputs.logits(trained.model(batch)).sigmoid()[:, column].numpy()
-        if abs(float(given.max()) - one.probability) > NEAR:
-            return None, cells
+        if not abs(float(given.max()) - one.probability) <= NEAR:
+            raise InputError(
+                f"{checkpoint.WEIGHTS} gives {own[0]} {decimal(float(given.max()))} and the search kept "
+                f"{decimal(one.probability)}; they are not the winner's weights"
+            )
         highest = int(given.argmax())
-        heat_map = heat(trained, batch[[highest]], [column])[0, 0] if cells else None
-        pages.append(_pair(decode(files[highest], SIDE, trained.image.resize), heat_map))
-    return pages, cells
+        film = decode(own[highest], SIDE, trained.image.resize)
+        speaks, heat_map = _heat(trained, batch[[highest]], column) if heated else (True, None)
+        shown.append(Shown(one, _pair(film, heat_map), speaks))
+    return shown
+
+
+def _heat(trained: Trained, film: torch.Tensor, column: int) -> tuple[bool, np.ndarray]:
+    """Whether anything speaks for the observation, and where; where nothing does, where what speaks against it lies."""
+    own = heat(trained, film, [column])[0, 0]
+    return (True, own) if own.any() else (False, heat(trained, film, [column], against=True)[0, 0])
 
 
 def _pair(film: np.ndarray, heat_map: np.ndarray | None) -> Image.Image:
@@ -121,25 +139,34 @@ def _pair(film: np.ndarray, heat_map: np.ndarray | None) -> Image.Image:
     return page
 
 
-def _parts(pages: Sequence[Image.Image], held: Predictions, missed: Sequence[Missed]) -> list[Films | str]:
+def _parts(shown: Sequence[Shown], held: Predictions) -> list[Films | str]:
     parts: list[Films | str] = []
     for column, name in enumerate(held.observations):
-        own = [(page, one) for page, one in zip(pages, missed, strict=True) if one.column == column]
+        own = [each for each in shown if each.missed.column == column]
         if own:
-            parts.append(Films([(page, _lines(name, held, one)) for page, one in own], _reading(name, held, own[0][1])))
+            films = [(each.picture, _lines(name, held, each)) for each in own]
+            parts.append(Films(films, _reading(name, held, own)))
     return parts
 
 
-def _lines(name: str, held: Predictions, one: Missed) -> list[str]:
-    higher = f"{percent(one.above)} of the films without it are given more" if one.above == one.above else ""
-    return [f"{name}: probability {decimal(one.probability)}", *([higher] if higher else []), str(held.paths[one.unit])]
+def _lines(name: str, held: Predictions, shown: Shown) -> list[str]:
+    one = shown.missed
+    return [
+        f"{name}: probability {decimal(one.probability)}",
+        *([f"{percent(one.above)} of those without it are given more"] if one.above == one.above else []),
+        *([] if shown.speaks else ["nothing speaks for it; the heat is what speaks against it"]),
+        str(held.paths[one.unit]),
+    ]
 
 
-def _reading(name: str, held: Predictions, one: Missed) -> str:
-    positives = int((held.truth[:, one.column] == 1).sum())
+def _reading(name: str, held: Predictions, shown: Sequence[Shown]) -> str:
+    positives, least = int((held.truth[:, shown[0].missed.column] == 1).sum()), shown[0].missed
+    beaten = f", and {percent(least.above)} of those without it are given more" if least.above == least.above else ""
+    silent = sum(not each.speaks for each in shown)
+    quiet = f"; on {silent} of these {len(shown)} nothing speaks for it" if silent else ""
     return (
-        f"of {positives:,} with {name}, the winner is least sure of {held.paths[one.unit]}: "
-        f"{decimal(one.probability)}, less than {percent(one.above)} of those without it."
+        f"of {positives:,} with {name}, the one that the winner is least sure of is given "
+        f"{decimal(least.probability)}{beaten}{quiet}."
     )
 
 
@@ -147,6 +174,6 @@ def _told_of_heat(trained: Trained, cells: tuple[int, int] | None) -> str:
     if cells is None:
         return f"{trained.backbone} ends in tokens and has no feature map: there is no Grad-CAM of it."
     return (
-        f"Right of each film is Grad-CAM's map of what speaks for the observation: {cells[0]} x {cells[1]} cells, "
-        "smoothed, relative to the strongest of them. It is no proof that the network sees what a radiologist sees."
+        f"Right of each film is Grad-CAM's map of what speaks for the observation, or against it where nothing does: "
+        f"{cells[0]} x {cells[1]} cells, smoothed, relative to the strongest of them. It is no proof that the network sees what a radiologist sees."
     )

@@ -101,11 +101,13 @@ def found_over_images(drawn: Drawn, order: Sequence[int], corrected: Estimate) -
 def _found_in_words(drawn: Drawn, valued: Sequence[TrialRow], spent: Mapping[int, int], last: int) -> str:
     after = sum(spent[row.number] > spent[drawn.winner] for row in valued)
     later = f"{after} trials that ended later brought" if after != 1 else "the one trial that ended later brought"
-    share = percent(spent[drawn.winner] / last if last else 1.0)
-    told = (
-        f"the winner, trial {drawn.winner}, ended when {spent[drawn.winner]:,} of {last:,} images ({share}) were spent"
+    if not after:
+        return f"the winner, trial {drawn.winner}, was the last to end with a result: more trials may find more."
+    share = percent(spent[drawn.winner] / last)
+    return (
+        f"the winner, trial {drawn.winner}, ended when {spent[drawn.winner]:,} of {last:,} images ({share}) were spent; "
+        f"{later} nothing better."
     )
-    return f"{told}; {later} nothing better." if after else f"{told}, as the last: more trials may find more."
 
 
 def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
@@ -377,11 +379,13 @@ class Scale:
     def axis(self) -> dict[str, Any]:
         """Of plotly."""
         if self.words:
-            ticks = [_safe(_broken(word)) for word in self.words]
-            return {"tickvals": list(range(len(ticks))), "ticktext": ticks, "range": [-0.5, len(ticks) - 0.5]}
+            labels, many = [_safe(_broken(word)) for word in self.words], len(self.words)
+            return {"tickvals": list(range(many)), "ticktext": labels, "range": [-0.5, many - 0.5]}
         if self.log:
             ticks = [self.low, (self.low * self.high) ** 0.5, self.high]
-            return {"type": "log", "tickvals": ticks, "ticktext": list(map(shown, ticks))}
+            low, high = np.log10([self.low, self.high])
+            edges = [low - 0.06 * (high - low), high + 0.06 * (high - low)]
+            return {"type": "log", "tickvals": ticks, "ticktext": list(map(shown, ticks)), "range": edges}
         return {"dtick": 1} if self.whole and self.high - self.low <= FEW else {}
 
     @property
@@ -529,6 +533,7 @@ def _figure(**layout: Any) -> go.Figure:
         "hoverlabel": {"align": "left", "bgcolor": "white", "font": {"color": BLACK}},
         "hovermode": "closest",
         "dragmode": False,
+        "showlegend": True,
         "legend": {"orientation": "h", "x": 0, "y": 1.02, "yanchor": "bottom"},
         "margin": {"l": 10, "r": 10, "t": 60 if "title" in layout else 10, "b": 10},
         "xaxis": axis,

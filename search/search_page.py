@@ -5,7 +5,7 @@ says so in their place.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from chex.console import decimal, percent
 from chex.evaluation_page import Told
 from chex.evaluation_page import page as evaluation_page
 from chex.figures import evaluation
-from chex.page import Beside, Page, Part, Points, Section, Table, write_alone
+from chex.page import Beside, Page, Part, Picture, Plot, Points, Section, Table, write_alone
 from chex.seeds import stream
 from chex.train import scored_as
 from chex.trained import NO_DIAGNOSIS
@@ -33,16 +33,15 @@ from search.search_charts import (
     curves_plot,
     found_over_images,
     importances_plot,
-    interval,
     parallel,
     rival_plots,
-    rivals_in_words,
     signed,
     slices,
 )
 from search.search_config import SearchConfig
 from search.study import BASE, load_begun
 from search.verdict import Verdict, load_verdict
+from search.verdict_text import caveats, spoken
 
 PAGE = "report.html"
 RECALL = 0.9
@@ -111,7 +110,8 @@ def search_page(found: Searched, recall: float) -> Page:
         f"{found.folder.name}: which training is best, and how sure that is",
         _lead(found),
         [
-            Section("What now", [Points(next_steps(found))]),
+            Section("What now", ["Commands are typed in this folder.", next_steps(found)]),
+            Section("What this does not prove", [Points([("mind", text) for text in caveats(verdict)])]),
             Section("All knobs at once", [parallel(drawn)]),
             Section("One knob at a time", [*([Beside(others)] if others else []), Beside(slices(drawn), least=260)]),
             Section("Which knobs matter", _importances(verdict)),
@@ -123,11 +123,18 @@ def search_page(found: Searched, recall: float) -> Page:
             Section("Environment and seeds", _environment(found)),
         ],
         first=[
-            Points(sentences(verdict, found.rows)),
-            Beside([config_table(found), found_over_images(drawn, found.order, verdict.corrected)], least=380),
-            *([Beside(strategies, least=380)] if strategies else []),
+            Points(list(zip(("winner", "ties", "values"), spoken(verdict, scored_as(found.base)), strict=True))),
+            *_first_screen(found, strategies),
         ],
     )
+
+
+def _first_screen(found: Searched, strategies: Sequence[Plot]) -> list[Part]:
+    """The best config, how it was found, and strategy against strategy: one alone stands below the config."""
+    over = found_over_images(found.drawn, found.order, found.verdict.corrected)
+    if len(strategies) == 1:
+        return [Beside([[config_table(found), *strategies], over], least=380)]
+    return [Beside([config_table(found), over], least=380), *([Beside(strategies, least=380)] if strategies else [])]
 
 
 def _knobs(verdict: Verdict) -> list[str]:
@@ -145,58 +152,12 @@ def _lead(found: Searched) -> str:
 
 def _counted_states(rows: Sequence[TrialRow]) -> list[str]:
     states = [row.state for row in rows]
-    return [f"{states.count(state)} {told}" for state, told in STATES.items() if state in states]  # type: ignore[arg-type]
+    return [f"{states.count(state)} {told}" for state, told in STATES.items() if state in states]
 
 
 def _backbones(found: Searched) -> str:
     tried = {str(row.knobs.get("model.backbone", found.base.model.backbone)) for row in found.rows}
     return ", ".join(sorted(tried))
-
-
-def sentences(verdict: Verdict, rows: Sequence[TrialRow]) -> list[tuple[str, str]]:
-    """The verdict in three sentences, each after a mark: the winner, what ties with it, which values differ."""
-    return [
-        ("winner", _winner_in_words(verdict)),
-        ("ties", _ties_in_words(verdict)),
-        ("values", _values_in_words(verdict)),
-    ]
-
-
-def _winner_in_words(verdict: Verdict) -> str:
-    return (
-        f"Trial {verdict.winner} is the best of {verdict.ties.of}: AUROC {interval(verdict.naive)} on the films that "
-        f"it was chosen by, which flatters it; on new patients expect {interval(verdict.corrected)}."
-    )
-
-
-def _ties_in_words(verdict: Verdict) -> str:
-    ties, images = verdict.ties, {one.trial: one.images for one in verdict.trials}
-    if len(ties.trials) == 1:
-        return f"No other of the {ties.of} trials may be the best in truth: the data exclude all {ties.of - 1}."
-    own = f"of {ties.backbone}, " if ties.backbone else ""
-    cheap = (
-        f"the winner is the cheapest of them ({own}{ties.images:,} training images)."
-        if ties.cheapest == verdict.winner
-        else f"the cheapest of them is trial {ties.cheapest} ({own}{ties.images:,} training images, "
-        f"{percent(ties.images / max(1, images[verdict.winner]))} of the winner's)."
-    )
-    return f"{len(ties.trials)} of {ties.of} trials may be the best, the data do not tell them apart: {cheap}"
-
-
-def _values_in_words(verdict: Verdict) -> str:
-    if not verdict.rivals:
-        return "No knob of this search has values to set against each other."
-    different = [each for each in verdict.rivals if each.verdict == "different"]
-    words = (
-        rivals_in_words(different)[:-1].replace("; ", ", ") if different else "No value of any knob is proven better"
-    )
-    tied, untested = (sum(each.verdict == told for each in verdict.rivals) for told in ("tied", "untested"))
-    rest = [*([f"{_pairs(tied)} tied"] if tied else []), *([f"{_pairs(untested)} hardly tried"] if untested else [])]
-    return f"{words[0].upper()}{words[1:]} (average trials, all else alike){': ' if rest else ''}{', '.join(rest)}."
-
-
-def _pairs(count: int) -> str:
-    return f"{count} pair{'' if count == 1 else 's'} of values {'is' if count == 1 else 'are'}"
 
 
 def config_table(found: Searched) -> Table:
@@ -211,53 +172,47 @@ def config_table(found: Searched) -> Table:
     for head, row in columns.items():
         knobs = [shown(row.knobs[path]) if path in row.knobs else "" for path in paths]
         frame[head] = [*knobs, decimal(row.value), f"{row.images:,}"]
-    frame["base run"] = [*(shown(value_at(base, path)) for path in paths), "", ""]
+    first = rows[1] if found.search.first_point() is not None else None
+    reached = [decimal(first.value), f"{first.images:,}"] if first else ["", ""]
+    frame["base run"] = [*(shown(value_at(base, path)) for path in paths), *reached]
     return Table("best-config", frame, "The best config")
 
 
-def next_steps(found: Searched) -> list[tuple[str, str]]:
-    """What to do with it, each step after a mark; commands are typed in the search's folder."""
+def next_steps(found: Searched) -> Points:
+    """What to do with it; commands are typed in the search's folder."""
     verdict = found.verdict
     steps = [
-        (
-            "use",
-            "In this folder: `chex train best.yaml` trains the winner again; `chex predict best.safetensors FILMS` "
-            "asks its weights; `chex evaluate best.safetensors --data TREE` scores them on films that chose nothing.",
-        )
+        ("train", "The winner again, without Ray.", "chex train best.yaml"),
+        ("ask", "Its weights, of new films.", "chex predict best.safetensors FILMS"),
+        ("test", "Them, on films that chose nothing.", "chex evaluate best.safetensors --data TREE"),
     ]
     if verdict.ties.cheapest != verdict.winner:
-        steps.append(
-            ("cheaper", f"Where training is dear, take trial {verdict.ties.cheapest}: nothing shows it to be worse.")
-        )
+        cheap = f"Where training is dear, take trial {verdict.ties.cheapest}: nothing shows it to be worse."
+        steps.append(("cheaper", cheap, ""))
     if len(verdict.ties.trials) > 1:
         steps.append(
-            (
-                "surer",
-                "`chex-search confirm .` trains the best again on new seeds, which tells luck from a better config.",
-            )
+            ("surer", "The best again on new seeds, to tell luck from a better config.", "chex-search confirm .")
         )
     if verdict.unfinished:
-        steps.append(("more", "`chex-search resume .` goes on: trials are unfinished."))
+        steps.append(("more", "Trials are unfinished.", "chex-search resume ."))
     elif any(each.verdict != "different" for each in verdict.rivals):
-        steps.append(
-            ("more", f"`chex-search extend . --trials {len(found.rows)}` tries as many more, and tells values better.")
-        )
+        more = f"chex-search extend . --trials {len(found.rows)}"
+        steps.append(("more", "As many trials again, to tell values apart.", more))
     if verdict.ensemble:
         mixed = verdict.ensemble
-        steps.append(
-            (
-                "together",
-                f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these "
-                f"films; on new patients that gains {signed(mixed.gain)} over the winner alone.",
-            )
+        gain = (
+            f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these "
+            f"films; on new patients that gains {signed(mixed.gain)} over the winner alone."
         )
-    return steps
+        steps.append(("together", gain, ""))
+    return Points([step[:2] for step in steps], [step[2] for step in steps])
 
 
 def _importances(verdict: Verdict) -> list[Part]:
-    if verdict.importances.why:
-        return [f"There are no figures: {verdict.importances.why}."]
-    return [importances_plot(verdict.importances)]
+    found = verdict.importances
+    if found is None or found.why:
+        return [f"There are no figures: {found.why if found else 'they were not asked for'}."]
+    return [importances_plot(found)]
 
 
 def _winner_parts(found: Searched, recall: float) -> list[Part]:
@@ -270,7 +225,12 @@ def _winner_parts(found: Searched, recall: float) -> list[Part]:
         f"Trial {verdict.winner} on {len(held.paths):,} {unit}, those that it was chosen by: new ones will be harder."
     )
     told = Told(figures, held.truth, given, head, (unit.removesuffix("s"), unit), recall)
-    return [head, *(part for section in evaluation_page(told).sections for part in section.parts)]
+    parts = [part for section in evaluation_page(told).sections for part in section.parts]
+    if len(held.observations) > 1:
+        return [head, *parts]
+    curves = [replace(part, wide=False) for part in parts if isinstance(part, Picture) and part.name != "confusion"]
+    rest = [part for part in parts if not isinstance(part, Picture) or part.name == "confusion"]
+    return [head, *rest, Beside(curves, least=340)]
 
 
 def kept_report(found: Searched) -> int:
@@ -361,9 +321,10 @@ def _spared(rows: Sequence[TrialRow]) -> str:
 def _environment(found: Searched) -> list[Part]:
     run, sampler = found.base, found.search.sampler
     device = run.device
+    threads = {None: "all threads", 1: "one thread"}.get(device.threads, f"{device.threads} threads")
     seeds = (
         f"Seeds: {run.seed} of the base run (weights, order, draws), {sampler.seed} of the sampler ({sampler.kind}), "
-        f"{run.data.split_seed} of the split. Trials computed on {device.kind} with {device.threads or 'all'} threads, "
+        f"{run.data.split_seed} of the split. Trials computed on {device.kind} with {threads}, "
         f"amp {device.amp}."
     )
     noted = environments(found.folder)

@@ -19,6 +19,7 @@ from chex.train import preflight, settled
 from search.book import Book
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
+from search.environment import environment, note_environment
 from search.export import drop_state, trial_folder
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
@@ -62,6 +63,7 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
         base = settled(base, folder / BASE, share=allotment.gpus_per_trial or 1.0)
         write_text(folder / CONFIG, dump(search))
         write_text(folder / BASE, dump(base))
+        note_environment(folder, environment())
         return _conducted(search, base, folder, allotment)
 
 
