@@ -31,6 +31,10 @@ MARKS: dict[State, tuple[str, str]] = {
 """A trial's shape, which tells its state without colours too, and its ink."""
 WINNER = ("star", INKS[1])
 MINUS = "\N{MINUS SIGN}"
+LACKING = -0.14
+"""Where a line passes an axis that its trial has no value on; the axis goes from 0 to 1."""
+MANY = 30
+"""Lines that stand in each other's light."""
 FEW = 8
 """Whole numbers that all stand on an axis."""
 JITTER = 0.16
@@ -105,8 +109,8 @@ def _found_in_words(drawn: Drawn, valued: Sequence[TrialRow], spent: Mapping[int
         return f"the winner, trial {drawn.winner}, was the last to end with a result: more trials may find more."
     share = percent(spent[drawn.winner] / last)
     return (
-        f"the winner, trial {drawn.winner}, ended when {spent[drawn.winner]:,} of {last:,} images ({share}) were spent; "
-        f"{later} nothing better."
+        f"the winner, trial {drawn.winner}, ended when {spent[drawn.winner]:,} of {last:,} images ({share}) were "
+        f"spent; {later} nothing better."
     )
 
 
@@ -116,14 +120,14 @@ def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
 
 
 def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
+    of = "" if pairs[0].outcome == "mean" else f" of {pairs[0].outcome}"
     figure = _figure(
-        title=_title(f"{knob}{'' if pairs[0].outcome == 'mean' else f' on {pairs[0].outcome}'}"),
-        xaxis_title="\u2190 second better     AUROC     first better \u2192",
+        title=_title(knob), xaxis_title=f"\u2190 second better     AUROC{_safe(of)}     first better \u2192"
     )
     places = np.arange(len(pairs))[::-1].astype(float)
     for name, shift, symbol, ink, own in (
-        ("average trials, all else alike", 0.14, "circle", INKS[0], [pair.average for pair in pairs]),
-        ("best trial of each", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs]),
+        ("average trials", 0.14, "circle", INKS[0], [pair.average for pair in pairs]),
+        ("best trials", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs]),
     ):
         if all(np.isnan(each.value) for each in own):
             continue
@@ -140,20 +144,22 @@ def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
     labels = [_label(pair) for pair in pairs]
     figure.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.6, len(pairs) - 0.4], title="")
-    return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 175 + 46 * len(pairs))
+    return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 145 + 40 * len(pairs))
 
 
 def rivals_in_words(pairs: Sequence[Rivalry]) -> str:
-    """Which values of a knob differ, which are tied, and which the search has hardly tried: a sentence."""
-    different = [_better(pair) for pair in pairs if pair.verdict == "different"]
-    tied = [f"{pair.first} and {pair.second}" for pair in pairs if pair.verdict == "tied"]
-    untested = [f"{pair.first} and {pair.second}" for pair in pairs if pair.verdict == "untested"]
-    told = [
-        *different,
-        *([f"the data do not tell {_listed(tied)} apart"] if tied else []),
-        *([f"too few trials finished to compare the averages of {_listed(untested)}"] if untested else []),
-    ]
-    return f"{'; '.join(told)}. Diamonds say what was found, not which value is better: more trials find more."
+    """Which values of a knob differ, which are tied, and which too few trials finished with: a sentence."""
+    told = [_better(pair) for pair in pairs if pair.verdict == "different"]
+    for verdict, of_all, of_some in (
+        ("tied", "the data tell no two values apart", "are not told apart"),
+        ("untested", "too few trials finished to compare averages", "have too few finished trials to compare averages"),
+    ):
+        own = [f"{pair.first} and {pair.second}" for pair in pairs if pair.verdict == verdict]
+        if len(own) == len(pairs):
+            told.append(of_all)
+        elif own:
+            told.append(f"{', '.join(own) if len(own) < FEW / 2 else f'{len(own)} other pairs'} {of_some}")
+    return f"{'; '.join(told)}."
 
 
 def _better(pair: Rivalry) -> str:
@@ -165,7 +171,7 @@ def _better(pair: Rivalry) -> str:
 
 
 def parallel(drawn: Drawn) -> Plot:
-    """A line a trial over all knobs to its AUROC; a gap where the trial does not have the knob."""
+    """A line a trial over all knobs to its AUROC; it passes below the axis of a knob that the trial does not have."""
     paths = [path for path, knob in drawn.space.items() if _varies(knob) and any(path in r.knobs for r in drawn.rows)]
     scales = {path: _scale(drawn.space[path]) for path in paths}
     values = [row.value for row in drawn.rows if row.value == row.value]
@@ -174,7 +180,7 @@ def parallel(drawn: Drawn) -> Plot:
     groups: list[tuple[str, dict[str, Any], list[TrialRow]]] = [
         ("failed", {"color": INKS[1], "width": 1, "dash": "dot"}, []),
         ("others", {"color": FAINT, "width": 1}, []),
-        ("not told from the best", {"color": INKS[0], "width": 1.6}, []),
+        ("not told from the best", {"color": INKS[0], "width": 1.4}, []),
         ("winner", {"color": BLACK, "width": 4}, []),
     ]
     for row in drawn.rows:
@@ -184,7 +190,7 @@ def parallel(drawn: Drawn) -> Plot:
     for name, line, own in groups:
         heights = [
             [
-                *(scales[path].height(row.knobs[path], row.number) if path in row.knobs else None for path in paths),
+                *(scales[path].height(row.knobs[path], row.number) if path in row.knobs else LACKING for path in paths),
                 (row.value - low) / max(high - low, 1e-9) if row.value == row.value else None,
                 None,
             ]
@@ -198,11 +204,13 @@ def parallel(drawn: Drawn) -> Plot:
                 line=line,
                 marker={"size": 4, "color": line["color"]},
                 name=f"{name} ({len(own)})",
-                hovertext=[_hover(row) for row in own for _ in range(len(paths) + 2)],
+                hovertext=[_hover(row, ()) for row in own for _ in range(len(paths) + 2)],
                 hoverinfo="text",
             )
     marks = [(place, height, text) for place, path in enumerate(paths) for height, text in scales[path].marks]
     marks += [(len(paths), 0.0, decimal(low)), (len(paths), 1.0, decimal(high))]
+    lacked = [place for place, path in enumerate(paths) if any(path not in row.knobs for row in drawn.rows)]
+    marks += [(place, LACKING, "(none)") for place in lacked]
     for place, height, text in marks:
         figure.add_annotation(
             x=place,
@@ -222,7 +230,7 @@ def parallel(drawn: Drawn) -> Plot:
         gridcolor=GRAY,
         side="top",
     )
-    figure.update_yaxes(visible=False, range=[-0.08, 1.08])
+    figure.update_yaxes(visible=False, range=[LACKING - 0.06 if lacked else -0.08, 1.08])
     figure.update_layout(margin={"t": 70, "l": 10, "r": 10, "b": 40}, legend={"y": -0.02, "yanchor": "top"})
     return Plot(figure, _alike_in_words(drawn, paths), "Trials over all knobs", 440, least=110 * (len(paths) + 1))
 
@@ -254,10 +262,11 @@ def _slice(drawn: Drawn, path: str) -> Plot:
     there = [row for row in drawn.rows if path in row.knobs and row.value == row.value]
     for state in MARKS:
         own = [row for row in there if row.state == state and row.number != drawn.winner]
-        _points(figure, own, [scale.place(row.knobs[path], row.number) for row in own], [r.value for r in own], state)
+        where = [scale.place(row.knobs[path], row.number) for row in own]
+        _points(figure, own, where, [row.value for row in own], state, paths=[path])
     if path in drawn.won.knobs:
-        where = scale.place(drawn.won.knobs[path], drawn.winner)
-        _points(figure, [drawn.won], [where], [drawn.won.value], "winner", size=14)
+        where = [scale.place(drawn.won.knobs[path], drawn.winner)]
+        _points(figure, [drawn.won], where, [drawn.won.value], "winner", size=14, paths=[path])
     figure.update_xaxes(**scale.axis)
     figure.update_layout(margin={"t": 36, "b": 40})
     return Plot(figure, _slice_in_words(path, scale, there), f"AUROC over {path}", 270)
@@ -344,6 +353,7 @@ def _curves(
         y=[each and each["auroc"] for _, _, each in reports],
         mode="lines+markers",
         line=line,
+        opacity=1 if len(rows) < MANY else 0.4,
         marker={"symbol": symbol, "size": [9 if end else 0.1 for end in ends], "color": line["color"]},
         name=f"{name} ({len(rows)})",
         hovertext=[f"trial {row.number}, {decimal(each['auroc'])}" if each else "" for row, _, each in reports],
@@ -447,6 +457,7 @@ def _points(
     y: Sequence[float],
     name: State | Literal["winner"],
     size: int = 10,
+    paths: Sequence[str] | None = None,
 ) -> None:
     if not rows:
         return
@@ -462,15 +473,16 @@ def _points(
             "line": {"width": 2 if "open" in own_symbol else 0},
         },
         name={"waiting": "unfinished", "winner": f"winner, trial {rows[0].number}"}.get(name, name),
-        hovertext=[_hover(row) for row in rows],
+        hovertext=[_hover(row, paths) for row in rows],
         hoverinfo="text",
     )
 
 
-def _hover(row: TrialRow) -> str:
+def _hover(row: TrialRow, paths: Sequence[str] | None) -> str:
+    """What is told of a trial, with these of its knobs; None: with all."""
     how = f"stopped at {row.percent} %" if row.state == "stopped" else row.state
     lines = [f"trial {row.number}, {how}", f"AUROC {decimal(row.value)}, {row.images:,} images"]
-    lines += [f"{path} {shown(value)}" for path, value in row.knobs.items()]
+    lines += [f"{path} {shown(value)}" for path, value in row.knobs.items() if paths is None or path in paths]
     return "<br>".join(map(_safe, [*lines, *([row.error[:80]] if row.error else [])]))
 
 

@@ -49,6 +49,10 @@ RECALL = 0.9
 STRATEGY = ("policy.", "model.backbone")
 """What paths begin with whose values are set against each other on the first screen."""
 STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "waiting": "unfinished"}
+AVERAGES = (
+    "Dots compare average trials, all other knobs alike. Diamonds compare the best trial of each value: they say what "
+    "was found, not which value is better, for more trials find more."
+)
 Tell = Callable[[str], None]
 
 
@@ -79,13 +83,13 @@ def write_search_page(folder: Path, recall: float = RECALL, tell: Tell = lambda 
 
     Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
     """
-    found = _searched(folder, tell)
+    found = load_searched(folder, tell)
     tell("drawing the page")
     write_alone(search_page(found, recall), folder / PAGE)
     return folder / PAGE
 
 
-def _searched(folder: Path, tell: Tell) -> Searched:
+def load_searched(folder: Path, tell: Tell) -> Searched:
     search = load_begun(folder)
     verdict = load_verdict(folder, tell)
     book = Book(folder, search.knobs())
@@ -133,8 +137,9 @@ def _first_screen(found: Searched, strategies: Sequence[Plot]) -> list[Part]:
     """The best config, how it was found, and strategy against strategy: one alone stands below the config."""
     over = found_over_images(found.drawn, found.order, found.verdict.corrected)
     if len(strategies) == 1:
-        return [Beside([[config_table(found), *strategies], over], least=380)]
-    return [Beside([config_table(found), over], least=380), *([Beside(strategies, least=380)] if strategies else [])]
+        return [Beside([[config_table(found), *strategies, AVERAGES], over], least=380)]
+    rest = [Beside(strategies, least=380), AVERAGES] if strategies else []
+    return [Beside([config_table(found), over], least=380), *rest]
 
 
 def _knobs(verdict: Verdict) -> list[str]:
@@ -170,11 +175,11 @@ def config_table(found: Searched) -> Table:
     paths = [path for path in found.search.space if any(path in row.knobs for row in columns.values())]
     frame = pd.DataFrame({"knob": [*paths, "AUROC", "training images"]})
     for head, row in columns.items():
-        knobs = [shown(row.knobs[path]) if path in row.knobs else "" for path in paths]
+        knobs = [_value(row.knobs.get(path)) for path in paths]
         frame[head] = [*knobs, decimal(row.value), f"{row.images:,}"]
     first = rows[1] if found.search.first_point() is not None else None
     reached = [decimal(first.value), f"{first.images:,}"] if first else ["", ""]
-    frame["base run"] = [*(shown(value_at(base, path)) for path in paths), *reached]
+    frame["base run"] = [*(_value(value_at(base, path)) for path in paths), *reached]
     return Table("best-config", frame, "The best config")
 
 
@@ -187,7 +192,7 @@ def next_steps(found: Searched) -> Points:
         ("test", "Them, on films that chose nothing.", "chex evaluate best.safetensors --data TREE"),
     ]
     if verdict.ties.cheapest != verdict.winner:
-        cheap = f"Where training is dear, take trial {verdict.ties.cheapest}: nothing shows it to be worse."
+        cheap = f"Where training is dear, take trial {verdict.ties.cheapest}: it may be as good."
         steps.append(("cheaper", cheap, ""))
     if len(verdict.ties.trials) > 1:
         steps.append(

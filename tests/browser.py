@@ -29,7 +29,7 @@ class Browser:
         self._receive = os.fdopen(receive, "rb")
         command = f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}'
         self._process = subprocess.Popen(
-            ["sh", "-c", command, "sh", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            ["bash", "-c", command, "bash", program, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
             pass_fds=(theirs_in, theirs_out),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

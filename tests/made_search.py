@@ -27,7 +27,7 @@ SPACE: dict[str, Any] = {
     "schedule.epochs": {"int": [1, 4]},
 }
 REPORTS = 4
-FAILURE = "the loss is no number <b>at step 3</b>"
+FAILURE = "no number </script><script>document.title = 'broken'</script>"
 
 
 def made_search(

@@ -1,0 +1,135 @@
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from chex.errors import InputError
+from chex.metrics import METRIC
+from search.__main__ import main
+from search.book import Book
+from search.environment import note_environment
+from search.predictions import load_predictions
+from search.search_page import PAGE, write_search_page
+from search.study import load_begun
+from tests.browser import Browser
+from tests.made_search import FAILURE, SPACE, made_search
+
+HOSTILE = "<img src=x onerror=alert(1)>"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of 24 trials with its page; its name, its tree's and what its failed trials said are markup."""
+    made = tmp_path_factory.mktemp("made") / HOSTILE
+    made_search(made, 24, SPACE, root=Path(HOSTILE))
+    note_environment(made, {"GPUs": "none", "torch": "9.9.9"})
+    write_search_page(made)
+    return made
+
+
+def words(folder: Path, browser: Browser, width: int = 1200) -> str:
+    browser.open(folder / PAGE, width=width)
+    text: str = browser.evaluate("document.body.innerText")
+    return text
+
+
+def shown(browser: Browser, column: str) -> list[str]:
+    """The cells of a column of the trials that are seen."""
+    place = f"[...document.querySelectorAll('.sortable th button')].findIndex(b => b.textContent == '{column}')"
+    rows = "[...document.querySelectorAll('.sortable tbody tr')].filter(row => row.offsetHeight)"
+    found: list[str] = browser.evaluate(f"{rows}.map(row => row.cells[{place}].textContent)")
+    return found
+
+
+def test_the_first_screen_says_who_wins_what_ties_and_which_values_differ(folder: Path, browser: Browser) -> None:
+    text = words(folder, browser)
+    first = browser.evaluate("document.querySelector('.findings').innerText").split("\n")
+    assert first[0::2] == ["winner", "ties", "values"]
+    assert "on the 120 films of 120 patients that it was chosen by" in first[1]
+    assert "are not distinguishable from the best" in first[3]
+    assert "policy.default ones over" in first[5]
+    assert "24 trials (13 finished, 7 stopped early, 4 failed) of densenet121, resnet50 at 64 px on <img" in text
+    assert browser.evaluate("document.querySelector('nav').getBoundingClientRect().top") > 900
+
+
+def test_the_page_asks_for_nothing_and_complains_of_nothing(folder: Path, browser: Browser) -> None:
+    words(folder, browser)
+    assert browser.evaluate("document.title") == f"{HOSTILE}: which training is best, and how sure that is"
+    assert browser.errors == []
+    asked = [address for address in browser.requests if not address.startswith("data:")]
+    assert asked == [(folder / PAGE).as_uri()]
+    plots = "[...document.querySelectorAll('.drawn')]"
+    assert browser.evaluate(f"{plots}.length") == browser.evaluate(
+        f"{plots}.filter(p => p.querySelector('svg')).length"
+    )
+
+
+def test_on_a_phone_the_page_is_as_wide_as_the_screen(folder: Path, browser: Browser) -> None:
+    words(folder, browser, width=390)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+
+
+def test_trials_are_sorted_by_a_click_and_filtered_by_words(folder: Path, browser: Browser) -> None:
+    words(folder, browser)
+    best_first = shown(browser, "AUROC")
+    assert best_first == [*sorted(best_first[:20], reverse=True), *["-"] * 4]
+    browser.evaluate("document.querySelector('.sortable th button').click()")
+    assert shown(browser, "trial") == [str(number) for number in range(1, 25)]
+    typed = "field.value = 'failed'; field.dispatchEvent(new Event('input'))"
+    browser.evaluate(f"(field => {{{typed}}})(document.querySelector('.filter input'))")
+    assert shown(browser, "trial") == ["5", "10", "15", "20"]
+    assert shown(browser, "error") == [FAILURE] * 4
+
+
+def test_the_page_tells_what_was_spent_and_on_what(folder: Path, browser: Browser) -> None:
+    text = words(folder, browser)
+    book = Book(folder, load_begun(folder).knobs())
+    images = sum(row.images for row in book.rows())
+    book.close()
+    assert f"{images:,} training images in 1:00 h of this search, 24 of 24 trials begun." in text
+    assert "9.9.9" in text
+    assert "Seeds: 0 of the base run" in text
+
+
+def test_what_cannot_be_read_any_more_is_said_in_its_place(folder: Path, browser: Browser) -> None:
+    text = words(folder, browser)
+    assert "The films cannot be shown: " in text
+    assert "best.safetensors cannot be read" in text
+
+
+def test_a_search_without_an_environment_says_so(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    (copy / "environment.yaml").unlink()
+    assert "was not noted" in write_search_page(copy).read_text(encoding="utf-8")
+
+
+def test_the_winner_is_shown_by_the_report_whose_weights_it_keeps(folder: Path) -> None:
+    from search.search_page import kept_report, load_searched
+
+    found = load_searched(folder, lambda _: None)
+    place, held = kept_report(found), load_predictions(folder)
+    assert held.trials[place] == found.verdict.winner
+    kept = max(found.drawn.won.reports, key=lambda report: report["auroc"])
+    assert held.images[place] == kept["images_seen"]
+    assert kept["auroc"] == found.drawn.won.report[METRIC]
+    assert np.isfinite(held.probability[place]).all()
+
+
+def test_the_command_writes_the_page_anew_and_names_it(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (folder / PAGE).unlink()
+    assert main(["report", str(folder), "--recall", ".8"]) == 0
+    assert capsys.readouterr().out == f"{folder / PAGE}\n"
+    assert "at least 80 % of the positives" in (folder / PAGE).read_text(encoding="utf-8")
+
+
+def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no search \(no search.yaml in it\)"):
+        write_search_page(tmp_path)
+
+
+@pytest.mark.parametrize("share", ["0", "1.1", "x", "nan"])
+def test_a_recall_that_is_no_share_is_refused(share: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["report", "x", "--recall", share])
+    assert f"'{share}' is not a share above 0 and at most 1; give for example .9" in capsys.readouterr().err
