@@ -76,11 +76,11 @@ def _winner(verdict: Verdict, unit: str) -> str:
 def _tied(verdict: Verdict) -> str:
     ties = verdict.ties
     if len(ties.trials) == 1:
-        return f"The other {ties.of - 1} trials are worse than that." if ties.of > 1 else "No other trial has a result."
+        return "All other trials are worse than that one." if ties.of > 1 else "No other trial has a result."
     kind = f", {ties.backbone}" if ties.backbone else ""
     return (
-        f"{len(ties.trials)} of {ties.of} trials, that one with them, are not distinguishable from the best; the "
-        f"cheapest of them is trial {ties.cheapest} ({ties.images:,} training images{kind})."
+        f"{len(ties.trials)} of {ties.of} trials, trial {verdict.winner} among them, are not distinguishable from the "
+        f"best; the cheapest is trial {ties.cheapest} ({ties.images:,} training images{kind})."
     )
 
 
@@ -124,7 +124,7 @@ def _observations(verdict: Verdict) -> list[str]:
     winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
     rows = zip(verdict.observations, verdict.positives, winner.observations, winner.bootstraps, strict=True)
     lines = [
-        f"{name:<28}{positives:>9,}  {decimal(delong.value)}  {_interval(delong)}  {_interval(bootstrap)}"
+        f"{name:<28}{positives:>9,}  {decimal(delong.value)}  {_interval(delong)}  {_interval(bootstrap)}".rstrip()
         for name, positives, delong, bootstrap in rows
         if not math.isnan(delong.value)
     ]
@@ -140,7 +140,7 @@ def _rivals(pairs: Sequence[Rivalry]) -> list[str]:
             about = "" if pair.outcome == "mean" else f" by the AUROC of {pair.outcome}"
             lines += ["", f"{knob}{about}, first minus second (finished trials; {100 * pair.confidence:.3g} %):"]
         lines.append(f"  {pair.first} ({pair.trials[0]}) - {pair.second} ({pair.trials[1]}): {pair.verdict}")
-        lines.append(f"    matched average {_gap(pair.average):<32}best {_gap(pair.best)}".rstrip())
+        lines.append(f"    matched average {_gap(pair.average):<27}best of each {_gap(pair.best)}".rstrip())
     return lines[1:]
 
 
@@ -158,10 +158,14 @@ def _importances(found: Importances) -> list[str]:
 
 
 def _ensemble(found: Ensemble) -> list[str]:
-    members = [f"{member.weight:.2f} x trial {member.trial}" for member in found.members[:SHOWN]]
-    more = f" and {len(found.members) - SHOWN} more" if len(found.members) > SHOWN else ""
+    parts = dict.fromkeys((member.trial for member in found.members), 0.0)
+    for member in found.members:
+        parts[member.trial] += member.weight
+    heaviest = sorted(parts, key=lambda trial: -parts[trial])[:SHOWN]
+    trials = [f"{parts[trial]:.2f} of trial {trial}" for trial in heaviest]
+    more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     return _wrapped(
-        f"An ensemble of {_count(len(found.members), 'report')} ({', '.join(members)}{more}) reaches "
+        f"An ensemble of {_count(len(found.members), 'report')} ({', '.join(trials)}{more}) reaches "
         f"{decimal(found.auroc)} on the films that it was chosen by; on new patients expect {_gap(found.gain)} over "
         f"the winner. The average of the best {_count(found.top, 'trial')} reaches {decimal(found.top_auroc)}; expect "
         f"{_gap(found.top_gain)}."

@@ -70,7 +70,9 @@ def test_probabilities_of_other_labels_are_refused(tmp_path: Path, scored: Score
     table = pd.read_csv(tmp_path / LABELS)
     table.loc[0, "Edema"] = 0.0
     table.to_csv(tmp_path / LABELS, index=False)
-    with pytest.raises(InputError, match=r"parquet: its labels have the digest '\w{16}', and labels.csv has \w{16}; fig"):
+    with pytest.raises(
+        InputError, match=r"parquet: its labels have the digest '\w{16}', and labels.csv has \w{16}; fig"
+    ):
         load_predictions(tmp_path)
 
 

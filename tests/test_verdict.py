@@ -1,74 +1,209 @@
-import math
+"""A verdict on a folder that a search left, made by hand."""
+
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from chex import checkpoint
-from chex.metrics import METRIC
-from search.ledger import State, TrialRow, best, table
-from search.verdict import Among, best_by, judge
+from chex.atomic import write_text
+from chex.config import RunConfig, dump
+from chex.errors import InputError
+from chex.metrics import METRIC, auroc
+from chex.split import Scored
+from search.__main__ import main
+from search.book import BOOK, Book
+from search.export import trial_folder
+from search.ledger import State, TrialRow
+from search.predictions import Predictions, load_predictions, write_labels
+from search.search_config import SearchConfig
+from search.study import CONFIG
+from search.verdict import Verdict, backbone_sizes, categorical, judge, load_verdict
+
+NAMES = ("Cardiomegaly", "Edema", "Fracture")
+UNITS, REPORTS = 80, 3
+SPACE = {
+    "policy.default": {"choice": ["ones", "zeros"]},
+    "policy.Edema": {"choice": ["ones", "ignore"]},
+    "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
+}
+STATES: tuple[State, ...] = ("finished",) * 8 + ("stopped", "failed", "waiting")
 
 
-def row(number: int, value: float, state: State = "finished", policy: str = "zeros", percent: int = 100) -> TrialRow:
-    return TrialRow(number, state, {"policy.default": policy}, ({METRIC: value, "auroc": value, "percent": percent},))
-
-
-ROWS = [
-    row(1, 0.80),
-    row(2, 0.86, policy="ones"),
-    row(3, 0.85, policy="ones"),
-    row(4, 0.99, state="failed"),
-    row(5, 0.60, state="stopped", percent=25),
-    row(6, math.nan, state="failed", policy="ignore"),
-]
+def scored() -> Scored:
+    rng = np.random.default_rng(0)
+    truth = (rng.random((UNITS, 3)) < 0.4).astype(np.float32)
+    truth[:, 2] = 0
+    truth[::7, 1] = np.nan
+    places = np.arange(UNITS)
+    patients = np.array([f"patient{place // 2:05d}" for place in places])
+    return Scored(places, places, np.array([f"valid/{place}.jpg" for place in places]), patients, truth)
 
 
 @pytest.fixture
-def predictions(tmp_path: Path) -> Path:
-    rng = np.random.default_rng(0)
-    truth = (np.arange(200) % 3 == 0).astype(float)[:, None]
-    patients = np.array([f"patient{index // 2}" for index in range(200)])
-    probability = 0.25 * truth + 0.7 * rng.random((200, 1))
-    checkpoint.save_predictions(tmp_path, patients, patients, ("Edema",), truth, probability)
-    return tmp_path / checkpoint.PREDICTIONS
+def folder(tmp_path: Path, make_run: Callable[..., RunConfig]) -> Path:
+    """A search of 11 trials, the 3rd of which is the best that ended."""
+    search = SearchConfig.model_validate(
+        {"base": make_run().model_dump(mode="json"), "space": SPACE, "budget": {"trials": 11}}
+    )
+    write_text(tmp_path / CONFIG, dump(search))
+    on, rng = scored(), np.random.default_rng(1)
+    write_labels(tmp_path, on, NAMES)
+    book = Book(tmp_path, search.knobs())
+    for place, state in enumerate(STATES):
+        knobs = {
+            "policy.default": ("ones", "zeros")[place % 2],
+            "policy.Edema": ("ones", "ignore")[place // 2 % 2],
+            "optimizer.lr": 1e-4 * (place + 1),
+        }
+        number = book.begin(knobs)
+        strength = 1.5 if number in (3, 10, 11) else 0.3 + 0.02 * place
+        given = [_given(on.truth, strength + 0.1 * report, rng) for report in range(REPORTS)]
+        seen = [100 * (report + 1) for report in range(REPORTS)]
+        home = trial_folder(tmp_path, number)
+        home.mkdir(parents=True)
+        reports = dict(zip(seen, given, strict=True))
+        checkpoint.save_probabilities(home, NAMES, reports, on.digest(NAMES))
+        book.report(number, [_told(on.truth, given[: k + 1], k) for k in range(REPORTS)])
+        if state != "waiting":
+            book.end(number, state, 0.7 + 0.01 * place)
+    book.close()
+    return tmp_path
 
 
-def test_the_best_trial_is_the_highest_and_never_a_failed_one() -> None:
-    winner = best(ROWS)
-    assert winner is not None
-    assert winner.number == 2
-    assert best([ROWS[3], ROWS[5]]) is None
-    assert best([]) is None
+def _given(truth: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
+    given: np.ndarray = 1 / (1 + np.exp(-strength * np.nan_to_num(truth) - rng.normal(size=truth.shape)))
+    return given.astype(np.float32)
 
 
-def test_of_equal_trials_the_first_is_the_best() -> None:
-    winner = best([row(1, 0.8), row(2, 0.8)])
-    assert winner is not None
-    assert winner.number == 1
+def _told(truth: np.ndarray, given: Sequence[np.ndarray], place: int) -> dict[str, float]:
+    values = [np.mean([auroc(truth[:, k], own[:, k]) for k in (0, 1)]) for own in given]
+    return {
+        METRIC: float(max(values)),
+        "auroc": float(values[-1]),
+        "percent": 30 * place + 40,
+        "images_seen": 100 * (place + 1),
+    }
 
 
-def test_the_table_has_a_row_a_trial_and_a_column_a_knob() -> None:
-    frame = table(ROWS)
-    assert list(frame["trial"]) == [1, 2, 3, 4, 5, 6]
-    assert {"state", "policy.default", METRIC, "percent", "error"} <= set(frame.columns)
+def rows(folder: Path) -> list[TrialRow]:
+    from search.study import load_begun
+
+    book = Book(folder, load_begun(folder).knobs())
+    found = book.rows()
+    book.close()
+    return found
 
 
-def test_the_verdict_counts_what_it_cannot_tell_from_the_best(predictions: Path) -> None:
-    verdict = judge(ROWS, predictions, ("Edema",), seed=0)
-    assert verdict is not None
-    assert (verdict.trial, verdict.auroc, verdict.trials, verdict.stopped, verdict.failed) == (2, 0.86, 6, 1, 2)
-    assert (verdict.units, verdict.patients) == (200, 100)
-    assert verdict.low < verdict.high
-    assert verdict.within == sum(value >= verdict.low for value in (0.80, 0.85))
+def verdict(folder: Path, those: Sequence[TrialRow] | None = None) -> Verdict | None:
+    return judge(those or rows(folder), load_predictions(folder), ["policy.default", "policy.Edema"], 0, {})
 
 
-def test_a_search_in_which_all_failed_has_no_verdict(predictions: Path) -> None:
-    assert judge([ROWS[5]], predictions, ("Edema",), seed=0) is None
+def test_the_winner_is_the_ledgers_and_its_corrected_auroc_is_lower(folder: Path) -> None:
+    found = verdict(folder)
+    assert found is not None
+    assert found.winner == 3
+    assert found.naive.value == pytest.approx(rows(folder)[2].value)
+    assert found.corrected.value < found.naive.value
+    assert found.corrected.low < found.corrected.value < found.corrected.high
+    assert (found.finished, found.stopped, found.failed, found.unfinished) == (8, 1, 1, 1)
+    assert (found.units, found.patients, found.reports) == (80, 40, 27)
+    assert [trial.trial for trial in found.trials] == list(range(1, 10))
+    assert found.positives[2] == 0
 
 
-def test_policies_are_compared_by_their_best_finished_trial() -> None:
-    found = best_by(ROWS, "policy.default")
-    assert found["ones"] == Among(0.86, finished=2, trials=2)
-    assert found["zeros"] == Among(0.80, finished=1, trials=3)
-    assert math.isnan(found["ignore"].best)
+def test_trials_that_failed_or_have_not_ended_change_nothing(folder: Path) -> None:
+    there = rows(folder)
+    known = load_predictions(folder)
+    few = known.trials <= 9
+    part = Predictions(
+        known.observations,
+        known.paths,
+        known.patients,
+        known.truth,
+        known.trials[few],
+        known.images[few],
+        known.probability[few],
+    )
+    found, without = verdict(folder), judge(there[:9], part, ["policy.default", "policy.Edema"], 0, {})
+    assert found is not None
+    assert without is not None
+    assert (found.corrected, found.ties, found.rivals) == (without.corrected, without.ties, without.rivals)
+
+
+def test_a_knob_about_an_observation_is_compared_by_that_observations_auroc(folder: Path) -> None:
+    found = verdict(folder)
+    assert found is not None
+    assert [(pair.knob, pair.outcome) for pair in found.rivals] == [
+        ("policy.default", "mean"),
+        ("policy.Edema", "Edema"),
+    ]
+    assert found.rivals[0].trials == (4, 4)
+
+
+def test_the_cheapest_of_equals_has_the_smaller_backbone(folder: Path) -> None:
+    there = [
+        TrialRow(row.number, row.state, {"model.backbone": "resnet18" if row.number == 2 else "resnet50"}, row.reports)
+        for row in rows(folder)
+    ]
+    known = load_predictions(folder)
+    known.probability[known.trials == 2] = known.probability[known.trials == 3]
+    found = judge(there, known, ["model.backbone"], 0, backbone_sizes(there))
+    assert found is not None
+    assert {2, 3} <= set(found.ties.trials)
+    assert (found.ties.cheapest, found.ties.backbone, found.ties.images) == (2, "resnet18", 300)
+
+
+def test_the_same_seed_gives_the_same_verdict(folder: Path) -> None:
+    assert repr(load_verdict(folder)) == repr(load_verdict(folder))
+
+
+def test_the_whole_verdict_has_importances_and_an_ensemble_and_changes_no_file(folder: Path) -> None:
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    heard: list[str] = []
+    found = load_verdict(folder, heard.append)
+    assert found.ensemble is not None
+    assert found.importances is not None
+    assert found.importances.why == "8 trials finished, and importances need 20"
+    assert any(line.startswith("ensembles: bag 1 of ") for line in heard)
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_only_knobs_with_words_to_choose_from_are_compared(folder: Path) -> None:
+    from search.study import load_begun
+
+    assert categorical(load_begun(folder).knobs()) == ["policy.default", "policy.Edema"]
+
+
+def test_a_search_in_which_all_failed_has_no_verdict(folder: Path) -> None:
+    failed = [TrialRow(row.number, "failed", row.knobs, row.reports) for row in rows(folder)]
+    assert verdict(folder, failed) is None
+
+
+def test_the_command_prints_a_verdict_that_fits_a_terminal(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verdict", str(folder)]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Trial 3 wins: AUROC .")
+    assert max(map(len, told.splitlines())) <= 80
+
+
+def test_folders_without_a_search_without_trials_and_without_results_are_told(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verdict", str(folder / "nothing")]) == 2
+    assert (
+        "holds no search (no search.yaml in it); give a folder that `chex-search run` made" in capsys.readouterr().err
+    )
+    book = folder / BOOK
+    content = book.read_bytes()
+    book.unlink()
+    with pytest.raises(InputError, match=r"no trial has begun yet; go on with it: chex-search resume "):
+        load_verdict(folder)
+    book.write_bytes(content)
+    for number in range(1, 10):
+        (trial_folder(folder, number) / checkpoint.PROBABILITIES).unlink()
+    with pytest.raises(
+        InputError, match=r"no trial has ended with a result; wait for the first, or go on with it: chex-s"
+    ):
+        load_verdict(folder)

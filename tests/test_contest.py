@@ -1,0 +1,79 @@
+"""The choice of a search made again in bags of patients: searches of normal scores, whose true AUROCs are known."""
+
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from search.bags import PLAIN, TIGHT, Outcome, draw, outcome
+from search.contest import Contest, contest, corrected
+from search.delong import Areas, areas, standard_errors
+from search.ledger import TrialRow
+from search.selection import choose
+
+TRIALS, REPORTS, PATIENTS = 20, 2, 100
+RNG = np.random.default_rng
+
+
+def simulated(rng: np.random.Generator, auroc: float = 0.8) -> Areas:
+    """A search in which every report of every trial has the same true AUROC."""
+    truth = (np.arange(PATIENTS) % 3 == 0).astype(float)[:, None]
+    noise = rng.normal(size=PATIENTS) + rng.normal(size=(TRIALS * REPORTS, PATIENTS))
+    given = 2 * norm.ppf(auroc) * truth[:, 0] + noise
+    return areas(truth, given[:, :, None], np.arange(PATIENTS).astype(str), [0])
+
+
+def held(found: Areas, rng: np.random.Generator, trials: np.ndarray) -> tuple[Contest, Outcome]:
+    rows = [TrialRow(int(number), "finished", {}) for number in np.unique(trials)]
+    metric = outcome("mean", found, draw(len(found.influence), rng))
+    return contest(metric, trials, rows), metric
+
+
+def test_the_winner_is_too_good_by_what_the_correction_takes_away() -> None:
+    trials = np.repeat(np.arange(1, TRIALS + 1), REPORTS)
+    naive, right, covered = [], [], []
+    for search in range(60):
+        rng = RNG([1, search])
+        found = simulated(rng)
+        naive.append(found.auroc[choose(found.auroc[None], trials).winner[0]] - 0.8)
+        figure = corrected(*held(found, rng, trials))
+        right.append(figure.value - 0.8)
+        covered.append(figure.low <= 0.8 <= figure.high)
+    assert np.mean(naive) > 0.05
+    assert abs(np.mean(right)) < np.mean(naive) / 2
+    assert np.mean(covered) > 0.9
+
+
+def test_a_search_of_one_report_has_nothing_to_correct() -> None:
+    found = simulated(RNG(0)).of(np.array([0]))
+    figure = corrected(*held(found, RNG(0), np.array([1])))
+    error = standard_errors(found)[0]
+    assert figure.value == pytest.approx(found.auroc[0], abs=4 * error / TIGHT / 1000**0.5)
+    assert figure.low < found.auroc[0] < figure.high
+
+
+def test_a_clear_winner_is_chosen_in_every_bag_and_hardly_corrected() -> None:
+    found = simulated(RNG(0))
+    clear = Areas(np.where(np.arange(len(found.auroc)) == 7, 0.99, found.auroc - 0.3), found.influence)
+    contested, metric = held(clear, RNG(0), np.repeat(np.arange(1, TRIALS + 1), REPORTS))
+    assert (contested.choices[PLAIN].winner == 7).all()
+    assert corrected(contested, metric).value == pytest.approx(0.99, abs=0.02)
+
+
+def test_what_is_chosen_by_and_what_is_scored_by_have_uncorrelated_errors() -> None:
+    inside, outside = [], []
+    for sample in range(2000):  # patients are drawn anew, as in life, and then a bag of them
+        rng = RNG([2, sample])
+        influence = rng.normal(size=(PATIENTS, 1)) / PATIENTS
+        found = outcome(
+            "mean", Areas(influence.sum(axis=0), influence - influence.mean(axis=0)), draw(PATIENTS, rng, 1)
+        )
+        inside.append(found.inside(TIGHT)[0, 0])
+        outside.append(found.outside(np.zeros(1, dtype=int), TIGHT)[0])
+    assert abs(np.corrcoef(inside, outside)[0, 1]) < 0.06
+
+
+def test_bags_hold_as_many_patients_as_there_are() -> None:
+    drawn = draw(30, RNG(0), 50)
+    assert drawn.shape == (50, 30)
+    assert (drawn.sum(axis=1) == 30).all()
+    assert (drawn == 0).any()
