@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from search.ledger import TrialRow
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+RECALL = 0.9
+"""Of the threshold whose cost a page tells, besides two others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -72,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     report.add_argument(
         "--recall",
         type=_share,
-        default=0.9,
+        default=RECALL,
         metavar="R",
         help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
     )
@@ -187,7 +189,7 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _page(folder: Path, recall: float) -> Path:
+def _page(folder: Path, recall: float = RECALL) -> Path:
     from rich.console import Console
 
     from search.search_page import write_search_page
@@ -221,7 +223,13 @@ def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "li
     if text is None:
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
-    print(text)
+    print(text, flush=True)
+    try:
+        with room_said(folder):
+            _page(folder)
+    except Interrupted as error:
+        print(f"chex-search {options.command}: {error}; `chex-search report {folder}` writes the page", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

@@ -16,7 +16,7 @@ from chex.console import decimal, percent
 from chex.evaluation_page import Told
 from chex.evaluation_page import page as evaluation_page
 from chex.figures import evaluation
-from chex.page import Beside, Page, Part, Picture, Plot, Points, Section, Table, write_alone
+from chex.page import Beside, Page, Part, Picture, Plot, Points, Section, Single, Table, write_alone
 from chex.seeds import stream
 from chex.train import scored_as
 from chex.trained import NO_DIAGNOSIS
@@ -39,13 +39,10 @@ from search.search_charts import (
     slices,
 )
 from search.search_config import SearchConfig
-from search.study import BASE, load_begun
+from search.study import BASE, PAGE, load_begun
 from search.verdict import Verdict, load_verdict
 from search.verdict_text import caveats, spoken
 
-PAGE = "report.html"
-RECALL = 0.9
-"""What the third threshold reaches."""
 STRATEGY = ("policy.", "model.backbone")
 """What paths begin with whose values are set against each other on the first screen."""
 STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "waiting": "unfinished"}
@@ -78,8 +75,10 @@ class Searched:
         return Drawn(self.rows, self.verdict.winner, frozenset(self.verdict.ties.trials), self.search.knobs())
 
 
-def write_search_page(folder: Path, recall: float = RECALL, tell: Tell = lambda _: None) -> Path:
-    """Writes report.html into the search's `folder`, whole, and returns its path; `tell` hears what is being done.
+def write_search_page(folder: Path, recall: float, tell: Tell = lambda _: None) -> Path:
+    """Writes report.html into the search's `folder`, whole, and returns its path.
+
+    `recall`: what one of the thresholds reaches whose costs it tells; `tell` hears what is being done.
 
     Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
     """
@@ -137,7 +136,8 @@ def _first_screen(found: Searched, strategies: Sequence[Plot]) -> list[Part]:
     """The best config, how it was found, and strategy against strategy: one alone stands below the config."""
     over = found_over_images(found.drawn, found.order, found.verdict.corrected)
     if len(strategies) == 1:
-        return [Beside([[config_table(found), *strategies, AVERAGES], over], least=380)]
+        below: list[Single] = [config_table(found), *strategies, AVERAGES]
+        return [Beside([below, over], least=380)]
     rest = [Beside(strategies, least=380), AVERAGES] if strategies else []
     return [Beside([config_table(found), over], least=380), *rest]
 

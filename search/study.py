@@ -33,7 +33,7 @@ from search.tensorboard import SearchLogs
 from search.tuner import run_trials
 from search.watcher import Watcher
 
-CONFIG, BASE, REPORT, LOCK = "search.yaml", "base.yaml", "report.txt", "search.lock"
+CONFIG, BASE, REPORT, PAGE, LOCK = "search.yaml", "base.yaml", "report.txt", "report.html", "search.lock"
 EXIT_INTERRUPTED = 130
 
 
@@ -80,7 +80,8 @@ def extend_search(folder: Path, trials: int | None, images: int | None, hours: f
     search = load_begun(folder)
     more = extended(search.budget, trials, images, hours)
     with held(folder):
-        (folder / REPORT).unlink(missing_ok=True)
+        for told in (REPORT, PAGE):
+            (folder / told).unlink(missing_ok=True)
         write_text(folder / CONFIG, dump(search.model_copy(update={"budget": more})))
     return resume_search(folder)
 

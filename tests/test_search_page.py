@@ -10,8 +10,8 @@ from search.__main__ import main
 from search.book import Book
 from search.environment import note_environment
 from search.predictions import load_predictions
-from search.search_page import PAGE, write_search_page
-from search.study import load_begun
+from search.search_page import kept_report, load_searched, write_search_page
+from search.study import PAGE, load_begun
 from tests.browser import Browser
 from tests.made_search import FAILURE, SPACE, made_search
 
@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("made") / HOSTILE
     made_search(made, 24, SPACE, root=Path(HOSTILE))
     note_environment(made, {"GPUs": "none", "torch": "9.9.9"})
-    write_search_page(made)
+    write_search_page(made, 0.9)
     return made
 
 
@@ -101,12 +101,10 @@ def test_what_cannot_be_read_any_more_is_said_in_its_place(folder: Path, browser
 def test_a_search_without_an_environment_says_so(folder: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "environment.yaml").unlink()
-    assert "was not noted" in write_search_page(copy).read_text(encoding="utf-8")
+    assert "was not noted" in write_search_page(copy, 0.9).read_text(encoding="utf-8")
 
 
 def test_the_winner_is_shown_by_the_report_whose_weights_it_keeps(folder: Path) -> None:
-    from search.search_page import kept_report, load_searched
-
     found = load_searched(folder, lambda _: None)
     place, held = kept_report(found), load_predictions(folder)
     assert held.trials[place] == found.verdict.winner
@@ -125,7 +123,7 @@ def test_the_command_writes_the_page_anew_and_names_it(folder: Path, capsys: pyt
 
 def test_a_folder_without_a_search_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"holds no search \(no search.yaml in it\)"):
-        write_search_page(tmp_path)
+        write_search_page(tmp_path, 0.9)
 
 
 @pytest.mark.parametrize("share", ["0", "1.1", "x", "nan"])
