@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -59,6 +59,9 @@ bench-search-real: $(READY) ## the default against random search in real small r
 
 bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna's Hyperband
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_peers.py data/peers/bin/python
+
+bench-verdict: $(READY) ## whether verdicts hold, on SEARCHES (500) a scenario with known truth: about 40 minutes on one core
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_verdict.py $(or $(SEARCHES),500) $(or $(SEED),2000)
 
 bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
 	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))

@@ -15,6 +15,9 @@ from scipy.stats import norm
 
 from chex.figures import Estimate
 
+REPORTS = 64
+"""Taken together."""
+
 
 @dataclass(frozen=True)
 class Areas:
@@ -44,11 +47,10 @@ def areas(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, colu
     names, of_unit = np.unique(patients, return_inverse=True)
     auroc, influence = np.zeros(len(probability)), np.zeros((len(names), len(probability)))
     for column in columns:
-        for place, scores in enumerate(probability[:, :, column]):
-            value, added = _one(truth[:, column], scores, of_unit, len(names))
-            auroc[place] += value / len(columns)
-            influence[:, place] += added / len(columns)
-    return Areas(auroc, influence)
+        for start in range(0, len(probability), REPORTS):
+            piece = slice(start, start + REPORTS)
+            _add(auroc[piece], influence[:, piece], truth[:, column], probability[piece, :, column], of_unit)
+    return Areas(auroc / len(columns), influence / len(columns))
 
 
 def standard_errors(found: Areas) -> np.ndarray:
@@ -66,27 +68,31 @@ def bounded(auroc: float, error: float, confidence: float = 0.95) -> Estimate:
     return Estimate(float(auroc), float(low), float(high))
 
 
-def _one(truth: np.ndarray, scores: np.ndarray, of_unit: np.ndarray, patients: int) -> tuple[float, np.ndarray]:
-    """An AUROC and its influences (P,)."""
-    positive, negative = np.flatnonzero(truth == 1), np.flatnonzero(truth == 0)
-    below = _share_below(scores[positive], scores[negative])
-    above = 1 - _share_below(scores[negative], scores[positive])
-    auroc = float(below.mean())
-    sides = [_side(part - auroc, of_unit[films], patients) for part, films in ((below, positive), (above, negative))]
-    return auroc, sides[0] + sides[1]
+def _add(auroc: np.ndarray, influence: np.ndarray, truth: np.ndarray, scores: np.ndarray, of_unit: np.ndarray) -> None:
+    """Adds one observation to `auroc` (R,) and `influence` (P, R)."""
+    positive, negative = (np.flatnonzero(truth == value) for value in (1, 0))
+    below = _shares_below(scores[:, positive], scores[:, negative])
+    above = 1 - _shares_below(scores[:, negative], scores[:, positive])
+    area = below.mean(axis=1)
+    auroc += area
+    for shares, films in ((below, positive), (above, negative)):
+        patients, added = _added(shares - area[:, None], of_unit[films])
+        influence[patients] += added
 
 
-def _share_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """float, for each score: the share of `others` below it, ties counting half."""
-    order = np.sort(others)
-    places = np.searchsorted(order, scores, "left") + np.searchsorted(order, scores, "right")
-    shares: np.ndarray = places / (2 * len(others))
-    return shares
+def _shares_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """float (R, M), for each of `scores` (R, M): the share of `others` (R, N) below it, ties counting half."""
+    order = np.sort(others, axis=1)
+    shares = np.empty(scores.shape)
+    for own, ranked, share in zip(scores, order, shares, strict=True):
+        share[:] = ranked.searchsorted(own, "left") + ranked.searchsorted(own, "right")
+    return shares / (2 * others.shape[1])
 
 
-def _side(errors: np.ndarray, of_film: np.ndarray, patients: int) -> np.ndarray:
-    """The part of one class in the influences."""
-    clusters = len(np.unique(of_film))
+def _added(errors: np.ndarray, of_film: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The patients of one class (C,), and what that class adds to their influences (C, R); `errors` is (R, films)."""
+    order = np.argsort(of_film, kind="stable")
+    patients, starts = np.unique(of_film[order], return_index=True)
+    clusters = len(patients)
     small_sample = np.sqrt(clusters / (clusters - 1)) if clusters > 1 else 0.0
-    sums: np.ndarray = np.bincount(of_film, errors, minlength=patients) * small_sample / len(errors)
-    return sums
+    return patients, np.add.reduceat(errors[:, order], starts, axis=1).T * small_sample / len(of_film)

@@ -74,13 +74,13 @@ def ensemble(reports: Reports, rng: np.random.Generator, tell: Callable[[int, in
     """The ensemble of all films, and what it gains, from as many bags as CELLS allow; `tell` hears of each bag."""
     names, of_unit = np.unique(reports.patients, return_inverse=True)
     whole = np.ones(len(of_unit))
-    members, top = greedy(reports, whole), best_trials(reports, whole)
+    members, top = chosen_by(reports, whole)
     drawn = draw(len(names), rng, _bags(reports))
     gains = np.full((len(drawn), 2), np.nan)
     for place, times in enumerate(drawn):
         tell(place, len(drawn))
         gains[place] = gains_out_of_bag(reports, times[of_unit])
-    auroc, top_auroc = (float(averaged(reports, chosen, whole)) for chosen in (members, top))
+    auroc, top_auroc = (averaged(reports, chosen, whole) for chosen in (members, top))
     counted = Counter(members).most_common()
     told = tuple(
         Member(int(reports.trials[place]), int(reports.images[place]), times / len(members)) for place, times in counted
@@ -94,18 +94,23 @@ def gains_out_of_bag(reports: Reports, times: np.ndarray) -> np.ndarray:
     All three are chosen by films counted as often as `times` (U,) says. NaN where no AUROC is defined out of the bag.
     """
     out = (times == 0).astype(float)
-    members, top = greedy(reports, times), best_trials(reports, times)
+    members, top = chosen_by(reports, times)
     winner = averaged(reports, top[:1], out)
     return np.array([averaged(reports, chosen, out) - winner for chosen in (members, top)])
 
 
-def greedy(reports: Reports, times: np.ndarray) -> list[int]:
+def chosen_by(reports: Reports, times: np.ndarray) -> tuple[list[int], list[int]]:
+    """Places of the greedy ensemble's members and of the best trials' reports, by films counted `times` (U,)."""
+    alone = mean_areas(reports.truth, reports.probability, times)
+    return _greedy(reports, times, alone), _best_trials(reports, alone)
+
+
+def _greedy(reports: Reports, times: np.ndarray, alone: np.ndarray) -> list[int]:
     """Places of the members, the winner first; those that are taken more than once are there as often.
 
     In each step the report joins, again or for the first time, with which the average has the highest AUROC. The best
     of the STEPS averages is taken, the smallest of equals.
     """
-    alone = mean_areas(reports.truth, reports.probability, times)
     fit = np.sort(np.argsort(-alone, kind="stable")[:CANDIDATES])
     given = reports.probability[fit].astype(np.float64)
     members = [int(np.argmax(alone[fit]))]
@@ -119,9 +124,8 @@ def greedy(reports: Reports, times: np.ndarray) -> list[int]:
     return [int(fit[member]) for member in members[: int(np.argmax(reached)) + 1]]
 
 
-def best_trials(reports: Reports, times: np.ndarray) -> list[int]:
+def _best_trials(reports: Reports, alone: np.ndarray) -> list[int]:
     """Places of what the best TOP trials keep, best first."""
-    alone = mean_areas(reports.truth, reports.probability, times)
     kept = choose(alone[None], reports.trials).kept[0]
     return [int(place) for place in kept[np.argsort(-alone[kept], kind="stable")][:TOP]]
 
@@ -137,7 +141,10 @@ def mean_areas(truth: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.n
 
     Ties count half. An observation of which one class alone is counted is left out; NaN where none is left.
     """
-    areas = [_areas(truth[:, k], scores[:, :, k], times) for k in range(truth.shape[1])]
+    pieces = [scores[start : start + CANDIDATES] for start in range(0, len(scores), CANDIDATES)]
+    areas = [
+        np.concatenate([_areas(truth[:, k], piece[:, :, k], times) for piece in pieces]) for k in range(truth.shape[1])
+    ]
     there = [area for area in areas if not np.isnan(area[0])]
     means: np.ndarray = np.mean(there, axis=0) if there else np.full(len(scores), np.nan)
     return means
@@ -166,7 +173,7 @@ def _areas(truth: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarr
 
 def _bags(reports: Reports) -> int:
     films, observations = reports.truth.shape
-    a_bag = films * observations * (STEPS * min(CANDIDATES, len(reports.trials)) + 2 * len(reports.trials))
+    a_bag = films * observations * (STEPS * min(CANDIDATES, len(reports.trials)) + len(reports.trials))
     return max(FEWEST, min(MOST, CELLS // a_bag))
 
 

@@ -19,7 +19,7 @@ from search.contest import contest, corrected
 from search.delong import areas, bounded, standard_errors
 from search.ensemble import Ensemble, Reports, ensemble
 from search.importance import Importances, importances
-from search.ledger import TrialRow
+from search.ledger import TrialRow, best, ended
 from search.predictions import Predictions, load_predictions
 from search.rivals import Rivalry, rivalries
 from search.selection import candidates, choose
@@ -85,7 +85,7 @@ def judge(
     if len(places) == 0 or not columns:
         return None
     names = predictions.observations
-    given, trials = predictions.probability[places], predictions.trials[places]
+    given, trials = _part(predictions.probability, places), predictions.trials[places]
     drawn = draw(len(np.unique(predictions.patients)), stream(seed, "bags"))
 
     def compared(name: str, those: Sequence[int]) -> Outcome:
@@ -94,7 +94,9 @@ def judge(
 
     metric = compared("mean", columns)
     choice = choose(metric.areas.auroc[None], trials)
-    kept, winner = choice.kept[0], int(choice.winner[0])
+    kept, numbers = choice.kept[0], choice.trials.tolist()
+    leader = best([row for row in ended(rows) if row.number in numbers])  # of equals, the one whose weights are kept
+    winner = kept[numbers.index(leader.number)] if leader else choice.winner[0]
     held = contest(metric, trials, rows)
     rivals: list[Rivalry] = []
     for knob in knobs:
@@ -102,7 +104,6 @@ def judge(
         about = names.index(own) if (own := knob.removeprefix(POLICY)) in names else -1
         rivals += rivalries(held, knob, compared(own, [about]) if about in columns else metric)
     images = {row.number: row.images for row in rows}
-    numbers = choice.trials.tolist()
     tell(f"intervals of {len(numbers)} trials")
     figures = trial_figures(
         [(number, images[number]) for number in numbers],
@@ -140,10 +141,10 @@ def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
     search = load_begun(folder)
     if not (folder / BOOK).is_file():
         raise InputError(f"{folder}: no trial has begun yet; go on with it: chex-search resume {folder}")
-    predictions = load_predictions(folder)
     book = Book(folder, search.knobs())
     rows, history = book.rows(), book.history()
     book.close()
+    predictions = load_predictions(folder)  # after the book: a trial that has ended there has made all its reports
     seed = search.base.seed
     verdict = judge(rows, predictions, categorical(search.knobs()), seed, backbone_sizes(rows), tell)
     if verdict is None:
@@ -153,10 +154,10 @@ def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
         )
     tell("importances of knobs")
     shares = importances(history, seed)
-    places, columns = candidates(rows, predictions.trials), defined(predictions.truth)
+    places, columns = candidates(rows, predictions.trials), np.flatnonzero(defined(predictions.truth))
     reports = Reports(
         predictions.truth[:, columns],
-        predictions.probability[places][:, :, columns],
+        _part(predictions.probability, places, columns),
         predictions.trials[places],
         predictions.images[places],
         predictions.patients,
@@ -185,6 +186,14 @@ def _size(backbone: str) -> int:
     with torch.device("meta"):  # no memory, no weights
         model = timm.create_model(backbone, pretrained=False, num_classes=0)
     return sum(weights.numel() for weights in model.parameters())
+
+
+def _part(probability: np.ndarray, places: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
+    """Some reports and observations; what is all of them is not copied, since there may be gigabytes."""
+    units = np.arange(probability.shape[1])
+    own = np.arange(probability.shape[2]) if columns is None else columns
+    whole = (len(places), len(own)) == probability.shape[::2]
+    return probability if whole else probability[np.ix_(places, units, own)]
 
 
 def _ties(

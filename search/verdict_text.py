@@ -138,9 +138,10 @@ def _rivals(pairs: Sequence[Rivalry]) -> list[str]:
         if pair.knob != knob:
             knob = pair.knob
             about = "" if pair.outcome == "mean" else f" by the AUROC of {pair.outcome}"
-            lines += ["", f"{knob}{about}, first minus second (finished trials; {100 * pair.confidence:.3g} %):"]
+            level = f"{100 * pair.confidence:.3g} %"
+            lines += ["", *_wrapped(f"{knob}{about}, first minus second (finished trials); intervals of {level}:")]
         lines.append(f"  {pair.first} ({pair.trials[0]}) - {pair.second} ({pair.trials[1]}): {pair.verdict}")
-        lines.append(f"    matched average {_gap(pair.average):<27}best of each {_gap(pair.best)}".rstrip())
+        lines.append(f"    matched average {_gap(pair.average):<24}best of each {_gap(pair.best)}".rstrip())
     return lines[1:]
 
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from chex.metrics import auroc, weighted_auroc
-from search.ensemble import Reports, averaged, best_trials, ensemble, gains_out_of_bag, greedy, mean_areas
+from search.ensemble import Reports, averaged, chosen_by, ensemble, gains_out_of_bag, mean_areas
 
 FILMS = 90
 
@@ -39,7 +39,7 @@ def test_what_has_one_class_is_left_out_and_nothing_is_nan() -> None:
 
 def test_the_greedy_ensemble_starts_with_the_winner_and_scores_more_where_it_was_chosen() -> None:
     given, whole = reports(), np.ones(FILMS)
-    members = greedy(given, whole)
+    members, _ = chosen_by(given, whole)
     alone = mean_areas(given.truth, given.probability, whole)
     assert members[0] == int(np.argmax(alone))
     assert len(set(members)) > 1
@@ -49,7 +49,7 @@ def test_the_greedy_ensemble_starts_with_the_winner_and_scores_more_where_it_was
 def test_a_report_that_is_right_is_joined_by_none() -> None:
     given = reports()
     given.probability[4] = given.truth
-    assert greedy(given, np.ones(FILMS)) == [4]
+    assert chosen_by(given, np.ones(FILMS))[0] == [4]
 
 
 def test_an_ensemble_never_chooses_on_films_out_of_the_bag() -> None:
@@ -61,22 +61,21 @@ def test_an_ensemble_never_chooses_on_films_out_of_the_bag() -> None:
         given.images,
         given.patients,
     )
-    assert greedy(changed, times) == greedy(given, times)
-    assert best_trials(changed, times) == best_trials(given, times)
+    assert chosen_by(changed, times) == chosen_by(given, times)
 
 
 def test_a_gain_is_scored_on_films_out_of_the_bag_alone() -> None:
     given, times = reports(), np.repeat([0.0, 2.0, 1.0], FILMS // 3)
-    members, winner = greedy(given, times), best_trials(given, times)[:1]
+    members, top = chosen_by(given, times)
     out = (times == 0).astype(float)
-    gain = averaged(given, members, out) - averaged(given, winner, out)
+    gain = averaged(given, members, out) - averaged(given, top[:1], out)
     assert gains_out_of_bag(given, times)[0] == pytest.approx(gain)
     assert np.isnan(gains_out_of_bag(given, np.ones(FILMS))).all()
 
 
 def test_the_plain_average_takes_one_report_of_each_of_the_best_trials() -> None:
     given = reports()
-    top = best_trials(given, np.ones(FILMS))
+    _, top = chosen_by(given, np.ones(FILMS))
     assert sorted(given.trials[top]) == [1, 2, 3]
     alone = mean_areas(given.truth, given.probability, np.ones(FILMS))
     assert list(alone[top]) == sorted(alone[top], reverse=True)

@@ -1,6 +1,7 @@
 """A verdict on a folder that a search left, made by hand."""
 
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from chex import checkpoint
 from chex.atomic import write_text
-from chex.config import RunConfig, dump
+from chex.config import dump
 from chex.errors import InputError
 from chex.metrics import METRIC, auroc
 from chex.split import Scored
@@ -18,7 +19,7 @@ from search.export import trial_folder
 from search.ledger import State, TrialRow
 from search.predictions import Predictions, load_predictions, write_labels
 from search.search_config import SearchConfig
-from search.study import CONFIG
+from search.study import CONFIG, load_begun
 from search.verdict import Verdict, backbone_sizes, categorical, judge, load_verdict
 
 NAMES = ("Cardiomegaly", "Edema", "Fracture")
@@ -41,16 +42,15 @@ def scored() -> Scored:
     return Scored(places, places, np.array([f"valid/{place}.jpg" for place in places]), patients, truth)
 
 
-@pytest.fixture
-def folder(tmp_path: Path, make_run: Callable[..., RunConfig]) -> Path:
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search of 11 trials, the 3rd of which is the best that ended."""
-    search = SearchConfig.model_validate(
-        {"base": make_run().model_dump(mode="json"), "space": SPACE, "budget": {"trials": 11}}
-    )
-    write_text(tmp_path / CONFIG, dump(search))
+    folder = tmp_path_factory.mktemp("search")
+    search = SearchConfig.model_validate({"base": {"data": {"root": "tree"}}, "space": SPACE, "budget": {"trials": 11}})
+    write_text(folder / CONFIG, dump(search))
     on, rng = scored(), np.random.default_rng(1)
-    write_labels(tmp_path, on, NAMES)
-    book = Book(tmp_path, search.knobs())
+    write_labels(folder, on, NAMES)
+    book = Book(folder, search.knobs())
     for place, state in enumerate(STATES):
         knobs = {
             "policy.default": ("ones", "zeros")[place % 2],
@@ -60,16 +60,21 @@ def folder(tmp_path: Path, make_run: Callable[..., RunConfig]) -> Path:
         number = book.begin(knobs)
         strength = 1.5 if number in (3, 10, 11) else 0.3 + 0.02 * place
         given = [_given(on.truth, strength + 0.1 * report, rng) for report in range(REPORTS)]
-        seen = [100 * (report + 1) for report in range(REPORTS)]
-        home = trial_folder(tmp_path, number)
+        home = trial_folder(folder, number)
         home.mkdir(parents=True)
-        reports = dict(zip(seen, given, strict=True))
+        reports = {100 * (report + 1): probability for report, probability in enumerate(given)}
         checkpoint.save_probabilities(home, NAMES, reports, on.digest(NAMES))
         book.report(number, [_told(on.truth, given[: k + 1], k) for k in range(REPORTS)])
         if state != "waiting":
             book.end(number, state, 0.7 + 0.01 * place)
     book.close()
-    return tmp_path
+    return folder
+
+
+@pytest.fixture
+def folder(made: Path, tmp_path: Path) -> Path:
+    """A copy of it."""
+    return Path(shutil.copytree(made, tmp_path / "some-search"))
 
 
 def _given(truth: np.ndarray, strength: float, rng: np.random.Generator) -> np.ndarray:
@@ -88,8 +93,6 @@ def _told(truth: np.ndarray, given: Sequence[np.ndarray], place: int) -> dict[st
 
 
 def rows(folder: Path) -> list[TrialRow]:
-    from search.study import load_begun
-
     book = Book(folder, load_begun(folder).knobs())
     found = book.rows()
     book.close()
@@ -111,6 +114,15 @@ def test_the_winner_is_the_ledgers_and_its_corrected_auroc_is_lower(folder: Path
     assert (found.units, found.patients, found.reports) == (80, 40, 27)
     assert [trial.trial for trial in found.trials] == list(range(1, 10))
     assert found.positives[2] == 0
+
+
+def test_of_equal_trials_the_winner_is_the_one_whose_weights_the_search_keeps(folder: Path) -> None:
+    known, there = load_predictions(folder), rows(folder)
+    known.probability[known.trials == 2] = known.probability[known.trials == 3]
+    found = judge(there, known, [], 0, {})
+    assert found is not None
+    assert found.winner == 3
+    assert found.trials[1].auroc == found.trials[2].auroc
 
 
 def test_trials_that_failed_or_have_not_ended_change_nothing(folder: Path) -> None:
@@ -171,8 +183,6 @@ def test_the_whole_verdict_has_importances_and_an_ensemble_and_changes_no_file(f
 
 
 def test_only_knobs_with_words_to_choose_from_are_compared(folder: Path) -> None:
-    from search.study import load_begun
-
     assert categorical(load_begun(folder).knobs()) == ["policy.default", "policy.Edema"]
 
 
@@ -189,7 +199,7 @@ def test_the_command_prints_a_verdict_that_fits_a_terminal(folder: Path, capsys:
 
 
 def test_folders_without_a_search_without_trials_and_without_results_are_told(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verdict", str(folder / "nothing")]) == 2
     assert (

@@ -11,9 +11,9 @@ import numpy as np
 from simulated_search import KNOB, Scenario, Simulated, simulate
 
 from search.bags import PLAIN, Outcome, draw, outcome
-from search.contest import contest, corrected
+from search.contest import Contest, contest, corrected
 from search.delong import areas, bounded, standard_errors
-from search.ensemble import Reports, averaged, best_trials, ensemble, greedy
+from search.ensemble import Reports, averaged, chosen_by, ensemble
 from search.rivals import rivalries
 from search.selection import choose
 from search.ties import maybe_best
@@ -56,7 +56,7 @@ def judged(scenario: Scenario, found: Simulated, rng: np.random.Generator) -> Fi
     }
 
 
-def _others(metric: Outcome, held, naive: float, kept: np.ndarray, drawn: np.ndarray, true: float) -> Figures:
+def _others(metric: Outcome, held: Contest, naive: float, kept: np.ndarray, drawn: np.ndarray, true: float) -> Figures:
     """What was tried too: plain bags out of which the patients not drawn score, and shrinkage to the mean trial."""
     chosen = held.choices[PLAIN].winner
     left = (drawn == 0) / (drawn == 0).mean(axis=1, keepdims=True) - 1
@@ -68,7 +68,7 @@ def _others(metric: Outcome, held, naive: float, kept: np.ndarray, drawn: np.nda
     return {"bbc_error": scored.mean() - true, "bbc_covers": low <= true <= high, "shrunk_error": shrunk - true}
 
 
-def _compared(scenario: Scenario, found: Simulated, held, metric: Outcome, kept: np.ndarray) -> Figures:
+def _compared(scenario: Scenario, found: Simulated, held: Contest, metric: Outcome, kept: np.ndarray) -> Figures:
     pair = rivalries(held, KNOB, metric)[0]  # ones - zeros
     ones = np.array([row.knobs[KNOB] == "ones" for row in found.rows])
     best = [places[np.argmax(metric.areas.auroc[places])] for places in (kept[ones], kept[~ones])]
@@ -89,7 +89,7 @@ def gained(found: Simulated, rng: np.random.Generator) -> Figures:
     reports = Reports(found.truth, found.probability, found.trials, images, found.patients)
     whole = np.ones(len(found.truth))
     fresh = Reports(*found.fresh(FRESH, rng), found.trials, images, np.arange(FRESH).astype(str))
-    members, top = greedy(reports, whole), best_trials(reports, whole)
+    members, top = chosen_by(reports, whole)
     scores = [averaged(fresh, chosen, np.ones(FRESH)) for chosen in (top[:1], members, top)]
     said = ensemble(reports, rng, lambda bag, of: None)
     naive = averaged(reports, members, whole) - averaged(reports, top[:1], whole)
