@@ -13,6 +13,7 @@ from chex.batches import load_batch
 from chex.config import RunConfig
 from chex.console import decimal, percent
 from chex.decoding import UNDECODABLE, decode
+from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError
 from chex.gradcam import check_map, heat, overlay
 from chex.page import Films
@@ -72,6 +73,7 @@ def missed_films(folder: Path, base: RunConfig, held: Predictions, probability: 
     missed = hardest(held.truth, probability)
     if not missed:
         return ["Nothing that was scored is positive."]
+    pick_device(DeviceConfig(kind="cpu", threads=base.device.threads))
     try:
         trained = load_trained(folder / checkpoint.WEIGHTS)
         cells = _cells(trained)

@@ -121,9 +121,8 @@ def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
 
 def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     of = "" if pairs[0].outcome == "mean" else f" of {pairs[0].outcome}"
-    figure = _figure(
-        title=_title(knob), xaxis_title=f"\u2190 second better     AUROC{_safe(of)}     first better \u2192"
-    )
+    sides = f"AUROC{_safe(of)}<br>\u2190 second better \u00b7 first better \u2192"
+    figure = _figure(title=_title(knob), xaxis_title={"text": sides, "font": {"size": 12}})
     places = np.arange(len(pairs))[::-1].astype(float)
     for name, shift, symbol, ink, own in (
         ("average trials", 0.14, "circle", INKS[0], [pair.average for pair in pairs]),
@@ -144,7 +143,7 @@ def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
     labels = [_label(pair) for pair in pairs]
     figure.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.6, len(pairs) - 0.4], title="")
-    return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 145 + 40 * len(pairs))
+    return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 160 + 40 * len(pairs))
 
 
 def rivals_in_words(pairs: Sequence[Rivalry]) -> str:
@@ -211,18 +210,13 @@ def parallel(drawn: Drawn) -> Plot:
     marks += [(len(paths), 0.0, decimal(low)), (len(paths), 1.0, decimal(high))]
     lacked = [place for place, path in enumerate(paths) if any(path not in row.knobs for row in drawn.rows)]
     marks += [(place, LACKING, "(none)") for place in lacked]
-    for place, height, text in marks:
-        figure.add_annotation(
-            x=place,
-            y=height,
-            text=_safe(text),
-            showarrow=False,
-            xanchor="left",
-            xshift=4,
-            font={"size": 11},
-            bgcolor="rgba(255,255,255,.75)",
-            borderpad=1,
-        )
+    style = {"showarrow": False, "xanchor": "left", "xshift": 4, "font": {"size": 11}, "borderpad": 1}
+    figure.update_layout(
+        annotations=[
+            {"x": place, "y": height, "text": _safe(text), "bgcolor": "rgba(255,255,255,.75)", **style}
+            for place, height, text in marks
+        ]
+    )
     figure.update_xaxes(
         tickvals=list(range(len(paths) + 1)),
         ticktext=[*(_safe(_broken(path)) for path in paths), "<b>AUROC</b>"],

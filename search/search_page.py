@@ -138,7 +138,7 @@ def _first_screen(found: Searched, strategies: Sequence[Plot]) -> list[Part]:
     if len(strategies) == 1:
         below: list[Single] = [config_table(found), *strategies, AVERAGES]
         return [Beside([below, over], least=380)]
-    rest = [Beside(strategies, least=380), AVERAGES] if strategies else []
+    rest: list[Part] = [Beside(strategies, least=380), AVERAGES] if strategies else []
     return [Beside([config_table(found), over], least=380), *rest]
 
 
@@ -266,7 +266,7 @@ def trials_table(found: Searched) -> Table:
             {
                 "trial": row.number,
                 "state": STATES.get(row.state, row.state),
-                "": tied,
+                "best?": tied,
                 "AUROC": row.value,
                 "95 % interval": f"{decimal(own.low)} to {decimal(own.high)}" if own else "",
                 "% done": row.percent,
