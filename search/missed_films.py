@@ -177,5 +177,6 @@ def _told_of_heat(trained: Trained, cells: tuple[int, int] | None) -> str:
         return f"{trained.backbone} ends in tokens and has no feature map: there is no Grad-CAM of it."
     return (
         f"Right of each film is Grad-CAM's map of what speaks for the observation, or against it where nothing does: "
-        f"{cells[0]} x {cells[1]} cells, smoothed, relative to the strongest of them. It is no proof that the network sees what a radiologist sees."
+        f"{cells[0]} x {cells[1]} cells, smoothed, relative to the strongest of them. It is no proof that the network "
+        "sees what a radiologist sees."
     )
