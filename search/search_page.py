@@ -21,23 +21,16 @@ from chex.seeds import stream
 from chex.train import scored_as
 from chex.trained import NO_DIAGNOSIS
 from search.book import Book
+from search.chart_style import Drawn, signed
 from search.environment import environments
+from search.knob_charts import parallel, slices
 from search.ledger import TrialRow
 from search.missed_films import missed_films
 from search.paths import value_at
 from search.predictions import Predictions, load_predictions
 from search.progress import clock, shown
 from search.relabelling import told_costs
-from search.search_charts import (
-    Drawn,
-    curves_plot,
-    found_over_images,
-    importances_plot,
-    parallel,
-    rival_plots,
-    signed,
-    slices,
-)
+from search.search_charts import curves_plot, found_over_images, importances_plot, rival_plots
 from search.search_config import SearchConfig
 from search.study import BASE, PAGE, load_begun
 from search.verdict import Verdict, load_verdict

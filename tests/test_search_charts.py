@@ -1,64 +1,24 @@
-import json
 from typing import Any
 
-import numpy as np
 import pytest
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from chex.figures import Estimate
-from chex.metrics import METRIC
+from search.chart_style import MARKS
 from search.importance import Importances
-from search.ledger import State, TrialRow
+from search.knob_charts import parallel, slices
 from search.rivals import Rivalry
 from search.search_charts import (
-    MARKS,
-    Drawn,
     curves_plot,
     found_over_images,
     importances_plot,
-    interval,
-    parallel,
     rival_plots,
     rivals_in_words,
-    signed,
-    slices,
     spent_at_end,
 )
-from search.space import Knob, Space
 from search.stopping import Stopping
+from tests.drawn_trials import DRAWN, ORDER, ROWS, traces
 
-SPACE: Space = {
-    "policy.default": Knob(CategoricalDistribution(["zeros", "<b>ones</b>"])),
-    "optimizer.momentum": Knob(FloatDistribution(0.5, 0.9), {"policy.default": ("zeros",)}),
-    "optimizer.lr": Knob(FloatDistribution(1e-4, 1e-2, log=True)),
-    "schedule.epochs": Knob(IntDistribution(1, 4)),
-    "model.dropout": Knob(CategoricalDistribution([0.5])),
-}
 NONE = Estimate(float("nan"), float("nan"), float("nan"))
-
-
-def row(number: int, state: State, value: float, percent: int = 100, **knobs: Any) -> TrialRow:
-    given = {"policy.default": "zeros", "optimizer.momentum": 0.7, "optimizer.lr": 1e-3, "schedule.epochs": 2} | knobs
-    reports = tuple(
-        {"percent": percent // 2 * step, "images_seen": 100 * step, "auroc": value, METRIC: value} for step in (1, 2)
-    )
-    return TrialRow(number, state, given, reports, "<i>boom</i>" if state == "failed" else "")
-
-
-WINNING = {"policy.default": "<b>ones</b>", "optimizer.lr": 1e-2, "schedule.epochs": 4}
-ROWS = [
-    row(1, "finished", 0.8),
-    row(2, "stopped", 0.7, percent=50),
-    row(3, "failed", 0.9),
-    TrialRow(4, "finished", WINNING, row(4, "finished", 0.85).reports),
-    row(5, "waiting", 0.6, percent=50),
-]
-DRAWN = Drawn(ROWS, winner=4, tied=frozenset({1, 4}), space=SPACE)
-ORDER = [2, 1, 4, 3]
-
-
-def traces(figure: Any) -> dict[str, Any]:
-    return {trace["name"]: trace for trace in json.loads(figure.to_json())["data"]}
 
 
 def rivalry(first: str, second: str, average: Estimate, verdict: Any) -> Rivalry:
@@ -117,27 +77,6 @@ def test_a_pair_that_differs_is_set_in_bold_and_averages_that_nobody_knows_are_l
     assert set(traces(unknown.figure)) == {"best trials"}
 
 
-def test_a_line_passes_below_the_axis_of_a_knob_that_its_trial_lacks() -> None:
-    plot = parallel(DRAWN)
-    found = traces(plot.figure)
-    assert set(found) == {"failed (1)", "others (2)", "not told from the best (1)", "winner (1)"}
-    heights = found["winner (1)"]["y"]
-    assert heights[1] < 0
-    assert heights[2:5] == [1.0, 1.0, 1.0]
-    assert found["failed (1)"]["y"][4] is None
-    assert "(none)" in [note.text for note in plot.figure.layout.annotations]
-    assert "among the 2 trials that are not told from the best" in plot.reading
-
-
-def test_a_picture_a_knob_leaves_out_those_that_do_not_vary() -> None:
-    plots = slices(DRAWN)
-    assert [plot.alt for plot in plots] == [f"AUROC over {path}" for path in list(SPACE)[:4]]
-    assert plots[0].reading == "best finished: <b>ones</b> .850, zeros .800."
-    assert plots[3].reading == "the best finished trial has 4."
-    places = [x for trace in plots[0].figure.data for x in trace.x]
-    assert {round(place) for place in places} == {0, 1}
-
-
 def test_where_a_stopped_trial_ends_is_marked() -> None:
     plot = curves_plot(DRAWN, Stopping())
     found = traces(plot.figure)
@@ -166,9 +105,3 @@ def test_no_text_of_a_trial_or_a_value_is_markup_to_plotly() -> None:
     assert "<i>boom" not in drawn
     assert "&lt;b&gt;ones" in drawn
     assert "&lt;i&gt;boom" in drawn
-
-
-def test_differences_have_their_sign() -> None:
-    assert signed(Estimate(0.02, -0.01, 0.05)) == "+.020 (\N{MINUS SIGN}.010 to .050)"
-    assert interval(Estimate(0.5, 0.25, 0.75)) == ".500 (.250 to .750)"
-    assert signed(NONE) == interval(Estimate(np.nan, 0, 1)) == "-"
