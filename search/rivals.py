@@ -93,16 +93,20 @@ def difference(reached: Areas, design: np.ndarray, contrast: np.ndarray, confide
     """A contrast of the coefficients of a regression of AUROCs on a `design` (T, C), with its interval.
 
     The error has two parts: patients, the same for all trials, from the influences; and what differs from trial to
-    trial beyond that, estimated from the residuals less what patients account for of them.
+    trial beyond that, estimated from the residuals less what patients account for of them. Where the trials of one
+    value scatter more than those of another, each trial's own residual counts (HC2; MacKinnon & White 1985), if that
+    gives the larger error.
     """
     inverse = np.linalg.pinv(design)
     by_trial = contrast @ inverse
     rest = np.eye(len(design)) - design @ inverse
     freedom = round(float(np.trace(rest)))
+    squares, left = (rest @ reached.auroc) ** 2, np.diag(rest)
     by_patients = float(((reached.influence @ rest) ** 2).sum())
-    spread = max(0.0, float(((rest @ reached.auroc) ** 2).sum()) - by_patients) / freedom
-    variance = float(((reached.influence @ by_trial) ** 2).sum()) + spread * float((by_trial**2).sum())
-    reach = float(t.ppf((1 + confidence) / 2, freedom)) * variance**0.5
+    spread = max(0.0, float(squares.sum()) - by_patients) / freedom
+    pooled = float(((reached.influence @ by_trial) ** 2).sum()) + spread * float((by_trial**2).sum())
+    own = by_trial**2 * np.divide(squares, left, out=np.zeros(len(left)), where=left > 1e-9)
+    reach = float(t.ppf((1 + confidence) / 2, freedom)) * max(pooled, float(own.sum())) ** 0.5
     return _around(float(by_trial @ reached.auroc), reach)
 
 

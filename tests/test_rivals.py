@@ -94,6 +94,16 @@ def test_the_interval_of_an_average_knows_of_patients_even_where_trials_are_alik
     assert found.high == pytest.approx(2.776 * 2 * np.sqrt((influence[:, 0] ** 2).sum()), rel=1e-3)
 
 
+def test_a_value_whose_few_trials_scatter_more_has_the_wider_interval() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.eye(2), [5, 45], axis=0)
+    scatter = np.where(groups[:, 0] == 1, 0.05, 0.005)
+    reached = Areas(0.8 + scatter * rng.normal(size=50), np.zeros((PATIENTS, 50)))
+    found = difference(reached, groups, np.array([1.0, -1.0]), 0.95)
+    few = reached.auroc[:5]
+    assert found.high - found.value == pytest.approx(2.011 * np.sqrt(few.var(ddof=1) / 5), rel=0.02)
+
+
 def test_other_knobs_become_centred_columns_and_the_compared_ones_settings_do_not() -> None:
     knobs: list[dict[str, Any]] = [
         {"policy.Edema": "smoothed_ones", "policy.Edema.low": 0.5, "optimizer.lr": 1e-4, "model.backbone": "resnet18"},
