@@ -102,7 +102,7 @@ def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
 
 def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     of = "" if pairs[0].outcome == "mean" else f" of {pairs[0].outcome}"
-    sides = f"AUROC{safe(of)}<br>\u2190 second better \u00b7 first better \u2192"
+    sides = f"AUROC{safe(of)}<br>better: \u2190 second \u00b7 first \u2192"
     figure = chart(title=titled(knob), xaxis_title={"text": sides, "font": {"size": 12}})
     places = np.arange(len(pairs))[::-1].astype(float)
     for name, shift, symbol, ink, own in (

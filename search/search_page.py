@@ -71,9 +71,8 @@ class Searched:
 def write_search_page(folder: Path, recall: float, tell: Tell = lambda _: None) -> Path:
     """Writes report.html into the search's `folder`, whole, and returns its path.
 
-    `recall`: what one of the thresholds reaches whose costs it tells; `tell` hears what is being done.
-
-    Raises InputError where `folder` holds no search, or one of which no trial has ended with a result.
+    `recall`: what one of the thresholds reaches whose costs it tells; `tell` hears what is being done. Raises
+    InputError where `folder` holds no search, or one of which no trial has ended with a result.
     """
     found = load_searched(folder, tell)
     tell("drawing the page")
@@ -82,6 +81,7 @@ def write_search_page(folder: Path, recall: float, tell: Tell = lambda _: None) 
 
 
 def load_searched(folder: Path, tell: Tell) -> Searched:
+    """What there is to tell of the search in `folder`. Raises InputError as above."""
     search = load_begun(folder)
     verdict = load_verdict(folder, tell)
     book = Book(folder, search.knobs())
@@ -214,15 +214,14 @@ def _importances(verdict: Verdict) -> list[Part]:
 
 
 def _winner_parts(found: Searched, recall: float) -> list[Part]:
-    held, verdict, unit = found.held, found.verdict, scored_as(found.base).split()[0]
+    held, verdict = found.held, found.verdict
+    unit = {"image": ("film", "films"), "study": ("study", "studies")}[found.base.data.scoring]
     given = held.probability[kept_report(found)]
     figures = evaluation(
         held.truth, given, held.patients, held.observations, recall, stream(found.base.seed, "interval")
     )
-    head = (
-        f"Trial {verdict.winner} on {len(held.paths):,} {unit}, those that it was chosen by: new ones will be harder."
-    )
-    told = Told(figures, held.truth, given, head, (unit.removesuffix("s"), unit), recall)
+    head = f"Trial {verdict.winner} on {len(held.paths):,} {unit[1]}, which it was chosen by: new ones will be harder."
+    told = Told(figures, held.truth, given, head, unit, recall)
     parts = [part for section in evaluation_page(told).sections for part in section.parts]
     if len(held.observations) > 1:
         return [head, *parts]

@@ -11,7 +11,7 @@ from search.book import Book
 from search.environment import note_environment
 from search.predictions import load_predictions
 from search.search_page import kept_report, load_searched, write_search_page
-from search.study import PAGE, load_begun
+from search.study import BASE, CONFIG, PAGE, load_begun
 from tests.browser import Browser
 from tests.made_search import FAILURE, SPACE, made_search
 
@@ -102,6 +102,24 @@ def test_a_search_without_an_environment_says_so(folder: Path, tmp_path: Path) -
     copy = shutil.copytree(folder, tmp_path / "copy")
     (copy / "environment.yaml").unlink()
     assert "was not noted" in write_search_page(copy, 0.9).read_text(encoding="utf-8")
+
+
+def test_a_search_of_one_trial_without_a_choice_has_a_page(tmp_path: Path, browser: Browser) -> None:
+    made_search(tmp_path / "one", 1, {"optimizer.lr": {"fixed": 1e-3}})
+    write_search_page(tmp_path / "one", 0.9)
+    text = words(tmp_path / "one", browser)
+    assert "There are no figures: 1 trial finished" in text
+    assert "the winner, trial 1, was the last to end with a result" in text
+    assert browser.errors == []
+
+
+def test_studies_are_called_studies(folder: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    for name in (CONFIG, BASE):
+        (copy / name).write_text((copy / name).read_text().replace("scoring: image", "scoring: study"))
+    html = write_search_page(copy, 0.9).read_text(encoding="utf-8")
+    assert "on 120 studies, which it was chosen by" in html
+    assert "what each finds, misses and calls, in studies" in html
 
 
 def test_the_winner_is_shown_by_the_report_whose_weights_it_keeps(folder: Path) -> None:
