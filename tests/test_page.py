@@ -83,7 +83,7 @@ def plot() -> Plot:
 
 
 def trials() -> Table:
-    frame = pd.DataFrame({"n": [2, 10, 1], "name": ["b", BAD, "c"], "AUROC": [0.5, float("nan"), 0.25]})
+    frame = pd.DataFrame({"n": [900, 1200, 100], "name": ["b", BAD, "c"], "AUROC": [0.5, float("nan"), 0.25]})
     return Table("trials", frame, "All", {"AUROC": decimal}, sortable=True)
 
 
@@ -129,8 +129,8 @@ def test_a_click_on_a_head_sorts_by_number_or_by_word_and_leaves_blanks_last(tmp
     write_alone(page(trials()), tmp_path / "x.html")
     browser.open(tmp_path / "x.html")
     click = "document.querySelectorAll('.sortable th button')[{}].click()"
-    assert column(browser, 0) == ["2", "10", "1"]
-    for place, clicks in ((0, ["1", "2", "10"]), (2, ["1", "2", "10"]), (1, ["10", "2", "1"])):
+    assert column(browser, 0) == ["900", "1,200", "100"]
+    for place, clicks in ((0, ["100", "900", "1,200"]), (2, ["100", "900", "1,200"]), (1, ["1,200", "900", "100"])):
         browser.evaluate(click.format(place))
         assert column(browser, 0) == clicks
     browser.evaluate(click.format(2))
@@ -145,7 +145,7 @@ def test_the_field_leaves_the_rows_that_hold_all_its_words(tmp_path: Path, brows
     browser.evaluate(
         "(field => {field.value = 'C .25'; field.dispatchEvent(new Event('input'))})(document.querySelector('input'))"
     )
-    assert column(browser, 0) == ["1"]
+    assert column(browser, 0) == ["100"]
     assert browser.evaluate("document.querySelector('output').value") == "1 of 3 rows"
 
 
