@@ -200,12 +200,13 @@ def _page(folder: Path, recall: float = RECALL) -> Path:
 
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
     """Runs the search and shows its last screen."""
-    from search.report import conclude
     from search.study import Failing, Interrupted, load_begun, room_said
 
     try:
         with room_said(folder):
             ran = rows()
+            from search.report import conclude  # its statistics load while nothing waits for a start
+
             text = conclude(ran, folder, load_begun(folder))
     except Interrupted as error:
         print(f"chex-search {options.command}: {error}; `chex-search resume {folder}` goes on with it", file=sys.stderr)
