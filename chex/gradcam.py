@@ -26,8 +26,10 @@ def check_map(trained: Trained) -> tuple[int, int]:
     return features.shape[2], features.shape[3]
 
 
-def heat(trained: Trained, films: torch.Tensor, columns: Sequence[int]) -> np.ndarray:
+def heat(trained: Trained, films: torch.Tensor, columns: Sequence[int], against: bool = False) -> np.ndarray:
     """float32 (B, len(columns), h, w) in [0, 1]: evidence for each observation of `columns`, per film of (B, 1, H, W).
+
+    With `against` it is the evidence against it.
 
     Selvaraju et al. 2017, section 3: the last feature map's channels, weighted by the mean gradient of the
     observation's log odds, summed, and cut off below 0; each map is divided by its highest cell. 0 everywhere where
@@ -38,7 +40,7 @@ def heat(trained: Trained, films: torch.Tensor, columns: Sequence[int]) -> np.nd
         backbone = trained.model.backbone
         laid = features.permute(0, 2, 3, 1) if _channels_last(trained) else features
         logits = trained.outputs.logits(trained.model.head(backbone.forward_head(laid)))  # type: ignore[operator]
-        maps = [_map(features, logits[:, column]) for column in columns]
+        maps = [_map(features, -logits[:, column] if against else logits[:, column]) for column in columns]
     return torch.stack(maps, dim=1).cpu().numpy()
 
 

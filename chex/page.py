@@ -1,6 +1,7 @@
-"""A self-contained HTML page of words, tables and pictures, with its PNGs and CSVs beside it."""
+"""A self-contained HTML page of words, tables and pictures, alone or with its PNGs and CSVs beside it."""
 
 import base64
+import hashlib
 import io
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -10,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
 from jinja2 import Environment, StrictUndefined
 from matplotlib.figure import Figure
 from PIL import Image
+from plotly.offline import get_plotlyjs
 
 from chex.atomic import replacing, write_text
 from chex.errors import InputError
-from chex.pictures import save_picture
+from chex.pictures import png
 
 INDEX = "index.html"
 
@@ -36,6 +39,28 @@ class Picture:
 
 
 @dataclass(frozen=True)
+class Plot:
+    """A plotly figure with its reading; the reader's browser draws it, and tells more of what a pointer rests on."""
+
+    figure: go.Figure
+    """Its texts are HTML to plotly: whatever comes from outside has to be escaped in them."""
+    reading: str
+    alt: str
+    height: int
+    """In pixels; the width is what there is."""
+    least: int = 0
+    """Where there are fewer pixels across, it scrolls in its own box."""
+
+
+@dataclass(frozen=True)
+class Films:
+    """Pictures in a grid, each with a few lines below it."""
+
+    films: Sequence[tuple[Image.Image, Sequence[str]]]
+    reading: str
+
+
+@dataclass(frozen=True)
 class Table:
     """A table; its raw values are also written as `name`.csv."""
 
@@ -50,6 +75,8 @@ class Table:
     """How many rows the page shows; the CSV has all."""
     shown: pd.DataFrame | None = None
     """What the page shows in place of `frame`, as a figure and its interval in one cell."""
+    sortable: bool = False
+    """A click on a column's head sorts its rows, and a field above it leaves those that hold a word."""
 
 
 @dataclass(frozen=True)
@@ -57,9 +84,21 @@ class Points:
     """A list of sentences, each after a mark: one word, of which `refused` and `mind` are set off."""
 
     points: Sequence[tuple[str, str]]
+    commands: Sequence[str] = ()
+    """What to type for each of them; blank: nothing."""
 
 
-Part = str | Points | Picture | Table
+@dataclass(frozen=True)
+class Beside:
+    """Columns side by side as far as there is room, else below each other; a column is a part or several."""
+
+    columns: "Sequence[Single | Sequence[Single]]"
+    least: int = 300
+    """Pixels across that each needs."""
+
+
+Single = str | Points | Picture | Plot | Films | Table
+Part = Single | Beside
 
 
 @dataclass(frozen=True)
@@ -77,6 +116,8 @@ class Page:
     title: str
     lead: str
     sections: Sequence[Section]
+    first: Sequence[Part] = ()
+    """What stands above the table of contents."""
 
 
 def check_folder(folder: Path, tree: Path, kind: str) -> None:
@@ -96,28 +137,49 @@ def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | 
     `folder` and this one lacks is removed. `progress(done, total)` is called after each section.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    sections = []
+    html, beside = _rendered(page, alone=False, progress=progress)
+    for name, content in beside.items():
+        with replacing(folder / name) as path:
+            path.write_bytes(content)
+    for name in _earlier(folder / INDEX) - set(beside):
+        (folder / name).unlink(missing_ok=True)
+    write_text(folder / INDEX, html)
+    return folder / INDEX
+
+
+def write_alone(page: Page, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Writes the page, whole, with nothing beside it; otherwise as `write_page`."""
+    write_text(path, _rendered(page, alone=True, progress=progress)[0])
+
+
+def _rendered(page: Page, alone: bool, progress: Callable[[int, int], None] | None) -> tuple[str, dict[str, bytes]]:
+    """The page's text, and what its pictures and tables have as files beside it."""
+    beside: dict[str, bytes] = {}
+    first, sections = [_part(part, beside) for part in page.first], []
     for section in page.sections:
         anchor = re.sub(r"\W+", "-", section.title.lower()).strip("-")
-        parts = [_part(part, folder) for part in section.parts]
+        parts = [_part(part, beside) for part in section.parts]
         sections.append({"title": section.title, "anchor": anchor, "parts": parts})
         if progress:
             progress(len(sections), len(page.sections))
-    written = [
-        f"{part.name}.{'png' if isinstance(part, Picture) else 'csv'}"
-        for section in page.sections
-        for part in section.parts
-        if isinstance(part, Picture | Table)
-    ]
-    for name in _earlier(folder / INDEX) - set(written):
-        (folder / name).unlink(missing_ok=True)
-    template = files("chex").joinpath("page.html").read_text(encoding="utf-8")
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    html = environment.from_string(template).render(
-        title=page.title, lead=page.lead, sections=sections, beside=" ".join(written)
+    html = environment.from_string(_resource("page.html")).render(
+        title=page.title,
+        lead=page.lead,
+        first=first,
+        sections=sections,
+        beside="" if alone else " ".join(beside),
+        scripts=[(script, _digest(script)) for script in _scripts(page)],
     )
-    write_text(folder / INDEX, html)
-    return folder / INDEX
+    return html, beside
+
+
+def _scripts(page: Page) -> list[str]:
+    parts = [*page.first, *(part for section in page.sections for part in section.parts)]
+    flat = [each for part in parts for column in _columns(part) for each in _column(column)]
+    drawn = [get_plotlyjs()] if any(isinstance(part, Plot) for part in flat) else []
+    alive = drawn or any(isinstance(part, Table) and part.sortable for part in flat)
+    return [*drawn, _resource("page.js")] if alive else []
 
 
 def _earlier(index: Path) -> set[str]:
@@ -127,32 +189,60 @@ def _earlier(index: Path) -> set[str]:
     return set(re.findall(r"(?<!\S)[\w-]+\.(?:png|csv)(?!\S)", beside[1])) if beside else set()
 
 
-def _part(part: Part, folder: Path) -> dict[str, Any]:
+def _columns(part: Part) -> "Sequence[Single | Sequence[Single]]":
+    return part.columns if isinstance(part, Beside) else [part]
+
+
+def _column(column: "Single | Sequence[Single]") -> Sequence[Single]:
+    return column if isinstance(column, Sequence) and not isinstance(column, str) else [column]
+
+
+def _resource(name: str) -> str:
+    return files("chex").joinpath(name).read_text(encoding="utf-8")
+
+
+def _digest(script: str) -> str:
+    """What a content security policy calls a script by: the page's own run, and no other, whatever a text holds."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _part(part: Part, beside: dict[str, bytes]) -> dict[str, Any]:
     if isinstance(part, str):
         return {"kind": "text", "text": part}
     if isinstance(part, Points):
-        return {"kind": "points", "points": part.points}
+        commands = part.commands or [""] * len(part.points)
+        return {"kind": "points", "points": [(*each, own) for each, own in zip(part.points, commands, strict=True)]}
     if isinstance(part, Picture):
-        return _picture(part, folder / f"{part.name}.png")
-    with replacing(folder / f"{part.name}.csv") as beside:
-        part.frame.to_csv(beside, index=False)
+        data = beside[f"{part.name}.png"] = png(part.figure)
+        return {"kind": "picture", "image": _image(data), **_told(part), "wide": part.wide}
+    if isinstance(part, Plot):
+        data = part.figure.to_json()  # which writes < as an escape: nothing in it ends its script
+        return {"kind": "plot", "data": data, **_told(part), "height": part.height, "least": part.least}
+    if isinstance(part, Films):
+        films = [(_image(_encoded(image)), lines) for image, lines in part.films]
+        return {"kind": "films", "films": films, "reading": part.reading}
+    if isinstance(part, Beside):
+        columns = [[_part(each, beside) for each in _column(column)] for column in part.columns]
+        return {"kind": "beside", "columns": columns, "least": part.least}
+    beside[f"{part.name}.csv"] = part.frame.to_csv(index=False).encode()
     return _table(part)
 
 
-def _picture(part: Picture, path: Path) -> dict[str, Any]:
-    save_picture(part.figure, path)
-    data = path.read_bytes()
+def _told(part: Picture | Plot) -> dict[str, str]:
+    return {"alt": part.alt, "reading": part.reading}
+
+
+def _encoded(image: Image.Image) -> bytes:
+    content = io.BytesIO()
+    image.save(content, "JPEG", quality=85)
+    return content.getvalue()
+
+
+def _image(data: bytes) -> dict[str, Any]:
     with Image.open(io.BytesIO(data)) as image:
         width, height = image.size
-    return {
-        "kind": "picture",
-        "data": base64.b64encode(data).decode(),
-        "width": width,
-        "height": height,
-        "alt": part.alt,
-        "reading": part.reading,
-        "wide": part.wide,
-    }
+        kind = str(image.format).lower()
+    return {"kind": kind, "data": base64.b64encode(data).decode(), "width": width, "height": height}
 
 
 def _table(part: Table) -> dict[str, Any]:
@@ -160,11 +250,16 @@ def _table(part: Table) -> dict[str, Any]:
     numbers = [pd.api.types.is_numeric_dtype(dtype) for dtype in frame.dtypes]
     shown = frame.head(part.most)
     cells = [[_cell(value, part.formats.get(str(name))) for value in shown[name]] for name in frame.columns]
+    ranks = [[_rank(value, number) for value in shown[n]] for n, number in zip(frame.columns, numbers, strict=True)]
+    columns = [list(zip(*each, strict=True)) for each in zip(cells, ranks, strict=True)]
     return {
         "kind": "table",
         "caption": part.caption,
         "columns": list(zip(map(str, frame.columns), numbers, strict=True)),
-        "rows": [list(zip(row, numbers, strict=True)) for row in zip(*cells, strict=True)],
+        "rows": [
+            [(*cell, number) for cell, number in zip(row, numbers, strict=True)] for row in zip(*columns, strict=True)
+        ],
+        "sortable": part.sortable,
         "folded": part.folded,
         "more": f"{len(frame) - len(shown):,} more rows are in {part.name}.csv." if len(frame) > len(shown) else "",
     }
@@ -178,3 +273,8 @@ def _cell(value: Any, form: Callable[[Any], str] | None) -> str:
     if form:
         return form(value)
     return f"{value:,.2f}" if isinstance(value, float) else f"{value:,}"
+
+
+def _rank(value: Any, number: bool) -> str:
+    """What a script sorts a cell by; blank where it is undefined, or a text that sorts by itself."""
+    return repr(float(value)) if number and pd.notna(value) else ""

@@ -1,5 +1,6 @@
 """Pictures in one style, drawn without a display."""
 
+import io
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -28,7 +29,14 @@ def panels(rows: int, columns: int, width: float = 7.0, height: float = 4.0) -> 
     return figure, each
 
 
+def png(figure: Figure) -> bytes:
+    """A PNG at twice the density of a plain screen."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=160)
+    return content.getvalue()
+
+
 def save_picture(figure: Figure, path: Path) -> None:
-    """Writes a PNG, whole, at twice the density of a plain screen."""
+    """Writes a PNG, whole."""
     with replacing(path) as beside:
-        figure.savefig(beside, format="png", dpi=160)
+        beside.write_bytes(png(figure))

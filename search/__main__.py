@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from search.ledger import TrialRow
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+RECALL = 0.9
+"""Of the threshold whose cost a page tells, besides two others."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -59,7 +61,8 @@ def _parser() -> argparse.ArgumentParser:
     extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
-    for command in (resume, extend, status, verdict):
+    report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
+    for command in (resume, extend, status, verdict, report):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
@@ -68,6 +71,14 @@ def _parser() -> argparse.ArgumentParser:
     extend.set_defaults(run=_extend)
     status.set_defaults(run=_status)
     verdict.set_defaults(run=_verdict)
+    report.add_argument(
+        "--recall",
+        type=_share,
+        default=RECALL,
+        metavar="R",
+        help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
+    )
+    report.set_defaults(run=_report)
     confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
     confirm.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
@@ -98,14 +109,26 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _share(text: str) -> float:
+    share = _number(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"'{text}' is not a share above 0 and at most 1; give for example .9")
+    return share
+
+
 def _hours(text: str) -> float:
-    try:
-        hours = float(text)
-    except ValueError:
-        hours = 0.0
+    hours = _number(text)
     if not 0 < hours < math.inf:
         raise argparse.ArgumentTypeError(f"'{text}' is not a number of hours above 0; give for example 2.5")
     return hours
+
+
+def _number(text: str) -> float:
+    """0 for what is no number."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 # The imports below stay inside: `chex-search --help` should not wait seconds for torch and Ray.
@@ -193,6 +216,20 @@ def _export(options: argparse.Namespace) -> int:
     return 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    print(_page(options.folder.absolute(), options.recall))
+    return 0
+
+
+def _page(folder: Path, recall: float = RECALL) -> Path:
+    from rich.console import Console
+
+    from search.search_page import write_search_page
+
+    with Console(stderr=True).status("reading") as shown:
+        return write_search_page(folder, recall, shown.update)
+
+
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
     """Runs the search and shows its last screen."""
     return _carried_out(
@@ -217,7 +254,7 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
     from search.report import conclude  # its statistics load while nothing waits for a start
-    from search.study import load_begun
+    from search.study import Interrupted, load_begun, room_said
 
     text = conclude(rows, folder, load_begun(folder))
     if text is None and any(row.state == "waiting" for row in rows):
@@ -230,7 +267,13 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
     if text is None:
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
-    print(text)
+    print(text, flush=True)
+    try:
+        with room_said(folder):
+            _page(folder)
+    except Interrupted as error:
+        print(f"chex-search {options.command}: {error}; `chex-search report {folder}` writes the page", file=sys.stderr)
+        return EXIT_FAILED
     return 0
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from chex.atomic import write_text
+from chex.checkpoint import save_table
 from chex.config import RunConfig, dump, load_run
 from chex.console import decimal
 from chex.errors import InputError
@@ -25,15 +27,15 @@ from search.search_config import SearchConfig
 from search.selection import kept_report
 from search.study import BASE, CONFIG, load_begun, rows_of, run_search
 
-FOLDER, TEXT = "confirm", "confirmation.txt"
+FOLDER, TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
 SEED = "seed"
 
 
 def confirm(folder: Path, top: int, seeds: int) -> str:
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; what they reached, as text.
 
-    The runs are a search of their own in folder/confirm, which is gone on with where it was cut off. Raises InputError,
-    and what `run_search` raises.
+    The runs are a search of their own in folder/confirm, which is gone on with where it was cut off; the figures are
+    left there too, as a CSV. Raises InputError, and what `run_search` raises.
     """
     search, home = load_begun(folder), folder / FOLDER
     chosen = best_configs(rows_of(search, folder), top)
@@ -86,7 +88,7 @@ def settled_base(search: SearchConfig, folder: Path) -> RunConfig:
 
 
 def told(chosen: Sequence[TrialRow], rows: Sequence[TrialRow], home: Path, seed: int, seeds: int) -> str:
-    """The text: a line a config, and what the differences prove."""
+    """The text: a line a config, and what the differences prove; writes the figures into `home`."""
     runs = [[_run(row, rows, place) for row in chosen] for place in range(seeds)]
     lost = sum(run is None for of_seed in runs for run in of_seed)
     shared = [whole for of_seed in runs if len(whole := [run for run in of_seed if run]) == len(chosen)]
@@ -96,7 +98,27 @@ def told(chosen: Sequence[TrialRow], rows: Sequence[TrialRow], home: Path, seed:
     places = np.array([[kept_report(run, kept) for run in of_seed] for of_seed in shared])
     numbers = [row.number for row in chosen]
     found = confirmation(numbers, kept.probability[places.T], kept.truth, kept.patients, stream(seed, "confirm"))
+    save_table(home / CONFIRMED, _figures(chosen, found))
     return "\n".join([*_head(len(shared), kept), *map(_line, chosen, found), "", *_proved(found), *_lost(lost, home)])
+
+
+def _figures(chosen: Sequence[TrialRow], found: Sequence[Retrained]) -> pd.DataFrame:
+    return pd.DataFrame(
+        [
+            {
+                "trial": row.number,
+                "in search": row.value,
+                "again": one.mean,
+                "low": one.low,
+                "high": one.high,
+                "sd of seeds": one.spread,
+                "difference": one.difference,
+                "difference low": one.difference_low,
+                "difference high": one.difference_high,
+            }
+            for row, one in zip(chosen, found, strict=True)
+        ]
+    )
 
 
 def _run(row: TrialRow, rows: Sequence[TrialRow], place: int) -> TrialRow | None:

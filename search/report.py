@@ -15,7 +15,7 @@ from search.predictions import load_predictions
 from search.progress import shown
 from search.relabelling import told_costs
 from search.search_config import SearchConfig
-from search.study import REPORT
+from search.study import PAGE, REPORT
 from search.verdict import Verdict, backbone_sizes, categorical, judge
 from search.verdict_text import sentences, unproven
 
@@ -97,6 +97,7 @@ def _next(folder: Path) -> list[str]:
     where = _near(folder)
     return [
         "Next:",
+        f"  {where / PAGE}      all of it in pictures, for a browser",
         f"  {command('chex-search')} verdict {where}      all of what the trials prove, and an ensemble",
         f"  {command('chex')} train {where / BEST}      trains the winner again, without Ray",
         f"  {command('tensorboard')} --logdir {where}      curves and the HParams table",

@@ -19,6 +19,7 @@ from chex.train import preflight, settled
 from search.book import BOOK, Book
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
+from search.environment import environment, note_environment
 from search.export import drop_state, trial_folder, write_columns
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
@@ -32,7 +33,7 @@ from search.tensorboard import SearchLogs
 from search.tuner import run_trials
 from search.watcher import Watcher
 
-CONFIG, BASE, REPORT, LOCK = "search.yaml", "base.yaml", "report.txt", "search.lock"
+CONFIG, BASE, REPORT, PAGE, LOCK = "search.yaml", "base.yaml", "report.txt", "report.html", "search.lock"
 EXIT_INTERRUPTED = 130
 
 
@@ -62,6 +63,7 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow
         base = settled(base, folder / BASE, share=allotment.gpus_per_trial or 1.0)
         write_text(folder / CONFIG, dump(search))
         write_text(folder / BASE, dump(base))
+        note_environment(folder, environment())
         return _conducted(search, base, folder, allotment)
 
 
@@ -78,7 +80,8 @@ def extend_search(folder: Path, trials: int | None, images: int | None, hours: f
     search = load_begun(folder)
     more = extended(search.budget, trials, images, hours)
     with held(folder):
-        (folder / REPORT).unlink(missing_ok=True)
+        for told in (REPORT, PAGE):
+            (folder / told).unlink(missing_ok=True)
         write_text(folder / CONFIG, dump(search.model_copy(update={"budget": more})))
     return resume_search(folder)
 

@@ -184,8 +184,8 @@ def categorical(space: Space) -> list[str]:
 
 
 def backbone_sizes(rows: Sequence[TrialRow]) -> dict[str, int]:
-    """The number of parameters of each backbone that the trials vary; empty where they do not."""
-    names = {str(row.knobs[BACKBONE]) for row in rows if BACKBONE in row.knobs}
+    """The number of parameters of each backbone that the trials with a report vary; others may not exist."""
+    names = {str(row.knobs[BACKBONE]) for row in rows if BACKBONE in row.knobs and row.reports}
     return {name: _size(name) for name in sorted(names)}
 
 

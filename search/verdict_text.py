@@ -34,11 +34,21 @@ def told(verdict: Verdict, unit: str = "films") -> str:
 
 def sentences(verdict: Verdict, unit: str = "films") -> list[str]:
     """What there is to know first, in lines of WIDTH: the winner, what ties with it, which values differ."""
-    return [line for text in (_winner(verdict, unit), _tied(verdict), _different(verdict)) for line in _wrapped(text)]
+    return [line for text in spoken(verdict, unit) for line in _wrapped(text)]
+
+
+def spoken(verdict: Verdict, unit: str = "films") -> tuple[str, str, str]:
+    """The same as three sentences: the winner, what ties with it, which values differ."""
+    return _winner(verdict, unit), _tied(verdict), _different(verdict)
 
 
 def unproven(verdict: Verdict) -> list[str]:
     """What the figures do not say, in lines of WIDTH."""
+    return [line for text in caveats(verdict) for line in _wrapped(text)]
+
+
+def caveats(verdict: Verdict) -> list[str]:
+    """The same, a sentence each."""
     told = [
         "Patients of other hospitals may be harder: the intervals know of patients like these alone.",
         "The weights were judged: the winner's config, trained again with another seed, gives others.",
@@ -52,7 +62,7 @@ def unproven(verdict: Verdict) -> list[str]:
     ]
     if few:
         told.append(f"So few positives that their intervals are too short: {', '.join(few)}.")
-    return [line for text in told for line in _wrapped(text)]
+    return told
 
 
 def _winner(verdict: Verdict, unit: str) -> str:

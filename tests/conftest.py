@@ -4,7 +4,8 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm is imported: no test waits for a network
 
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from PIL import Image
 from chex.config import RunConfig, override, validated
 from chex.labels import OBSERVATIONS
 from chex.records import DESCRIPTION_COLUMNS
+from tests.browser import Browser
 
 HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
 TREE = "CheXpert-v1.0-small"
@@ -111,3 +113,14 @@ def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
         return validated(RunConfig, override({}, small | (values or {})), "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    """A headless Chromium; tests that need one are skipped where there is none."""
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium here to show pages in: `apt-get install chromium` brings one")
+    made = Browser(program, tmp_path_factory.mktemp("browser"))
+    yield made
+    made.close()

@@ -52,6 +52,12 @@ def test_evidence_lies_where_the_film_is_bright_and_each_film_has_its_own_scale(
     assert not maps[:, 1].any()
 
 
+def test_evidence_against_an_observation_lies_where_there_is_none_for_it() -> None:
+    trained = bright([[1.0, 0.0], [0.0, 1.0]])
+    np.testing.assert_array_equal(heat(trained, patch(), [1], against=True), heat(trained, patch(), [0]))
+    assert not heat(trained, patch(), [0], against=True).any()
+
+
 def test_the_observations_asked_for_come_in_their_order() -> None:
     trained = bright([[1.0, 0.0], [0.0, 1.0]])
     both, one = heat(trained, patch(), [1, 0]), heat(trained, patch(), [0])

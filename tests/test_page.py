@@ -1,11 +1,29 @@
+import re
 from pathlib import Path
 
 import pandas as pd
+import plotly.graph_objects as go
+from PIL import Image
 
-from chex.page import Page, Points, Section, Table, write_page
+from chex.console import decimal
+from chex.page import (
+    Beside,
+    Films,
+    Page,
+    Part,
+    Picture,
+    Plot,
+    Points,
+    Section,
+    Table,
+    write_alone,
+    write_page,
+)
+from chex.pictures import picture
+from tests.browser import Browser
 
 
-def page(*parts: str | Points | Table, title: str = "T") -> Page:
+def page(*parts: Part, title: str = "T") -> Page:
     return Page(title, "lead", [Section("First & last", parts)])
 
 
@@ -54,3 +72,99 @@ def test_a_page_may_show_a_table_otherwise_than_its_csv_has_it(tmp_path: Path) -
     assert ".250 (.125)" in html
     assert '<th scope="col">low' not in html
     assert (tmp_path / "t.csv").read_text() == "a,low\n0.25,0.125\n"
+
+
+BAD = "</script><script>document.title = 'broken'</script><b>&amp;"
+
+
+def plot() -> Plot:
+    figure = go.Figure(layout={"title": {"text": BAD}}).add_scatter(x=[1, 2], y=[2, 1], hovertext=BAD)
+    return Plot(figure, BAD, BAD, height=200, least=500)
+
+
+def trials() -> Table:
+    frame = pd.DataFrame({"n": [900, 1200, 100], "name": ["b", BAD, "c"], "AUROC": [0.5, float("nan"), 0.25]})
+    return Table("trials", frame, "All", {"AUROC": decimal}, sortable=True)
+
+
+def column(browser: Browser, place: int) -> list[str]:
+    """The cells of a column of the rows that are seen."""
+    rows = "[...document.querySelectorAll('.sortable tbody tr')].filter(row => row.offsetHeight)"
+    found: list[str] = browser.evaluate(f"{rows}.map(row => row.cells[{place}].textContent)")
+    return found
+
+
+def test_a_page_without_plots_and_sorting_runs_no_script(tmp_path: Path) -> None:
+    html = write_page(page(Table("t", pd.DataFrame({"n": [1]}), "c")), tmp_path).read_text()
+    assert "<script" not in html
+    assert "script-src" not in html
+
+
+def test_a_page_alone_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    figure, _ = picture()
+    write_alone(page(Beside([[Picture("p", figure, "r", "a"), plot()], trials()])), tmp_path / "alone.html")
+    assert [path.name for path in tmp_path.iterdir()] == ["alone.html"]
+    html = (tmp_path / "alone.html").read_text()
+    assert re.search(r'<img src="data:image/png;base64,[^"]{1000,}" alt="a"', html)
+
+
+def test_what_a_plot_holds_cannot_leave_its_data(tmp_path: Path, browser: Browser) -> None:
+    write_alone(page(plot(), trials(), title="T"), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html")
+    assert browser.evaluate("document.title") == "T"
+    assert browser.evaluate("document.querySelectorAll('.drawn svg').length") > 0
+    assert browser.errors == []
+
+
+def test_a_script_that_is_not_the_pages_own_does_not_run(tmp_path: Path, browser: Browser) -> None:
+    write_alone(page(plot(), title="T"), tmp_path / "x.html")
+    html = (tmp_path / "x.html").read_text()
+    (tmp_path / "x.html").write_text(html.replace("</body>", "<script>document.title = 'broken'</script></body>"))
+    browser.open(tmp_path / "x.html")
+    assert browser.evaluate("document.title") == "T"
+    assert "Content Security Policy" in "".join(browser.errors)
+
+
+def test_a_click_on_a_head_sorts_by_number_or_by_word_and_leaves_blanks_last(tmp_path: Path, browser: Browser) -> None:
+    write_alone(page(trials()), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html")
+    click = "document.querySelectorAll('.sortable th button')[{}].click()"
+    assert column(browser, 0) == ["900", "1,200", "100"]
+    for place, clicks in ((0, ["100", "900", "1,200"]), (2, ["100", "900", "1,200"]), (1, ["1,200", "900", "100"])):
+        browser.evaluate(click.format(place))
+        assert column(browser, 0) == clicks
+    browser.evaluate(click.format(2))
+    browser.evaluate(click.format(2))
+    assert column(browser, 2) == [".500", ".250", "-"]
+    assert browser.evaluate("document.querySelectorAll('[aria-sort=descending]').length") == 1
+
+
+def test_the_field_leaves_the_rows_that_hold_all_its_words(tmp_path: Path, browser: Browser) -> None:
+    write_alone(page(trials()), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html")
+    browser.evaluate(
+        "(field => {field.value = 'C .25'; field.dispatchEvent(new Event('input'))})(document.querySelector('input'))"
+    )
+    assert column(browser, 0) == ["100"]
+    assert browser.evaluate("document.querySelector('output').value") == "1 of 3 rows"
+
+
+def test_on_a_phone_what_is_wide_scrolls_in_its_own_box(tmp_path: Path, browser: Browser) -> None:
+    wide = Table("w", pd.DataFrame({f"column {n}": [n] for n in range(30)}), "c")
+    write_alone(page(plot(), wide, Beside([trials(), wide], least=600)), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html", width=390)
+    assert browser.evaluate("document.documentElement.scrollWidth") == 390
+    assert browser.evaluate("document.querySelector('.drawn').offsetWidth") == 500
+
+
+def test_a_command_stands_after_its_sentence(tmp_path: Path) -> None:
+    html = write_page(page(Points([("a", "x"), ("b", "y")], ["", "ls <DIR>"])), tmp_path).read_text()
+    assert "<span>x</span>" in html
+    assert "<span>y <code>ls &lt;DIR&gt;</code></span>" in html
+
+
+def test_films_have_their_lines_below_them(tmp_path: Path) -> None:
+    film = Image.new("L", (8, 6), 200)
+    html = write_page(page(Films([(film, ["<one>", "two"])], "a reading")), tmp_path).read_text()
+    assert 'alt="&lt;one&gt;; two" width="8" height="6"' in html
+    assert "<p>&lt;one&gt;</p><p>two</p>" in html

@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,16 @@ def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: sub
     assert re.match(r"a teacher of validation AUROC [\d.]+: 32 images, \d+ s$", lines[5])
     assert len(lines[6:]) == TRIALS
     assert all(line.startswith("trial ") for line in lines[6:])
+
+
+def test_the_page_shows_the_films_that_the_winner_misses_and_what_the_search_ran_on(
+    results: Path, ran: subprocess.CompletedProcess[str]
+) -> None:
+    html = (results / "report.html").read_text(encoding="utf-8")
+    assert html.count('<img src="data:image/jpeg;base64,') == 3
+    assert "Right of each film is Grad-CAM" in html
+    assert f">{version('torch')}<" in html
+    assert re.search(r"\S*/results/tiny/report.html ", ran.stdout)
 
 
 def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path) -> None:

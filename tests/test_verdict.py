@@ -167,6 +167,12 @@ def test_the_cheapest_of_equals_has_the_smaller_backbone(folder: Path) -> None:
     assert (found.ties.cheapest, found.ties.backbone, found.ties.images) == (2, "resnet18", 300)
 
 
+def test_a_backbone_that_does_not_exist_has_no_size() -> None:
+    failed = TrialRow(1, "failed", {"model.backbone": "resnot50"})
+    known = TrialRow(2, "finished", {"model.backbone": "test_resnet"}, ({"percent": 100},))
+    assert list(backbone_sizes([failed, known])) == ["test_resnet"]
+
+
 def test_the_same_seed_gives_the_same_verdict(folder: Path) -> None:
     assert repr(load_verdict(folder)) == repr(load_verdict(folder))
 
