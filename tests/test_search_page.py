@@ -136,7 +136,7 @@ def test_what_retraining_showed_is_told_where_it_was_done(folder: Path, tmp_path
     for told in (
         "Trained again on new seeds",
         "Each config trained again on 5",
-        "-.030 (-.050 to -.010)",
+        "(\N{MINUS SIGN}.050 to \N{MINUS SIGN}.010)",
         "Trial 9 is re",
     ):
         assert told in html
