@@ -19,6 +19,9 @@ from search.compute_api import check_instance
 
 PROVIDERS = ("gcp", "local")
 LOCK_FILE = "requirements.lock"
+PYTHON = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""Of this machine."""
+
 _PLACEHOLDER = re.compile(r"YOUR-[A-Z]+")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,33}[a-z0-9])?")
 _PYTHON = re.compile(r"\bpython(?: install | find |)(3\.\d+)|--python[ =](3\.\d+)|-py3(\d\d)\b")
@@ -167,7 +170,8 @@ def _by_ray(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         where = ".".join(map(str, error.absolute_path)) or "the top level"
         raise InputError(f"{path}: {where}: {error.message}; correct it, `ray up` would refuse it") from None
     except (AssertionError, AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: {error}; correct it, `ray up` would refuse it") from None
+        reason = str(error).rstrip(".")
+        raise InputError(f"{path}: {reason}; correct it, `ray up` would refuse it") from None
     return full
 
 
@@ -187,7 +191,7 @@ def _check_mounts(path: Path, mounts: Mapping[str, str]) -> None:
 
 def _check_versions(path: Path, full: Mapping[str, Any]) -> None:
     """What the nodes install must be what this machine has."""
-    here = {"Python": f"{sys.version_info.major}.{sys.version_info.minor}", "Ray": version("ray")}
+    here = {"Python": PYTHON, "Ray": version("ray")}
     for where, text in _texts({key: full[key] for key in full if key.endswith("_commands") or key == "docker"}, ""):
         pythons = [one or two or f"3.{int(three)}" for one, two, three in _PYTHON.findall(text)]
         rays = [one or two for one, two in _RAY.findall(text)]

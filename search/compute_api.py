@@ -43,7 +43,7 @@ def running(project: str, zone: str, cluster: str, compute: Any = None) -> list[
     `compute` is a client for it, by default one with this machine's credentials. Raises InputError without
     credentials, without an answer within SECONDS, and where the API refuses.
     """
-    from google.auth.exceptions import GoogleAuthError
+    from google.auth.exceptions import GoogleAuthError, TransportError
     from googleapiclient.errors import HttpError
     from httplib2 import HttpLib2Error
 
@@ -57,13 +57,13 @@ def running(project: str, zone: str, cluster: str, compute: Any = None) -> list[
             f"{where}: the compute API refuses ({error.reason}); check provider.project_id, provider.availability_zone "
             "and that the account may use Compute Engine there"
         ) from error
+    except (HttpLib2Error, OSError, TransportError) as error:
+        raise InputError(f"{where}: the compute API does not answer ({error}); check the network") from error
     except GoogleAuthError as error:
         reason = str(error).split(". ")[0].rstrip(".")
         raise InputError(
             f"{where}: no credentials of Google Cloud ({reason}); log in: gcloud auth application-default login"
         ) from error
-    except (HttpLib2Error, OSError) as error:
-        raise InputError(f"{where}: the compute API does not answer ({error}); check the network") from error
     return [item["name"] for item in answer.get("items", [])]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from chex.config import RunConfig, override, validated
@@ -109,5 +110,37 @@ def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
             "device.threads": 1,
         }
         return validated(RunConfig, override({}, small | (values or {})), "test")
+
+    return make
+
+
+GCP, LOCAL = Path("configs/cluster/gcp.yaml"), Path("configs/cluster/local.yaml")
+OURS = {"YOUR-PROJECT": "xray-42", "YOUR-HEAD": "10.0.0.1", "YOUR-WORKER": "10.0.0.2", "YOUR-USER": "ada"}
+Content = dict[str, Any]
+WriteCluster = Callable[..., Path]
+
+
+def filled(path: Path) -> str:
+    """A shipped YAML with a project, addresses and a user in the place of its placeholders."""
+    text = path.read_text(encoding="utf-8")
+    for placeholder, value in OURS.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+@pytest.fixture
+def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteCluster:
+    """Writes a YAML with a change to its content; the home directory has Ray's token."""
+    (tmp_path / ".ray").mkdir()
+    (tmp_path / ".ray/auth_token").write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("search.cluster_config.PYTHON", "3.11")
+
+    def make(text: str, change: Callable[[Content], object] = lambda content: None) -> Path:
+        content = yaml.safe_load(text)
+        change(content)
+        path = tmp_path / "c.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
 
     return make

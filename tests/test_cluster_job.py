@@ -55,12 +55,19 @@ def head(home: Path, environment: dict[str, str]) -> Iterator[int]:
     """The port of the job server of a head that Ray has really started."""
     ray, port = [str(Path(sys.executable).parent / "ray")], _free_port()
     subprocess.run([*ray, "get-auth-token", "--generate"], env=environment, capture_output=True, check=True)
-    ports = {"port": 0, "dashboard-port": port, "ray-client-server-port": _free_port(), "dashboard-agent-listen-port": 0}
+    ports = {
+        "port": 0,
+        "dashboard-port": port,
+        "ray-client-server-port": _free_port(),
+        "dashboard-agent-listen-port": 0,
+    }
     start = [*ray, "start", "--head", "--block", "--num-cpus=0", "--node-ip-address=127.0.0.1", f"--temp-dir={home}/r"]
     start += ["--dashboard-host=127.0.0.1", "--object-store-memory=80000000"]
     start += [f"--{name}={value}" for name, value in ports.items()]
     with open(home / "head.log", "w") as log:
-        process = subprocess.Popen(start, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True)
+        process = subprocess.Popen(
+            start, env=environment, stdout=subprocess.PIPE, stderr=log, text=True, start_new_session=True
+        )
     assert process.stdout
     for line in process.stdout:
         if "Ray runtime started" in line:
