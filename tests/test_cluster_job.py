@@ -2,13 +2,14 @@
 
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,8 @@ if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("open
     pytest.skip("the job server needs ray[default], of the extra `cluster`", allow_module_level=True)
 
 PATIENCE = 180
-SEARCH = "#!/bin/sh\necho searching with $*\necho begun > {home}/begun\ncat {home}/go\n"
+Shell = Callable[[str], subprocess.CompletedProcess[str]]
+SEARCH = "#!/bin/sh\necho searching with $* on $RAY_ADDRESS\necho begun > {home}/begun\ncat {home}/go\n"
 
 
 def _free_port() -> int:
@@ -78,7 +80,7 @@ def head(home: Path, environment: dict[str, str]) -> Iterator[int]:
 
 
 @pytest.fixture
-def shell(head: int, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch):
+def shell(head: int, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Shell:
     monkeypatch.setattr(cluster_commands, "DASHBOARD", head)
 
     def typed(text: str) -> subprocess.CompletedProcess[str]:
@@ -89,7 +91,7 @@ def shell(head: int, environment: dict[str, str], monkeypatch: pytest.MonkeyPatc
     return typed
 
 
-def test_a_submitted_search_runs_on_is_not_disturbed_and_goes_on_under_its_name(shell, home: Path) -> None:
+def test_a_submitted_search_runs_on_is_not_disturbed_and_goes_on_under_its_name(shell: Shell, home: Path) -> None:
     submitted = shell(job("weekend", "~/chexpert-search/submitted/weekend.yaml", "gs://b/Che Xpert"))
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     subprocess.run(["cat", home / "begun"], timeout=PATIENCE, check=True)
@@ -101,10 +103,8 @@ def test_a_submitted_search_runs_on_is_not_disturbed_and_goes_on_under_its_name(
     (home / "go").write_text("")
     told = shell(f"ray job logs --follow {cluster_commands._address()} weekend").stdout
     place = f"{home}/chexpert-search"
-    assert (
-        f"searching with run {place}/submitted/weekend.yaml --data gs://b/Che Xpert --results {place}/results "
-        "--name weekend" in told
-    )
+    given = f"run {place}/submitted/weekend.yaml --data gs://b/Che Xpert --results {place}/results --name weekend"
+    assert re.search(rf"searching with {re.escape(given)} on \S+:\d+", told)  # RAY_ADDRESS: where the cluster is
     assert shell(free("weekend")).returncode == 0
     assert shell(job("weekend", "x.yaml", "gs://b/c")).returncode == 0
     subprocess.run(["cat", home / "begun"], timeout=PATIENCE, check=True)

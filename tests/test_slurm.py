@@ -28,7 +28,9 @@ def project(tmp_path: Path) -> Path:
 
 def submitted(project: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     job = {"SLURM_JOB_ID": "123456", "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_JOB_NUM_NODES": "2"}
-    environment = os.environ | job | {"SLURM_CPUS_PER_TASK": "8", "SLURM_SUBMIT_DIR": str(project)}
+    environment = (
+        os.environ | job | {"SLURM_CPUS_PER_TASK": "8", "SLURM_SUBMIT_DIR": str(project), "PATH": "/usr/bin:/bin"}
+    )
     return subprocess.run(
         ["bash", str(SCRIPT), *arguments], env=environment, capture_output=True, text=True, timeout=60, check=False
     )

@@ -3,10 +3,11 @@
 #   sbatch --nodes=4 --gpus-per-node=1 configs/cluster/slurm.sh configs/search/chexpert.yaml --data TREE
 # Everything after the script goes to `chex-search run`. Submit it from the project's folder, after `make setup`. Ray
 # starts on every node, the search on the first; when it ends, or time is up, all of it stops. Submitted again, a search
-# that was cut off goes on from its last reports.
+# that was cut off goes on from its last reports. Two such jobs cannot share a node: Ray refuses, hence --exclusive.
 #SBATCH --job-name=chex-search
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
+#SBATCH --exclusive
 #SBATCH --cpus-per-task=8
 #SBATCH --gpus-per-node=1
 #SBATCH --time=24:00:00
@@ -26,7 +27,7 @@ fi
 export RAY_AUTH_MODE=token              # other users of these nodes are not answered
 ray get-auth-token --generate >/dev/null
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-port=$((20000 + SLURM_JOB_ID % 10000))  # two jobs may share a node
+port=$((20000 + SLURM_JOB_ID % 10000))  # somebody else's Ray may have the usual one
 
 exec srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \
