@@ -84,6 +84,7 @@ def load_cluster(path: Path) -> Cluster:
     content = read_begun(path)
     metadata = validated(Metadata, content.get("metadata") or {}, f"{path}: metadata")
     full = _by_ray(path, content)
+    _check_keys(path, full["auth"])
     _check_mounts(path, full["file_mounts"])
     _check_versions(path, full)
     workers: tuple[NodeType, ...] = ()
@@ -173,6 +174,12 @@ def _by_ray(path: Path, content: dict[str, Any]) -> dict[str, Any]:
         reason = str(error).rstrip(".")
         raise InputError(f"{path}: {reason}; correct it, `ray up` would refuse it") from None
     return full
+
+
+def _check_keys(path: Path, auth: Mapping[str, Any]) -> None:
+    for key in ("ssh_private_key", "ssh_public_key"):
+        if key in auth and not Path(auth[key]).expanduser().is_file():
+            raise InputError(f"{path}: auth.{key}: {auth[key]} is not a file; give the key that opens the machines")
 
 
 def _check_mounts(path: Path, mounts: Mapping[str, str]) -> None:

@@ -15,10 +15,11 @@ def in_use(cluster: Cluster) -> list[str]:
     """
     if cluster.provider["type"] == "gcp":
         return running(cluster.provider["project_id"], cluster.provider["availability_zone"], cluster.name)
-    return _noted(cluster.name)
+    return noted(cluster.name)
 
 
-def _noted(name: str) -> list[str]:
+def noted(name: str) -> list[str]:
+    """Addresses of the machines that Ray has noted on this machine as running for the cluster `name`."""
     from ray.autoscaler._private.local.config import get_state_path
 
     path = Path(get_state_path(name))

@@ -130,9 +130,10 @@ def filled(path: Path) -> str:
 
 @pytest.fixture
 def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteCluster:
-    """Writes a YAML with a change to its content; the home directory has Ray's token."""
-    (tmp_path / ".ray").mkdir()
-    (tmp_path / ".ray/auth_token").write_text("secret")
+    """Writes a YAML with a change to its content; the home directory has Ray's token and a key."""
+    for secret in (".ray/auth_token", ".ssh/id_ed25519"):
+        (tmp_path / secret).parent.mkdir()
+        (tmp_path / secret).write_text("secret")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("search.cluster_config.PYTHON", "3.11")
 

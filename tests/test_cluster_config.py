@@ -1,6 +1,7 @@
 """The cluster YAML that we ship, whole and damaged: Ray's schema, the compute API's, and our own rules."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -64,6 +65,16 @@ def test_every_worker_has_the_account_and_a_head_answers_only_here(write_cluster
     assert any("--dashboard-host=127.0.0.1" in each for each in starts)
 
 
+@pytest.mark.parametrize("path", [GCP, LOCAL])
+def test_every_command_for_a_node_is_one_that_a_shell_can_read(path: Path) -> None:
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    commands = [each for key in content if key.endswith("_commands") for each in content[key]]
+    assert len(commands) > 5
+    for command in commands:
+        read = subprocess.run(["bash", "-n", "-c", command], capture_output=True, text=True, check=False)
+        assert (read.returncode, read.stderr) == (0, ""), command
+
+
 def set_zone(content: Content) -> None:
     content["provider"]["availability_zone"] = "us-central1-b"
 
@@ -124,6 +135,10 @@ DAMAGES: dict[str, tuple[Callable[[Content], object], str]] = {
     "no token": (
         lambda c: c["file_mounts"].update({"~/.ray/auth_token": "~/nowhere/auth_token"}),
         "file_mounts: ~/nowhere/auth_token is not there; make Ray's token: ray get-auth-token --generate",
+    ),
+    "no key": (
+        lambda c: c["auth"].update(ssh_private_key="~/.ssh/none"),
+        "auth.ssh_private_key: ~/.ssh/none is not a file; give the key that opens the machines",
     ),
     "another Python": (
         lambda c: c["setup_commands"].append("uv venv --python 3.13"),
