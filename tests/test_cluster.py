@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from search import cluster, cluster_names, compute_api
+from search import cluster, cluster_config, cluster_names, compute_api
 from search.__main__ import main as chex_search
 from search.cluster_commands import HOME
 from search.search_config import load_search
@@ -32,6 +32,7 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
 
     monkeypatch.setattr(cluster.subprocess, "run", run)
     monkeypatch.setattr(compute_api, "installed", lambda: True)
+    monkeypatch.setattr(cluster_config, "check_instance", lambda *_: None)
     return commands
 
 
