@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import chex
 import search
+from search.cluster import add_cluster
 
 if TYPE_CHECKING:
     from search.ledger import TrialRow
@@ -100,6 +101,11 @@ def _parser() -> argparse.ArgumentParser:
         help="the training speed of the machine that is meant, all its trials together (default: measured here)",
     )
     plan.set_defaults(run=_plan)
+    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
+    logs.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    logs.add_argument("trial", type=_positive, metavar="TRIAL", help="its number, from 1")
+    logs.set_defaults(run=_logs)
+    add_cluster(commands.add_parser("cluster", help="a Ray cluster of GPU machines: launch, submit, fetch, delete"))
     return parser
 
 
@@ -274,6 +280,13 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
     except Interrupted as error:
         print(f"chex-search {options.command}: {error}; `chex-search report {folder}` writes the page", file=sys.stderr)
         return EXIT_FAILED
+    return 0
+
+
+def _logs(options: argparse.Namespace) -> int:
+    from search.trial_log import trial_log
+
+    print(trial_log(options.folder.absolute(), options.trial))
     return 0
 
 

@@ -17,6 +17,8 @@ from search.ledger import TrialRow, table
 from search.trainable import trial_config
 
 TRIALS, COLUMNS, BEST = "trials.csv", "trials.parquet", "best.yaml"
+ERRORS = "errors.txt"
+"""In a trial's folder: what its processes died of, in full."""
 
 
 def trial_folder(folder: Path, number: int) -> Path:
@@ -61,6 +63,13 @@ def export_best(folder: Path, row: TrialRow, base: dict[str, Any]) -> None:
     _copy(home / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)
     _copy(home / checkpoint.PREDICTIONS, folder / checkpoint.PREDICTIONS)
     write_text(folder / BEST, header + dump(config))
+
+
+def note_error(trial: Path, text: str) -> None:
+    """Adds what a trial's process died of to the ERRORS of its folder `trial`."""
+    trial.mkdir(parents=True, exist_ok=True)
+    with (trial / ERRORS).open("a", encoding="utf-8") as file:
+        file.write(text.rstrip() + "\n")
 
 
 def drop_state(trial: Path) -> None:

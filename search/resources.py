@@ -52,8 +52,8 @@ class Allotment:
     """What no trial has while so many run: at .4 of a GPU each, a fifth of every GPU."""
 
 
-def allotted(resources: Resources, cpus: int, gpus: int) -> Allotment:
-    """How `resources` are met on a machine of `cpus` (1 or more) and `gpus`.
+def allotted(resources: Resources, cpus: int, gpus: int, where: str = "this machine") -> Allotment:
+    """How `resources` are met on a machine of `cpus` (1 or more) and `gpus`; `where` names it in an error.
 
     A fraction of a GPU is of one and the same GPU: what is left of two GPUs makes no third trial's. Raises InputError
     where the machine has no room for one trial: Ray would wait for ever.
@@ -66,7 +66,7 @@ def allotted(resources: Resources, cpus: int, gpus: int) -> Allotment:
         own = max(1, cpus // by_gpu) if by_gpu else 1
     at_once = min(cpus // own, cpus if by_gpu is None else by_gpu)
     if at_once == 0:
-        raise _infeasible(own, share, cpus, gpus)
+        raise _infeasible(own, share, cpus, gpus, where)
     idle_gpus = (gpus * UNITS - at_once * _units(share)) / UNITS
     return Allotment(own, share, at_once, cpus - at_once * own, idle_gpus)
 
@@ -82,12 +82,12 @@ def _units(share: float) -> int:
     return round(share * UNITS)
 
 
-def _infeasible(own: int, share: float, cpus: int, gpus: int) -> InputError:
+def _infeasible(own: int, share: float, cpus: int, gpus: int, where: str) -> InputError:
     remedies = [f"resources.cpus_per_trial to {cpus} or auto"] if own > cpus else []
     if share > gpus:
         remedies.append(f"resources.gpus_per_trial to {gpus}")
     return InputError(
-        f"resources: a trial asks for {_counted(own, 'CPU')} and {_counted(share, 'GPU')}, and this machine has "
+        f"resources: a trial asks for {_counted(own, 'CPU')} and {_counted(share, 'GPU')}, and {where} has "
         f"{_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')}; lower {' and '.join(remedies)}"
     )
 

@@ -13,7 +13,7 @@ from ray.tune.search import Searcher
 
 from chex.metrics import METRIC, MODE
 from search.conductor import Conductor, Enough
-from search.export import trial_folder
+from search.export import note_error, trial_folder
 from search.ledger import FIGURES
 from search.resources import Allotment
 from search.trainable import FAILURE, HALT, train_trial
@@ -129,8 +129,12 @@ class _Ends(tune.Callback):
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
         # not trial.get_error(): it looks where Tune has not copied the file yet
-        lines = Path(trial.error_file).read_text(encoding="utf-8").strip().splitlines()
-        self.desk.ask(lambda: self.desk.conductor.failed(trial.config["number"], lines[-1]), None)
+        text = Path(trial.error_file).read_text(encoding="utf-8")
+        self.desk.ask(lambda: self._failed(trial.config["number"], text), None)
+
+    def _failed(self, number: int, text: str) -> None:
+        note_error(trial_folder(self.desk.folder, number), text)
+        self.desk.conductor.failed(number, text.strip().splitlines()[-1])
 
 
 class _End(tune.Stopper):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from PIL import Image
 
 from chex.config import RunConfig, override, validated
@@ -124,3 +125,36 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     made = Browser(program, tmp_path_factory.mktemp("browser"))
     yield made
     made.close()
+
+
+GCP, LOCAL = Path("configs/cluster/gcp.yaml"), Path("configs/cluster/local.yaml")
+OURS = {"YOUR-PROJECT": "xray-42", "YOUR-HEAD": "10.0.0.1", "YOUR-WORKER": "10.0.0.2", "YOUR-USER": "ada"}
+Content = dict[str, Any]
+WriteCluster = Callable[..., Path]
+
+
+def filled(path: Path) -> str:
+    """A shipped YAML with a project, addresses and a user in the place of its placeholders."""
+    text = path.read_text(encoding="utf-8")
+    for placeholder, value in OURS.items():
+        text = text.replace(placeholder, value)
+    return text
+
+
+@pytest.fixture
+def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteCluster:
+    """Writes a YAML with a change to its content; the home directory has Ray's token and a key."""
+    for secret in (".ray/auth_token", ".ssh/id_ed25519"):
+        (tmp_path / secret).parent.mkdir()
+        (tmp_path / secret).write_text("secret")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("search.cluster_config.PYTHON", "3.11")
+
+    def make(text: str, change: Callable[[Content], object] = lambda content: None) -> Path:
+        content = yaml.safe_load(text)
+        change(content)
+        path = tmp_path / "c.yaml"
+        path.write_text(yaml.safe_dump(content, sort_keys=False))
+        return path
+
+    return make

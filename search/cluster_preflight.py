@@ -1,0 +1,122 @@
+"""What a search would be and cost on a cluster, decided from two YAML files before anything is billed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from chex.cache import ImageConfig
+from chex.errors import InputError
+from search.cluster_config import Cluster
+from search.resources import Resources, allotted
+from search.search_config import SearchConfig
+
+START_HOURS = 0.5
+"""What is reckoned for starting workers, installing on them and reading the data, before the search's clock runs."""
+
+
+@dataclass(frozen=True)
+class Packing:
+    """How trials fill the workers of one type."""
+
+    type: str
+    nodes: int
+    gpus: int
+    trials_per_node: int
+    cpus_per_trial: int
+
+    @property
+    def at_once(self) -> int:
+        """Trials on all of them."""
+        return self.nodes * self.trials_per_node
+
+
+@dataclass(frozen=True)
+class Bound:
+    """More than this is not billed for machines until the search is at its end and its workers are gone."""
+
+    hours: float
+    cost: float
+    head_per_hour: float
+    """What goes on being billed until `cluster down`."""
+
+
+def packings(cluster: Cluster, resources: Resources) -> list[Packing]:
+    """How the trials fill each type of worker. Raises InputError where a type has no room for one trial.
+
+    Also where GPUs would be paid for that no trial uses. A fraction of a GPU is of one and the same GPU of one node.
+    """
+    found = []
+    for each in cluster.workers:
+        what = f"a node of type {each.name} in {cluster.path}"
+        if each.gpus and not resources.gpus_per_trial:
+            raise InputError(
+                f"resources.gpus_per_trial: 0, and {what} has GPUs that would be paid for and not used; set for "
+                "example resources.gpus_per_trial=.25"
+            )
+        allotment = allotted(resources, each.cpus, each.gpus, what)
+        found.append(Packing(each.name, each.nodes, each.gpus, allotment.at_once, allotment.cpus_per_trial))
+    return found
+
+
+def bound(cluster: Cluster, hours: float) -> Bound:
+    """What `hours` of a search cost at most: the head, and as many of the dearest workers as there may be."""
+    price = cluster.metadata.price_per_hour
+    room, workers = cluster.max_workers, 0.0
+    for each in sorted(cluster.workers, key=lambda kind: -price[kind.name]):
+        nodes = min(each.nodes, room)
+        workers += nodes * price[each.name]
+        room -= nodes
+    in_all = hours + START_HOURS + cluster.idle_hours
+    return Bound(in_all, in_all * (price[cluster.head] + workers), price[cluster.head])
+
+
+def check_search(cluster: Cluster, search: SearchConfig, data: str) -> str:
+    """The preflight in words. Raises InputError where the search cannot run on the cluster or has no end in hours."""
+    _check_data(data)
+    if not cluster.billed:
+        return "The machines are yours, nothing is billed; whether a trial fits them is checked when the search starts."
+    hours = search.budget.hours
+    if hours is None:
+        raise InputError(
+            "budget.hours: blank, and machines are billed by the hour; set it, for example --set budget.hours=24"
+        )
+    lines = [_packing_line(each, search.resources) for each in packings(cluster, search.resources)]
+    return "\n".join([*lines, *_cost_lines(bound(cluster, hours), cluster, hours)])
+
+
+def _packing_line(packing: Packing, resources: Resources) -> str:
+    share = resources.gpus_per_trial
+    trials = packing.trials_per_node
+    how = f"{packing.gpus} GPU{'s' if packing.gpus > 1 else ''} at {share:g} a trial" if share else "no GPU"
+    return (
+        f"{packing.type}: {how}, {packing.cpus_per_trial} CPU{'s' if packing.cpus_per_trial > 1 else ''} each: "
+        f"{trials} trial{'s' if trials > 1 else ''} a node; {packing.nodes} nodes at most: {packing.at_once} at once"
+    )
+
+
+def _cost_lines(bound: Bound, cluster: Cluster, hours: float) -> Sequence[str]:
+    currency = cluster.metadata.currency
+    return (
+        f"At most {bound.cost:.2f} {currency} for machines: {bound.hours:.1f} hours ({hours:g} of budget.hours, "
+        f"{START_HOURS:g} to start, {60 * cluster.idle_hours:.0f} minutes idle) at the prices in {cluster.path};",
+        f"the head goes on at {bound.head_per_hour:.2f} {currency} an hour until `chex-search cluster down "
+        f"{cluster.path}`. Buckets and traffic come on top.",
+    )
+
+
+def _check_data(data: str) -> None:
+    if "://" in data or data.startswith("/"):
+        return
+    raise InputError(
+        f"--data {data}: a path of this machine, which no node sees; give a bucket's gs:// address, "
+        "or an absolute path that every node has"
+    )
+
+
+def for_cluster(search: SearchConfig, cluster: Cluster) -> SearchConfig:
+    """The search with films decoded into the cluster's cache, where it names none of its own."""
+    cache, image = cluster.metadata.cache, search.base.image
+    if cache is None or image.cache != ImageConfig().cache:
+        return search
+    base = search.base.model_copy(update={"image": image.model_copy(update={"cache": Path(cache)})})
+    return search.model_copy(update={"base": base})

@@ -1,0 +1,221 @@
+"""The commands of `chex-search cluster`, with a machine that only notes what it is asked to run."""
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import yaml
+
+from search import cluster, cluster_config, cluster_names, compute_api
+from search.__main__ import main as chex_search
+from search.cluster_commands import HOME
+from search.search_config import load_search
+from tests.conftest import GCP, LOCAL, WriteCluster, filled
+
+Ran = list[list[str]]
+
+
+@pytest.fixture
+def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
+    """The commands that would have been run; the last one's exit code is 7 where it ends in `fail`."""
+    commands: Ran = []
+
+    def run(command: list[str], **_: Any) -> Any:
+        if command[:2] == ["ssh", "-G"]:
+            return SimpleNamespace(stdout="user ada\ngatewayports no\n", returncode=0)
+        commands.append(command)
+        return SimpleNamespace(returncode=7 if "fail" in command[-1] else 0)
+
+    monkeypatch.setattr(cluster.subprocess, "run", run)
+    monkeypatch.setattr(compute_api, "installed", lambda: True)
+    monkeypatch.setattr(cluster_config, "check_instance", lambda *_: None)
+    return commands
+
+
+@pytest.fixture
+def gcp(write_cluster: WriteCluster, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setattr(cluster_names, "running", lambda *_: [])
+    return str(write_cluster(filled(GCP)))
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> str:
+    content = {
+        "base": {"model": {"backbone": "test_resnet"}},
+        "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}},
+        "budget": {"hours": 2.0, "trials": 4},
+        "resources": {"gpus_per_trial": 0.25},
+    }
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(content))
+    return str(tmp_path / "tiny.yaml")
+
+
+def told(capsys: pytest.CaptureFixture[str]) -> str:
+    return capsys.readouterr().err.strip()
+
+
+def test_up_tells_and_runs_rays_own_command(gcp: str, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chex_search(["cluster", "up", gcp]) == 0
+    assert ran == [["ray", "up", "--yes", gcp]]
+    assert capsys.readouterr().out == f"$ ray up --yes {gcp}\n"
+
+
+def test_up_leaves_a_cluster_of_that_name_alone(
+    gcp: str, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster_names, "running", lambda *_: ["ray-chexpert-head-1"])
+    assert chex_search(["cluster", "up", gcp]) == 2
+    assert told(capsys) == (
+        f"chex-search cluster: {gcp}: cluster_name: chexpert is in use, ray-chexpert-head-1 runs; give this cluster "
+        "another name, or say --update where that one is meant"
+    )
+    assert ran == []
+    assert chex_search(["cluster", "up", gcp, "--update"]) == 0
+
+
+def test_a_cluster_of_ones_own_machines_that_ray_has_noted_is_in_use_too(
+    write_cluster: WriteCluster,
+    ran: Ran,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    noted = tmp_path / "cluster.state"
+    monkeypatch.setattr("ray.autoscaler._private.local.config.get_state_path", lambda name: str(noted))
+    path = str(write_cluster(filled(LOCAL)))
+    assert chex_search(["cluster", "up", path]) == 0
+    noted.write_text(json.dumps({"10.0.0.1": {"state": "terminated"}, "10.0.0.2": {"state": "running"}}))
+    assert chex_search(["cluster", "up", path]) == 2
+    assert "cluster_name: chexpert-local is in use, 10.0.0.2 runs; " in told(capsys)
+
+
+def test_up_on_gcp_without_googles_client_says_what_to_install(
+    gcp: str, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(compute_api, "installed", lambda: False)
+    assert chex_search(["cluster", "up", gcp]) == 2
+    assert told(capsys) == (
+        f"chex-search cluster: {gcp}: provider.type: gcp needs Google's client for Python, which is not installed; "
+        "install the extra: pip install 'chexpert-search[cluster]'"
+    )
+
+
+def test_submit_tells_the_bound_and_leaves_the_search_to_the_head(
+    gcp: str, ran: Ran, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = str(tmp_path / "results")
+    assert chex_search(["cluster", "submit", gcp, tiny, "--data", "gs://b/t", "--results", results]) == 0
+    own = tmp_path / "results/tiny/submitted.yaml"
+    check, send, start = ran
+    assert send == ["ray", "rsync-up", gcp, str(own), f"{HOME}/submitted/tiny.yaml"]
+    assert check[:3] == start[:3] == ["ray", "exec", gcp]
+    assert "ray job submit" in start[3]
+    assert "--no-wait --submission-id tiny -- " in start[3]
+    assert f"run {HOME}/submitted/tiny.yaml --data gs://b/t --results {HOME}/results --name tiny" in start[3]
+    out = capsys.readouterr().out
+    assert out.index("At most 4.13 USD") < out.index("$ ray exec")
+    assert load_search(own, [], None).base.image.cache == Path("/mnt/cache")
+
+
+def test_a_dry_run_checks_and_tells_and_runs_nothing(
+    gcp: str, ran: Ran, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["cluster", "submit", gcp, tiny, "--data", "/d", "--dry-run", "--results", str(tmp_path / "results")]
+    assert chex_search(arguments) == 0
+    assert (ran, (tmp_path / "results").exists()) == ([], False)
+    assert capsys.readouterr().out.count("$ ray ") == 3
+
+
+def test_a_name_that_no_job_can_have_is_refused(
+    gcp: str, ran: Ran, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert chex_search(["cluster", "submit", gcp, tiny, "--data", "/d", "--name", "a b"]) == 2
+    assert told(capsys) == (
+        "chex-search cluster: 'a b' is no name for a search on a cluster; use letters, digits, . _ and -, with --name"
+    )
+    assert ran == []
+
+
+def test_a_search_that_does_not_fit_is_refused_before_anything_runs(
+    gcp: str, ran: Ran, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["cluster", "submit", gcp, tiny, "--data", "/d", "--set", "resources.gpus_per_trial=2"]
+    assert chex_search(arguments) == 2
+    assert told(capsys).startswith("chex-search cluster: resources: a trial asks for 1 CPU and 2 GPUs, and a node of")
+    assert ran == []
+
+
+ACTIONS: dict[str, tuple[list[str], Callable[[str], Ran]]] = {
+    "fetch": (
+        ["results/tiny"],
+        lambda c: [["mkdir", "-p", "results/tiny"], ["ray", "rsync-down", c, f"{HOME}/results/tiny/", "results/tiny/"]],
+    ),
+    "down": ([], lambda c: [["ray", "down", "--yes", c]]),
+}
+
+
+@pytest.mark.parametrize("action", ACTIONS)
+def test_what_brings_results_home_and_ends_it_all(action: str, gcp: str, ran: Ran) -> None:
+    arguments, expected = ACTIONS[action]
+    assert chex_search(["cluster", action, gcp, *arguments]) == 0
+    assert ran == expected(gcp)
+
+
+def test_status_asks_the_head(gcp: str, ran: Ran) -> None:
+    assert chex_search(["cluster", "status", gcp]) == 0
+    assert chex_search(["cluster", "status", gcp, "tiny"]) == 0
+    assert "ray status; ray job list" in ran[0][-1]
+    assert f"chex-search status {HOME}/results/tiny" in ran[1][-1]
+
+
+def test_the_log_of_a_failed_trial_is_one_command_away(gcp: str, ran: Ran) -> None:
+    assert chex_search(["cluster", "logs", gcp, "tiny", "7"]) == 0
+    assert f"chex-search logs {HOME}/results/tiny 7; ray job logs" in ran[0][-1]
+
+
+def test_the_tunnel_ends_on_this_machines_loopback(gcp: str, ran: Ran, capsys: pytest.CaptureFixture[str]) -> None:
+    assert chex_search(["cluster", "tunnel", gcp]) == 0
+    (command,) = ran
+    assert command[:7] == ["ray", "exec", "--port-forward", "8265", "--port-forward", "6006", gcp]
+    assert "--host 127.0.0.1 --port 6006" in command[7]
+    assert "http://127.0.0.1:8265   TensorBoard: http://127.0.0.1:6006" in capsys.readouterr().out
+
+
+def test_a_tunnel_that_ssh_would_open_to_others_is_refused(
+    gcp: str, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cluster.subprocess, "run", lambda *_, **__: SimpleNamespace(stdout="gatewayports yes\n"))
+    assert chex_search(["cluster", "tunnel", gcp]) == 2
+    assert told(capsys) == (
+        "chex-search cluster: ssh's configuration has GatewayPorts yes, which would open the tunnel to other machines; "
+        "remove it"
+    )
+
+
+def test_the_first_command_that_fails_gives_the_exit_code(gcp: str, ran: Ran, tmp_path: Path) -> None:
+    assert chex_search(["cluster", "fetch", gcp, str(tmp_path / "fail")]) == 7
+    assert len(ran) == 1
+
+
+def test_ctrl_c_in_a_tunnel_is_no_error_of_ours(
+    gcp: str, ran: Ran, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(command: list[str], **_: Any) -> Any:
+        if command[0] == "ssh":
+            return subprocess.CompletedProcess(command, 0, stdout="")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cluster.subprocess, "run", interrupted)
+    assert chex_search(["cluster", "tunnel", gcp]) == 130
+    assert told(capsys) == ""
+
+
+def test_down_works_whatever_has_changed_here_since(write_cluster: WriteCluster, ran: Ran) -> None:
+    path = str(write_cluster(filled(GCP), lambda content: content["file_mounts"].update({"~/x": "gone"})))
+    assert chex_search(["cluster", "up", path]) == 2
+    assert chex_search(["cluster", "down", path]) == 0
+    assert ran == [["ray", "down", "--yes", path]]
