@@ -4,7 +4,9 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm is imported: no test waits for a network
 
-from collections.abc import Callable
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +113,22 @@ def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
         return validated(RunConfig, override({}, small | (values or {})), "test")
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[int]:
+    """The port of an emulated Google Cloud Storage on this machine, with one bucket, `films`."""
+    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin
+        assert server.stdout
+        yield int(server.stdout.readline())
+        server.stdin.close()
+
+
+@pytest.fixture
+def bucket(bucket_server: int, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The URI of a path below a folder of the test's own in the emulated bucket."""
+    own = f"{abs(hash(request.node.nodeid)):x}"
+    where = f"scheme=http&endpoint_override=127.0.0.1%3A{bucket_server}&retry_limit_seconds=1"
+    return lambda path: f"gs://anonymous@films/{own}/{path}?{where}"

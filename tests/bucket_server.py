@@ -1,0 +1,13 @@
+"""A GCS emulator as a process of its own: says its port, and ends when its stdin does."""
+
+import http.server
+import sys
+
+from gcp_storage_emulator.server import create_server
+
+http.server.HTTPServer.request_queue_size = 128  # several clients ask at once
+running = create_server("127.0.0.1", 0, in_memory=True, default_bucket="films")
+running.start()
+print(running._api._httpd.server_address[1], flush=True)
+sys.stdin.read()
+running.stop()
