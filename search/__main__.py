@@ -27,6 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return EXIT_BAD_INPUT
     options = _parser().parse_args(arguments)
+    if getattr(options, "cluster", None):
+        search.as_member()
     from chex.errors import InputError
 
     try:
@@ -53,13 +55,16 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     run.add_argument("--name", help="folder below --results (default: the name of SEARCH.yaml and the values of --set)")
     run.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept (default: results)")
+    run.add_argument("--storage", metavar="URI", help="keep the search there besides: gs://BUCKET/searches")
     run.add_argument("--fresh", action="store_true", help="delete what the folder holds and start over")
     run.set_defaults(run=_run)
     resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
     extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
-    for command in (resume, extend, status):
+    for command in (extend, status):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    resume.add_argument("folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in")
+    resume.add_argument("--results", type=Path, default=Path("results"), help="where a search from a URI is brought to")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
     extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
@@ -71,6 +76,10 @@ def _parser() -> argparse.ArgumentParser:
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
     confirm.set_defaults(run=_confirm)
+    for command in (run, resume, extend, confirm):
+        command.add_argument(
+            "--cluster", metavar="ADDRESS", help="run trials on the Ray cluster whose head is at HOST:PORT, or `auto`"
+        )
     export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
     export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
@@ -113,21 +122,24 @@ def _run(options: argparse.Namespace) -> int:
     from search.search_config import load_search, search_name
     from search.study import REPORT, check_folder, run_search
 
-    config = load_search(options.config, options.sets, options.data)
+    sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
+    config = load_search(options.config, sets, options.data)
     folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
     if (folder / REPORT).exists() and not options.fresh:
         check_folder(config, folder)
         return _finished(folder, "--fresh starts it over")
-    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh))
+    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh, options.cluster))
 
 
 def _resume(options: argparse.Namespace) -> int:
+    from search.bucket import is_uri
+    from search.stored import brought
     from search.study import REPORT, resume_search
 
-    folder = options.folder.absolute()
+    folder = brought(options.folder, options.results) if is_uri(options.folder) else Path(options.folder).absolute()
     if (folder / REPORT).exists():
         return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
-    return _concluded(options, folder, lambda: resume_search(folder))
+    return _concluded(options, folder, lambda: resume_search(folder, options.cluster))
 
 
 def _finished(folder: Path, how: str) -> int:
@@ -141,7 +153,8 @@ def _extend(options: argparse.Namespace) -> int:
     from search.study import extend_search
 
     folder = options.folder.absolute()
-    return _concluded(options, folder, lambda: extend_search(folder, options.trials, options.images, options.hours))
+    more = options.trials, options.images, options.hours
+    return _concluded(options, folder, lambda: extend_search(folder, *more, options.cluster))
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -160,7 +173,7 @@ def _confirm(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
 
     def work() -> int:
-        print(confirm(folder, options.top, options.seeds))
+        print(confirm(folder, options.top, options.seeds, options.cluster))
         return 0
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
@@ -198,9 +211,12 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
     from search.report import conclude
-    from search.study import load_begun
+    from search.stored import kept
+    from search.study import load_begun, storage_of
 
-    text = conclude(rows, folder, load_begun(folder))
+    search = load_begun(folder)
+    with kept(folder, storage_of(search, folder)):
+        text = conclude(rows, folder, search)
     if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "

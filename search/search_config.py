@@ -36,6 +36,9 @@ class SearchConfig(BaseModel):
     """Blank: every trial runs to its end."""
     sampler: SamplerConfig = SamplerConfig()
     resources: Resources = Resources()
+    storage: str | None = None
+    """Where the folders of searches are kept besides, for nodes without a disk in common and for the day on which the
+    head is lost: `gs://BUCKET/searches`, `s3://...`, or `file://` and a folder that all nodes share. Blank: nowhere."""
 
     def knobs(self) -> Space:
         """The space, checked. Raises InputError (see `build_space`)."""

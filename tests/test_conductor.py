@@ -31,8 +31,12 @@ class Ears:
     """A listener that remembers."""
 
     def __init__(self) -> None:
+        self.beginnings: list[int] = []
         self.ends: list[tuple[int, str]] = []
         self.reports: list[tuple[int, int]] = []
+
+    def began(self, row: TrialRow) -> None:
+        self.beginnings.append(row.number)
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         self.reports.append((row.number, row.percent))
