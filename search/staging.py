@@ -167,6 +167,8 @@ def _below(name: str, folder: str) -> bool:
 
 
 def _fill(root: Path, source: Source, progress: Progress | None) -> None:
+    for left in root.rglob(".*.part"):  # by a process that was killed
+        left.unlink()
     missing = [name for name in source.names if not _whole(root / name, source, name)]
     _check_room(root, source, missing)
     done, total = len(source.names) - len(missing), len(source.names)
