@@ -24,7 +24,7 @@ def as_member() -> None:
 
     Where the user has none, the cluster is taken to ask for none. To be called before Ray is imported.
     """
-    if os.environ["RAY_AUTH_TOKEN"] != RAY_SETTINGS["RAY_AUTH_TOKEN"]:
+    if os.environ.get("RAY_AUTH_TOKEN") != RAY_SETTINGS["RAY_AUTH_TOKEN"]:
         return
     del os.environ["RAY_AUTH_TOKEN"]
     if not Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().exists():

@@ -127,6 +127,11 @@ def reach(uri: str) -> Place:
     later is tried for minutes: a network may be away for a while.
     """
     _within(LIMIT, uri, lambda: _connected(uri, FIRST_WORD).info())
+    return place_at(uri)
+
+
+def place_at(uri: str) -> Place:
+    """The place at `uri`, whose store has answered before; what is done there is tried for minutes."""
     return _connected(uri, LONG_WORK)
 
 

@@ -36,12 +36,12 @@ class Home:
     def fetch(self) -> None:
         """Fills the folder from its copy. Raises Unreachable."""
         if self.copy is not None:
-            pull(self.copy, self.folder, KEPT.__contains__)
+            pull(self.copy, self.folder, KEPT.__contains__, patient=True)
 
     def keep(self) -> None:
         """Copies what is new since the last time. Raises Unreachable."""
         if self.copy is not None:
-            push(self.folder, self.copy, KEPT.__contains__)
+            push(self.folder, self.copy, KEPT.__contains__, patient=True)
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from chex.atomic import replacing, write_text
 from chex.checkpoint import EARLIER, STATE
 from chex.errors import InputError
 from search.book import LOCKED_SECONDS
-from search.bucket import Place, reach, shown
+from search.bucket import Place, place_at, reach, shown
 
 KNOWN = ".mirror.json"
 LEFT_OUT = re.compile(r"(^|/)\.[^/]*\.part$|\.lock$|-(journal|wal|shm)$|(^|/)\.mirror\.json$")
@@ -53,14 +53,15 @@ class _Both:
 _Known = dict[str, _Both]
 
 
-def push(folder: Path, uri: str, wanted: Wanted = everything) -> int:
+def push(folder: Path, uri: str, wanted: Wanted = everything, patient: bool = False) -> int:
     """Makes the files in `uri` what they are in `folder`; how many were copied or removed.
 
     Copies what has changed since the last push or pull between the two, and removes there what was mirrored and is
     gone here; what others put there stays. Databases are copied as SQLite's own backup sees them, in the middle of
-    writing too. Every file appears whole. Raises Unreachable; a later push then does the rest.
+    writing too. Every file appears whole. Raises Unreachable, within seconds where the store does not answer, or where it
+    is `patient` after minutes; a later push then does the rest.
     """
-    place, known = reach(uri), _known(folder, uri)
+    place, known = place_at(uri) if patient else reach(uri), _known(folder, uri)
     here = _here(folder, wanted)
     changed = [name for name, side in here.items() if name not in known or known[name].here != side]
     gone = [name for name in known if wanted(name) and name not in here]
@@ -79,15 +80,15 @@ def push(folder: Path, uri: str, wanted: Wanted = everything) -> int:
     return len(changed) + len(gone)
 
 
-def pull(uri: str, folder: Path, wanted: Wanted = everything) -> int:
+def pull(uri: str, folder: Path, wanted: Wanted = everything, patient: bool = False) -> int:
     """Brings the files in `uri` to `folder`; how many were copied.
 
     Where anything there has changed since the two were last the same, another machine has gone on: every file that
     differs is then taken from there, and a mirrored file that is gone there is removed here. Where nothing has, or
     nothing is at `uri`, files stay as they are here. A file that cannot be copied whole stays as it was. Raises
-    Unreachable.
+    Unreachable, as `push`.
     """
-    place = reach(uri)
+    place = place_at(uri) if patient else reach(uri)
     known, here, there = _known(folder, uri), _here(folder, wanted), _there(place, wanted)
     gone = [name for name in known if wanted(name) and name not in there]
     if not there or (not gone and all(name in known and known[name].there == side for name, side in there.items())):

@@ -39,20 +39,31 @@ def joined(address: str) -> Iterator[None]:
     where = _found(address)
     try:
         ray.init(address=where, **QUIET)
+        ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
     except (RuntimeError, ConnectionError, ValueError, RayError) as error:
-        told = " ".join(str(error).split())
-        if "ersion mismatch" in told:
-            raise InputError(
-                f"--cluster {address}: {told}; install on both sides what requirements.lock says, with the same Python"
-            ) from None
-        raise InputError(
-            f"--cluster {address}: the cluster at {where} does not let this process in ({told}); where it asks for a "
-            "token, put the same into ~/.ray/auth_token on all machines"
-        ) from None
+        ray.shutdown()
+        raise _strange(address, where, " ".join(str(error).split())) from None
     try:
         yield
     finally:
         ray.shutdown()
+
+
+def _strange(address: str, where: str, told: str) -> InputError:
+    if "ersion mismatch" in told:
+        remedy = "install on both sides what requirements.lock says, with the same Python"
+        return InputError(f"--cluster {address}: {told}; {remedy}")
+    return InputError(
+        f"--cluster {address}: the cluster at {where} and this process do not get on ({told}); put the cluster's token "
+        "into ~/.ray/auth_token here, or where it asks for none, set RAY_AUTH_MODE=disabled"
+    )
+
+
+class _Answer:
+    """Where only one side asks for a token, one may connect all the same, and the first actor dies."""
+
+    def given(self) -> bool:
+        return True
 
 
 def nodes_there() -> list[Node]:

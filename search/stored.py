@@ -41,7 +41,7 @@ class Stored:
         with self.one_at_a_time:
             self.changed.clear()
             book, ended = _copied(self.folder / BOOK)
-            push(self.folder, self.uri, _of_driver)
+            push(self.folder, self.uri, _of_driver, patient=True)
             if book:
                 (self.place / BOOK).write(book)
             for number in ended - self.tidied:
@@ -56,7 +56,7 @@ class Stored:
     def fetch(self, name: str, weights: bool = True) -> None:
         """Brings what a run left at `name` into the search's folder, without its state. Raises Unreachable."""
         wanted = {*KEPT} - {checkpoint.STATE} - ({checkpoint.WEIGHTS} if not weights else set())
-        pull(below(self.uri, name), self.folder / name, wanted.__contains__)
+        pull(below(self.uri, name), self.folder / name, wanted.__contains__, patient=True)
 
     def watch(self) -> None:
         """Sends what is new a few seconds after `soon` was called, until `over` is set."""
