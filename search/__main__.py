@@ -51,7 +51,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a search, or go on with one that was interrupted")
     run.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    run.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    run.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
     run.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     run.add_argument("--name", help="folder below --results (default: the name of SEARCH.yaml and the values of --set)")
     run.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept (default: results)")

@@ -13,6 +13,7 @@ from chex import checkpoint
 from chex.relabel import TABLE
 from search.bucket import below
 from search.mirror import pull, push
+from search.staging import stage, tree_path
 
 KEPT = (
     checkpoint.WEIGHTS,
@@ -23,7 +24,7 @@ KEPT = (
     TABLE,
 )
 """What a run leaves that is kept. Not the state before the last one: in a storage every file is whole."""
-LOCK = "running.lock"
+LOCK, STAGE = "running.lock", "stage"
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,17 @@ def with_local_tables(base: dict[str, Any], search: Path, stored: str | None, ca
                 Home(here.parent, below(stored, str(name.parent))).fetch()
         relabel[kind] = str(here)
     return base | {"relabel": relabel}
+
+
+def with_local_tree(base: dict[str, Any], source: str | None, cache: Path) -> dict[str, Any]:
+    """`base` with the tree where this machine has it; one that has a `source` is staged below `cache` by who is first.
+
+    Raises InputError.
+    """
+    if source is None:
+        return base
+    root = stage(source, tree_path(source, cache / STAGE))
+    return base | {"data": base["data"] | {"root": str(root)}}
 
 
 def scratch(stored: str, cache: Path) -> Path:

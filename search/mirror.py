@@ -58,8 +58,8 @@ def push(folder: Path, uri: str, wanted: Wanted = everything, patient: bool = Fa
 
     Copies what has changed since the last push or pull between the two, and removes there what was mirrored and is
     gone here; what others put there stays. Databases are copied as SQLite's own backup sees them, in the middle of
-    writing too. Every file appears whole. Raises Unreachable, within seconds where the store does not answer, or where it
-    is `patient` after minutes; a later push then does the rest.
+    writing too. Every file appears whole. Raises Unreachable, within seconds where the store does not answer, or where
+    it is `patient` after minutes; a later push then does the rest.
     """
     place, known = place_at(uri) if patient else reach(uri), _known(folder, uri)
     here = _here(folder, wanted)

@@ -20,7 +20,7 @@ from chex.relabel import TABLE
 from chex.tables import teacher_cost, write_forest_table
 from chex.teacher import teach, teacher_of
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
-from search.home import at_home
+from search.home import at_home, with_local_tree
 from search.nodes import nodes_there
 from search.search_config import SearchConfig
 from search.space import Space
@@ -100,7 +100,7 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored
     whole = {"num_cpus": max(1, largest.cpus), "num_gpus": gpus}
     config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
     try:
-        for ref in _teach.options(**whole).remote(config, str(home), str(folder), stored and stored.uri):
+        for ref in _teach.options(**whole).remote(config, str(home), str(folder), stored and stored.uri, search.source):
             row = ray.get(ref)
             print(f"teacher {row['percent']:>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
     except RayTaskError as error:
@@ -119,9 +119,12 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored
 
 
 @ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  # its process ends with it, and so gives back the GPU's memory
-def _teach(config: dict[str, Any], folder: str, search: str, stored: str | None) -> Iterator[dict[str, float]]:
-    teacher = validated(RunConfig, config, "teacher")
-    with at_home(Path(folder), Path(search), stored, teacher.image.cache) as home:
+def _teach(
+    config: dict[str, Any], folder: str, search: str, stored: str | None, source: str | None
+) -> Iterator[dict[str, float]]:
+    cache = Path(config["image"]["cache"])
+    teacher = validated(RunConfig, with_local_tree(config, source, cache), "teacher")
+    with at_home(Path(folder), Path(search), stored, cache) as home:
         for report in teach(teacher, prepare(teacher, select(teacher)), home.folder):
             home.keep()
             yield report.row()

@@ -61,6 +61,18 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     return root
 
 
+def stage_tables(uri: str, root: Path) -> Path:
+    """`root`, which then holds train.csv and valid.csv, for who opens no film. Raises InputError as `stage`."""
+    if not all((root / name).exists() for name in TABLES):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri) as source:
+            for name in TABLES:
+                with replacing(root / name) as beside:
+                    source.copy(name, beside)
+                    os.utime(beside, ns=(source.changed(name),) * 2)
+    return root
+
+
 class Source(Protocol):
     """A tree that lies elsewhere."""
 

@@ -22,6 +22,7 @@ from search.bucket import Unreachable, below
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
 from search.export import drop_state, trial_folder, write_columns
+from search.home import STAGE
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
 from search.nodes import addresses, check_shared, joined, nodes_there, started
@@ -32,6 +33,7 @@ from search.resources import Allotment, allotted, machine
 from search.room import out_of_room
 from search.search_config import SearchConfig
 from search.settling import settled_there
+from search.staging import stage, stage_tables, tree_path
 from search.stored import CONFIG, Stored, check_storage, forget, kept
 from search.tensorboard import SearchLogs
 from search.tuner import run_trials
@@ -63,7 +65,7 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool, cluster: str | N
     with joined(cluster) if cluster else nullcontext():
         allotment = allotted(search.resources, nodes_there() if cluster else [machine()], grows=bool(cluster))
         threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
-        base = _checked_base(search, threads, decoded=not cluster)
+        base = _checked_base(located(search, whole=not cluster), threads, decoded=not cluster)
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder):
             if cluster and not uri:
@@ -110,6 +112,19 @@ def load_begun(folder: Path) -> SearchConfig:
 def storage_of(search: SearchConfig, folder: Path) -> str | None:
     """The URI of the search of `folder` in its storage; None where it has none."""
     return below(search.storage, folder.name) if search.storage else None
+
+
+def located(search: SearchConfig, whole: bool) -> SearchConfig:
+    """`search` with its tree where this machine has it; of one with a source, the `whole` of it or its tables.
+
+    Raises InputError.
+    """
+    if search.source is None:
+        return search
+    root = tree_path(search.source, search.base.image.cache / STAGE)
+    (stage if whole else stage_tables)(search.source, root)
+    data = search.base.data.model_copy(update={"root": root})
+    return search.model_copy(update={"base": search.base.model_copy(update={"data": data})})
 
 
 def rows_of(search: SearchConfig, folder: Path) -> list[TrialRow]:

@@ -17,7 +17,7 @@ from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
 from search.bucket import Unreachable
-from search.home import Home, at_home, with_local_tables
+from search.home import Home, at_home, with_local_tables, with_local_tree
 from search.ledger import COMPLETE_PERCENT
 from search.room import out_of_room
 
@@ -25,17 +25,19 @@ FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
 
 
-def train_trial(trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None = None) -> None:
+def train_trial(
+    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None = None, source: str | None = None
+) -> None:
     """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
 
-    Where the search is `stored`, the run lies on this node's disk (see `at_home`), and a report is in the storage
-    before it is told. Reports each report's row to Tune, those from before an interruption first. A run that cannot
-    give a result for a reason that a retry would meet again reports FAILURE, a full disk or a storage that cannot be
-    reached HALT; any other exception is left to Tune, which tries again. Keeps to its `share` of a GPU, and leaves
-    nothing in memory to the next trial of its process.
+    Where the tree has a `source`, it is staged on this node; where the search is `stored`, the run lies on this node's
+    disk (see `at_home`), and a report is in the storage before it is told. Reports each report's row to Tune, those
+    from before an interruption first. A run that cannot give a result for a reason that a retry would meet again
+    reports FAILURE, a full disk or a storage that cannot be reached HALT; any other exception is left to Tune, which
+    tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of its process.
     """
     with memory_freed():
-        ending = _ending(trial, base, share, stored)
+        ending = _ending(trial, base, share, stored, source)
     if ending:
         tune.report({METRIC: math.nan} | ending)
 
@@ -60,14 +62,16 @@ def reported(folder: Path) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def _ending(trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None) -> dict[str, str]:
+def _ending(
+    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None, source: str | None
+) -> dict[str, str]:
     """Trains; what is to be told where that gives no result."""
     folder = Path(trial["folder"])
     search, cache = folder.parents[1], Path(base["image"]["cache"])
     try:
         hold_to_share(share)
         with at_home(folder, search, stored, cache) as home:
-            own = with_local_tables(base, search, stored, cache)
+            own = with_local_tree(with_local_tables(base, search, stored, cache), source, cache)
             _train(trial_config(own, trial["knobs"]), home)
     except Unreachable as error:
         return {HALT: str(error)}

@@ -38,7 +38,13 @@ def run_trials(
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(train_trial, base=base, share=allotment.gpus_per_trial, stored=stored),
+            tune.with_parameters(
+                train_trial,
+                base=base,
+                share=allotment.gpus_per_trial,
+                stored=stored,
+                source=conductor.search.source,
+            ),
             {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(

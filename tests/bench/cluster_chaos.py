@@ -176,22 +176,24 @@ def search_file(folder: Path, trials: int = 12, epochs: int = 48, share: float =
     return path
 
 
-def undergo(event: str, config: Path, home: Path, scratch: Path, storage: str, peace: Path) -> Outcome:
+def undergo(
+    event: str, config: Path, home: Path, scratch: Path, storage: str, peace: Path | None, cpus: int = 4
+) -> Outcome:
     """Runs a search to its end, to which `event` happens on the way."""
     outcome, search = Outcome(event), home / NAME
     home.mkdir(parents=True, exist_ok=True)
-    nodes = Nodes(scratch / event.replace(" ", ""), 2)
+    nodes = Nodes(scratch / event.replace(" ", ""), 2, cpus)
     driver = Driver(["run", str(config), "--results", str(home), "--storage", storage], nodes, home / "0.log")
     before = Reports()
     try:
         if event != "peace":
-            wait(lambda: ripe(search, nodes, outcome), driver, "trials under way with reports on both nodes")
+            wait(lambda: ripe(search, nodes, outcome, cpus), driver, "trials under way with reports on both nodes")
             before, hit = reports_of(search), strike(event, nodes, driver)
             happened = time.monotonic()
             outcome.hit, outcome.before = len(hit), len(before)
             if event == "head killed":
                 driver.process.wait()
-                nodes = Nodes(scratch / "again", 2)
+                nodes = Nodes(scratch / "again", 2, cpus)
                 search = home / "again" / NAME
                 where = f"{storage.partition('?')[0]}/{NAME}?{storage.partition('?')[2]}"
                 resume = ["resume", where, "--results", str(search.parent)]
@@ -229,12 +231,12 @@ def strike(event: str, nodes: Nodes, driver: Driver) -> set[int]:
     return on_node
 
 
-def ripe(search: Path, nodes: Nodes, outcome: Outcome) -> bool:
+def ripe(search: Path, nodes: Nodes, outcome: Outcome, cpus: int) -> bool:
     sample(nodes, outcome)
     placed = Counter(node for node, _ in running(nodes).values())
     known = reports_of(search)
-    begun = {number for number in running(nodes) if (number, 12) in known}
-    return placed["node1"] >= 3 and placed["node2"] >= 3 and len(begun) >= 6
+    begun = {number for number in running(nodes) if any(number == of for of, _ in known)}
+    return min(placed["node1"], placed["node2"]) >= cpus - 1 and len(begun) >= 2 * cpus - 2
 
 
 def recovered(search: Path, nodes: Nodes, before: Reports, hit: set[int], outcome: Outcome) -> bool:
@@ -266,7 +268,7 @@ def caches(disk: Path) -> int:
     return sum(path.stat().st_size > 48 * 32 * 32 for path in disk.glob("cache/*.npy"))
 
 
-def judge(outcome: Outcome, search: Path, before: Reports, peace: Path) -> None:
+def judge(outcome: Outcome, search: Path, before: Reports, peace: Path | None) -> None:
     rows = pd.read_csv(search / TRIALS)
     outcome.trials = int((rows["state"] == "finished").sum())
     logs = search.parents[1].rglob("*.log") if outcome.event == "head killed" else [search.parent / "0.log"]
@@ -279,7 +281,7 @@ def judge(outcome: Outcome, search: Path, before: Reports, peace: Path) -> None:
         table = pd.read_csv(trial_folder(search, number) / checkpoint.REPORTS)
         trained |= {(number, int(row.percent)): float(row.seconds) for row in table.itertuples()}
     outcome.repeated = sum(trained.get(where) != seconds for where, seconds in before.items())
-    outcome.unlike = differences(search, peace)
+    outcome.unlike = differences(search, peace) if peace else []
 
 
 def show(done: list[Outcome]) -> None:
@@ -312,8 +314,10 @@ def bucket() -> Iterator[Callable[[str], str]]:
         assert server.stdin
         port = int(server.stdout.readline())
         where = f"scheme=http&endpoint_override=127.0.0.1%3A{port}"
-        yield lambda name: f"gs://anonymous@films/{name.replace(' ', '-')}?{where}"
-        server.stdin.close()
+        try:
+            yield lambda name: f"gs://anonymous@films/{name.replace(' ', '-')}?{where}"
+        finally:
+            server.stdin.close()
 
 
 def wait(condition: Callable[[], object], driver: Driver, what: str) -> None:
