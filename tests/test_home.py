@@ -130,3 +130,19 @@ def test_a_run_that_is_complete_in_the_storage_is_told_and_not_trained(
     train_trial(trial, on_node("second"), share=0, stored=stored)
     assert reported == before
     assert reported[-1]["percent"] == COMPLETE_PERCENT
+
+
+def test_a_tree_with_a_source_is_staged_on_the_node_that_trains_on_it(
+    on_node: Callable[[str], dict[str, Any]],
+    reported: list[dict[str, Any]],
+    trial: dict[str, Any],
+    stored: str,
+    tree: Path,
+    tmp_path: Path,
+) -> None:
+    base = on_node("first")
+    base["data"]["root"] = "/head/has/it/here"
+    train_trial(trial, base, share=0, stored=stored, source=tree.as_uri())
+    assert [row["percent"] for row in reported] == [25, 50, 75, 100]
+    (staged,) = (tmp_path / "first" / "stage").glob("*/train.csv")
+    assert staged.read_bytes() == (tree / "train.csv").read_bytes()

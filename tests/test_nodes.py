@@ -93,3 +93,31 @@ def test_the_command_refuses_a_cluster_that_is_not_there_before_it_writes(
     assert main([*given, "--cluster", where]) == EXIT_BAD_INPUT
     assert f"chex-search run: --cluster {where}: no Ray cluster answers" in capsys.readouterr().err
     assert not (tmp_path / "results").exists()
+
+
+def test_a_node_that_does_not_see_the_results_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Asked:
+        def __init__(self, host: str):
+            self.host = host
+
+        def remote(self, path: str) -> bool:
+            return self.host == "head" and Path(path).exists()
+
+    class Sees:
+        def options(self, host: str) -> Asked:
+            return Asked(host)
+
+    there = [{"NodeManagerHostname": name, "NodeID": name} for name in ("head", "gpu-7")]
+    monkeypatch.setattr(nodes, "_alive", lambda: there)
+    monkeypatch.setattr(nodes, "_on", lambda about: {"host": about["NodeID"]})
+    monkeypatch.setattr(nodes, "_sees", Sees())
+    monkeypatch.setattr(nodes.ray, "get", lambda answer: answer)
+    (tmp_path / "search.lock").touch()
+    with pytest.raises(InputError) as refused:
+        nodes.check_shared(tmp_path / "search.lock")
+    assert str(refused.value) == (
+        f"{tmp_path}: the node gpu-7 does not see it, so that what trials leave there would be lost; give a place that "
+        "all nodes can reach with --storage, for example gs://BUCKET/searches, or --results on a disk that they share"
+    )
+    there.pop()
+    nodes.check_shared(tmp_path / "search.lock")

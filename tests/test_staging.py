@@ -15,7 +15,7 @@ from chex.errors import InputError
 from chex.records import load_tree
 from search import archive, staging
 from search.bucket import reach
-from search.staging import STAGED, stage, tree_path
+from search.staging import STAGED, stage, stage_tables, tree_path
 from tests.conftest import TREE
 
 Where = Callable[[str], str]
@@ -313,3 +313,12 @@ def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> N
         InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder with --stage"
     ):
         stage(str(tree), tmp_path / "file" / "tree")
+
+
+def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
+    root = stage_tables(str(zipped(tree)), tmp_path / "staged")
+    assert sorted(path.name for path in root.iterdir()) == ["train.csv", "valid.csv"]
+    assert len(load_tree(root).paths) == len(load_tree(tree).paths)
+    shutil.rmtree(tree)
+    (tmp_path / f"{TREE}.zip").unlink(missing_ok=True)
+    assert stage_tables(str(tree), root) == root
