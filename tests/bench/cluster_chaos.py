@@ -188,8 +188,7 @@ def undergo(
     try:
         if event != "peace":
             wait(lambda: ripe(search, nodes, outcome, cpus), driver, "trials under way with reports on both nodes")
-            before, hit = reports_of(search), strike(event, nodes, driver)
-            happened = time.monotonic()
+            before, hit, happened = strike(event, nodes, driver, search)
             outcome.hit, outcome.before = len(hit), len(before)
             if event == "head killed":
                 driver.process.wait()
@@ -211,24 +210,24 @@ def undergo(
     return outcome
 
 
-def strike(event: str, nodes: Nodes, driver: Driver) -> set[int]:
-    """Lets it happen; the trials that were under way there."""
-    under_way = running(nodes)
+def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Reports, set[int], float]:
+    """Lets it happen: the reports in the book before, the trials that were under way there, and when it was."""
+    if event == "node drained":
+        nodes.tell("drain node1")
+        time.sleep(NOTICE_SECONDS)
+    before, under_way, now = reports_of(search), running(nodes), time.monotonic()
     on_node = {number for number, (node, _) in under_way.items() if node == "node1"}
     if event == "process killed":
         number = min(on_node)
         os.kill(under_way[number][1], signal.SIGKILL)
-        return {number}
+        return before, {number}, now
     if event == "head killed":
         driver.process.kill()
         nodes.vanish()
-        return set(under_way)
-    if event == "node drained":
-        nodes.tell("drain node1")
-        time.sleep(NOTICE_SECONDS)
+        return before, set(under_way), now
     nodes.tell("kill node1")
     nodes.tell("add node3")
-    return on_node
+    return before, on_node, now
 
 
 def ripe(search: Path, nodes: Nodes, outcome: Outcome, cpus: int) -> bool:
