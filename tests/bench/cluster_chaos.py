@@ -152,7 +152,7 @@ def main(folder: Path, scratch: Path) -> bool:
     figures = {name: sum(getattr(one, name) for one in done) for name in ("trials", "not_once", "lost", "repeated")}
     equal = not any(one.unlike for one in done)
     packed = set(done[0].at_once.values()) == {4}
-    one_cache_a_node = all(set(one.caches.values()) <= {1} for one in done)
+    one_cache_a_node = all(max(one.caches.values()) == 1 for one in done)
     figures |= {"equal": equal, "packed": packed, "one_cache_a_node": one_cache_a_node}
     figures["recovery"] = {one.event: one.recovery for one in done if one.recovery is not None}
     print(json.dumps(figures))
