@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -38,6 +38,9 @@ bench-kill: $(READY) ## kills a run 100 times at random moments: about 5 minutes
 
 bench-kill-search: $(READY) ## kills searches KILLS (24) times, the command, trials, Ray, all: about 15 minutes on 2 cores
 	PYTHONPATH=. $(BIN)/python tests/bench/kill_search.py $(or $(KILLS),24) $(or $(SEED),0)
+
+bench-cluster: $(READY) ## takes nodes, processes and the head from searches on a cluster of real nodes: about 10 minutes
+	PYTHONPATH=. $(BIN)/python tests/bench/cluster_chaos.py
 
 bench-step: $(READY) ## what a step of a run costs beyond forward, backward and optimizer: 2 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_step.py

@@ -47,16 +47,23 @@ def open_images(root: Path, paths: np.ndarray, config: ImageConfig, progress: Pr
     of both. Raises InputError, before anything is decoded, for missing images, a folder that cannot be written and a
     disk without room; and after all others are decoded for undecodable images, with a list of them beside the cache.
     """
-    key = _digest(paths, _fingerprints(root, paths), config)
-    folder = config.cache.expanduser()
-    array, shape = folder / f"{key}-{config.size}px.npy", (len(paths), config.size, config.size)
+    array, shape = array_path(root, paths, config), (len(paths), config.size, config.size)
     images = read_array(array, shape)
     if images is None:
-        _make(folder)
-        with _alone(array, lambda: _tell(progress, BLOCK * blocks_written(array), len(paths))):
+        with alone(array, lambda: _tell(progress, BLOCK * blocks_written(array), len(paths))):
             images = read_array(array, shape)  # another process may have built it meanwhile
             return _build(array, root, paths, config, progress) if images is None else images
     return images
+
+
+def array_path(root: Path, paths: np.ndarray, config: ImageConfig) -> Path:
+    """The file that holds the decoded images of `paths`, or is to hold them.
+
+    Its name is the array's identity: the same films (path, size and time), decoded in the same way, have the same one
+    on every machine. Raises InputError for missing images.
+    """
+    key = _digest(paths, _fingerprints(root, paths), config)
+    return config.cache.expanduser() / f"{key}-{config.size}px.npy"
 
 
 def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
@@ -91,8 +98,13 @@ def _make(folder: Path) -> None:
 
 
 @contextmanager
-def _alone(array: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Waits until no other process builds `array`. The lock file stays: who removes it lets two others in at once."""
+def alone(array: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """Waits until no other process makes `array`, and keeps others from it; `waiting` is called now and then.
+
+    Makes the folder. Raises InputError where it cannot be written.
+    """
+    _make(array.parent)
+    # The lock file stays: who removes it lets two others in at once.
     lock = FileLock(array.with_suffix(".lock"))
     while True:
         try:

@@ -61,6 +61,16 @@ def dump(config: BaseModel) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
+def identity(config: RunConfig) -> str:
+    """A text that is equal for runs that do the same, wherever their tree, tables and decoded films lie."""
+    nowhere: dict[str, Any] = {
+        "data": config.data.model_copy(update={"root": None}),
+        "relabel": RelabelConfig(),
+        "image": config.image.model_copy(update={"cache": ImageConfig().cache}),
+    }
+    return dump(config.model_copy(update=nowhere))
+
+
 def read_yaml(path: Path) -> dict[str, Any]:
     """The mapping in a YAML file; an empty file is an empty mapping. Raises InputError."""
     if not path.is_file():

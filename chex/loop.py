@@ -16,7 +16,7 @@ from chex import checkpoint
 from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
 from chex.batches import augmented, batch_size, in_order, load_batch, passes
-from chex.config import RunConfig, dump
+from chex.config import RunConfig, identity
 from chex.device import autocast, gradient_scaler, pick_device
 from chex.errors import InputError
 from chex.inference import predict
@@ -168,7 +168,7 @@ class Training:
             freeze(self.groups, stage.plan.frozen)
         self.forward = torch.compile(self.model) if config.model.compile else self.model
         self.scaler = gradient_scaler(config.device, self.device)
-        self.digest = checkpoint.digest(dump(config) + data.digest)
+        self.digest = checkpoint.digest(identity(config) + data.digest)
         self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
         self.probabilities: dict[int, np.ndarray] = {}

@@ -18,7 +18,7 @@ from chex.layers import freeze, layer_groups
 from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, fit
 from chex.metrics import auroc_interval
 from chex.model import check_backbone, check_model
-from chex.prepare import Prepared, prepare, select
+from chex.prepare import Prepared, Selection, prepare, select
 from chex.seeds import stream
 from chex.settle import settle
 
@@ -61,10 +61,13 @@ def shown(command: str, config: RunConfig, data: Prepared, out: Path, fitting: F
     return True
 
 
-def settled(config: RunConfig, earlier: Path, share: float = 1.0) -> RunConfig:
+def settled(
+    config: RunConfig, earlier: Path, share: float = 1.0, settling: Callable[[RunConfig, float], RunConfig] = settle
+) -> RunConfig:
     """`config` with what `auto` means here; where an interrupted run settled it in the file `earlier`, as it did.
 
-    `share` of a GPU's memory is the run's own. Raises InputError for a device or a backbone that is not there.
+    `share` of a GPU's memory is the run's own; `settling` is done where the run computes. Raises InputError for a
+    device or a backbone that is not there.
     """
     if earlier.exists():
         before = load_run(earlier)
@@ -76,7 +79,7 @@ def settled(config: RunConfig, earlier: Path, share: float = 1.0) -> RunConfig:
         if config.model_copy(update={"device": device, "batches": batches}) == before:
             return before
     check_backbone(config.model.backbone)
-    return settle(config, share)
+    return settling(config, share)
 
 
 def preflight(config: RunConfig) -> Prepared:
@@ -84,14 +87,20 @@ def preflight(config: RunConfig) -> Prepared:
 
     Decodes films where no cache has them, with a bar. Raises InputError.
     """
+    selection = checked(config)
+    with progress_bar("decoding films") as advance:
+        return prepare(config, selection, advance)
+
+
+def checked(config: RunConfig) -> Selection:
+    """What the run trains on and is scored on, after all has been checked that needs no film. Raises InputError."""
     selection = select(config)
     if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
     groups = layer_groups(check_model(config.model, config.image.size))
     for stage in config.stages():
         freeze(groups, stage.frozen)
-    with progress_bar("decoding films") as advance:
-        return prepare(config, selection, advance)
+    return selection
 
 
 def _show(reporting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import secrets
+from pathlib import Path
 
 # Ray reads these when it is imported, so they are set here, before any module of this package can import it.
 RAY_SETTINGS = {
@@ -16,3 +17,15 @@ RAY_SETTINGS = {
 }
 for _name, _value in RAY_SETTINGS.items():
     os.environ.setdefault(_name, _value)
+
+
+def as_member() -> None:
+    """Lets this process into a cluster that is there, by the user's token in place of the one for its own Ray.
+
+    Where the user has none, the cluster is taken to ask for none. To be called before Ray is imported.
+    """
+    if os.environ.get("RAY_AUTH_TOKEN") != RAY_SETTINGS["RAY_AUTH_TOKEN"]:
+        return
+    del os.environ["RAY_AUTH_TOKEN"]
+    if not Path(os.environ.get("RAY_AUTH_TOKEN_PATH", "~/.ray/auth_token")).expanduser().exists():
+        os.environ["RAY_AUTH_MODE"] = "disabled"

@@ -30,6 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return EXIT_BAD_INPUT
     options = _parser().parse_args(arguments)
+    if getattr(options, "cluster", None):
+        search.as_member()
     from chex.errors import InputError
 
     try:
@@ -52,10 +54,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a search, or go on with one that was interrupted")
     run.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    run.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    run.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
     run.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     run.add_argument("--name", help="folder below --results (default: the name of SEARCH.yaml and the values of --set)")
     run.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept (default: results)")
+    run.add_argument("--storage", metavar="URI", help="keep the search there besides: gs://BUCKET/searches")
     run.add_argument("--fresh", action="store_true", help="delete what the folder holds and start over")
     run.set_defaults(run=_run)
     resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
@@ -63,8 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
     report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
-    for command in (resume, extend, status, verdict, report):
+    for command in (extend, status, verdict, report):
         command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
+    resume.add_argument("folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in")
+    resume.add_argument("--results", type=Path, default=Path("results"), help="where a search from a URI is brought to")
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
     extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
@@ -85,6 +90,10 @@ def _parser() -> argparse.ArgumentParser:
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
     confirm.set_defaults(run=_confirm)
+    for command in (run, resume, extend, confirm):
+        command.add_argument(
+            "--cluster", metavar="ADDRESS", help="run trials on the Ray cluster whose head is at HOST:PORT, or `auto`"
+        )
     export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
     export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
@@ -144,21 +153,24 @@ def _run(options: argparse.Namespace) -> int:
     from search.search_config import load_search, search_name
     from search.study import REPORT, check_folder, run_search
 
-    config = load_search(options.config, options.sets, options.data)
+    sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
+    config = load_search(options.config, sets, options.data)
     folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
     if (folder / REPORT).exists() and not options.fresh:
         check_folder(config, folder)
         return _finished(folder, "--fresh starts it over")
-    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh))
+    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh, options.cluster))
 
 
 def _resume(options: argparse.Namespace) -> int:
+    from search.bucket import is_uri
+    from search.stored import brought
     from search.study import REPORT, resume_search
 
-    folder = options.folder.absolute()
+    folder = brought(options.folder, options.results) if is_uri(options.folder) else Path(options.folder).absolute()
     if (folder / REPORT).exists():
         return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
-    return _concluded(options, folder, lambda: resume_search(folder))
+    return _concluded(options, folder, lambda: resume_search(folder, options.cluster))
 
 
 def _finished(folder: Path, how: str) -> int:
@@ -172,7 +184,8 @@ def _extend(options: argparse.Namespace) -> int:
     from search.study import extend_search
 
     folder = options.folder.absolute()
-    return _concluded(options, folder, lambda: extend_search(folder, options.trials, options.images, options.hours))
+    more = options.trials, options.images, options.hours
+    return _concluded(options, folder, lambda: extend_search(folder, *more, options.cluster))
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -206,7 +219,7 @@ def _confirm(options: argparse.Namespace) -> int:
     folder = options.folder.absolute()
 
     def work() -> int:
-        print(confirm(folder, options.top, options.seeds))
+        print(confirm(folder, options.top, options.seeds, options.cluster))
         return 0
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
@@ -260,9 +273,12 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
     from search.report import conclude  # its statistics load while nothing waits for a start
-    from search.study import Interrupted, load_begun, room_said
+    from search.stored import kept
+    from search.study import Interrupted, load_begun, room_said, storage_of
 
-    text = conclude(rows, folder, load_begun(folder))
+    search = load_begun(folder)
+    with kept(folder, storage_of(search, folder)):
+        text = conclude(rows, folder, search)
     if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "

@@ -7,7 +7,7 @@ from pathlib import Path
 from chex.cache import ImageConfig
 from chex.errors import InputError
 from search.cluster_config import Cluster
-from search.resources import Resources, allotted
+from search.resources import Node, Resources, allotted
 from search.search_config import SearchConfig
 
 START_HOURS = 0.5
@@ -53,7 +53,7 @@ def packings(cluster: Cluster, resources: Resources) -> list[Packing]:
                 f"resources.gpus_per_trial: 0, and {what} has GPUs that would be paid for and not used; set for "
                 "example resources.gpus_per_trial=.25"
             )
-        allotment = allotted(resources, each.cpus, each.gpus, what)
+        allotment = allotted(resources, [Node(each.cpus, each.gpus)], where=what)
         found.append(Packing(each.name, each.nodes, each.gpus, allotment.at_once, allotment.cpus_per_trial))
     return found
 

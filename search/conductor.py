@@ -21,11 +21,15 @@ from search.stopping import Point, cut
 from search.trainable import FAILURE, HALT
 
 RETRIES = 2
-"""How often a trial whose process died is started again, from its last report, before it has failed."""
+"""How often a trial whose process died is started again, from its last report, before it has failed; a new report
+gives it as many again, so that a trial on machines that come and go ends all the same."""
 
 
 class Listener(Protocol):
     """Hears what happens."""
+
+    def began(self, row: TrialRow) -> None:
+        """A new trial is in the book, and is about to start."""
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """A trial has a new report."""
@@ -77,6 +81,7 @@ class Conductor:
             values = propose(self.search.sampler, self.space, self.points, self.book.history(), self.feasible)
             row = TrialRow(self.book.begin(values), "waiting", values)
             self.rows.append(row)
+            self.listener.began(row)
         self._set(replace(row, state="running"))
         return self.rows[row.number - 1]
 
@@ -97,6 +102,7 @@ class Conductor:
         if figures["percent"] <= row.percent:
             return True
         row = replace(row, reports=(*row.reports, figures))
+        del self.deaths[number]
         self.book.report(number, row.reports)
         self.book.spend(self.seconds)
         self._set(row)

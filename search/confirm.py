@@ -16,6 +16,7 @@ from chex.errors import InputError
 from chex.relabel import TABLE
 from chex.seeds import stream
 from chex.uncertainty import TABLE_POLICIES
+from search.bucket import below
 from search.budget import Budget
 from search.confirmation import Retrained, confirmation
 from search.export import TRIALS
@@ -25,13 +26,14 @@ from search.relabelling import FOLDER as TABLES
 from search.sampler import SamplerConfig
 from search.search_config import SearchConfig
 from search.selection import kept_report
-from search.study import BASE, CONFIG, load_begun, rows_of, run_search
+from search.stored import CONFIG
+from search.study import BASE, load_begun, rows_of, run_search
 
 FOLDER, TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
 SEED = "seed"
 
 
-def confirm(folder: Path, top: int, seeds: int) -> str:
+def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> str:
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; what they reached, as text.
 
     The runs are a search of their own in folder/confirm, which is gone on with where it was cut off; the figures are
@@ -40,12 +42,14 @@ def confirm(folder: Path, top: int, seeds: int) -> str:
     search, home = load_begun(folder), folder / FOLDER
     chosen = best_configs(rows_of(search, folder), top)
     again = confirming(search, settled_base(search, folder), chosen, seeds)
+    if search.storage:
+        again = again.model_copy(update={"storage": below(search.storage, folder.name)})
     if (home / CONFIG).exists() and (home / CONFIG).read_text(encoding="utf-8") != dump(again):
         raise InputError(
             f"{home} holds a confirmation of other trials or seeds; repeat it with the same --top and --seeds, or move "
             "it away"
         )
-    rows = run_search(again, home, fresh=False)
+    rows = run_search(again, home, fresh=False, cluster=cluster)
     text = told(chosen, rows, home, search.base.seed, seeds)
     write_text(home / TEXT, text + "\n")
     return text

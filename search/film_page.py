@@ -35,13 +35,19 @@ class ScoredFilms:
     """int64 (U,): where in `images` the unit's film is; of a study, its first."""
 
 
-def open_films(base: RunConfig) -> ScoredFilms:
-    """The films that every trial over `base` is scored on, as its cache has them. Raises InputError."""
+def open_films(base: RunConfig, decoded: bool = True) -> ScoredFilms:
+    """The films that every trial over `base` is scored on, as its cache has them. Raises InputError.
+
+    Where the whole tree is not `decoded` on this machine, a cache of these films alone.
+    """
     assert base.data.root is not None  # a search without one does not start
     tree = load_tree(base.data.root)
     scored = split(tree, base.data).scored
     _, first = np.unique(scored.unit, return_index=True)
-    return ScoredFilms(open_images(tree.root, tree.paths, base.image), scored.films[first])
+    films = scored.films[first]
+    if decoded:
+        return ScoredFilms(open_images(tree.root, tree.paths, base.image), films)
+    return ScoredFilms(open_images(tree.root, tree.paths[films], base.image), np.arange(len(films)))
 
 
 def film_page(

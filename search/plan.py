@@ -234,9 +234,9 @@ def time_rows(search: SearchConfig, costs: Costs, selection: Selection, given: f
         speed = Speed(given, given / SCORING_PER_TRAINING)
         told = "given, of all trials together; scoring 3 times as fast"
         return [("speed", f"{given:,.0f} images/s", told), *_hours(search, costs, speed, 1.0)]
-    cpus, gpus = machine()
+    here = machine()
     try:
-        allotment = allotted(search.resources, cpus, gpus)
+        allotment = allotted(search.resources, [here])
     except InputError as error:
         return [
             ("trials at once", "0", str(error)),
@@ -245,11 +245,11 @@ def time_rows(search: SearchConfig, costs: Costs, selection: Selection, given: f
     speed, how = measured(_settled(search, allotment), selection)
     share, together = allotment.gpus_per_trial, allotment.at_once
     wanted = _counted(allotment.cpus_per_trial, "CPU") + (f" and {_counted(share, 'GPU')}" if share else "")
-    here = f"of {wanted} each, on {_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')} here"
+    where = f"of {wanted} each, on {here} here"
     rows = [
         ("training", f"{speed.trained:,.0f} images/s", f"of a trial alone, measured: {how}"),
         ("scoring", f"{speed.scored:,.0f} images/s", "of a trial alone, measured"),
-        ("trials at once", f"{together}", here),
+        ("trials at once", f"{together}", where),
     ]
     return [*rows, *_hours(search, costs, speed, together * min(1.0, share) if share else float(together))]
 

@@ -1,5 +1,6 @@
 """The probability tables that a search's policies read: each made once, before the trials, and shared by them."""
 
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,9 +20,11 @@ from chex.relabel import TABLE
 from chex.tables import teacher_cost, write_forest_table
 from chex.teacher import teach, teacher_of
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
-from search.resources import machine
+from search.home import at_home, with_local_tree
+from search.nodes import nodes_there
 from search.search_config import SearchConfig
 from search.space import Space
+from search.stored import Stored, forget
 
 FOLDER = "tables"
 
@@ -59,7 +62,7 @@ def without_tables(base: RunConfig) -> RunConfig:
     return base.model_copy(update={"policy": policy})
 
 
-def with_tables(search: SearchConfig, base: RunConfig, folder: Path) -> RunConfig:
+def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None) -> RunConfig:
     """`base` with every table that a trial may read; those that it does not name are made in `folder`, once.
 
     Needs a running Ray for the teacher. Raises InputError where one cannot be made.
@@ -71,7 +74,9 @@ def with_tables(search: SearchConfig, base: RunConfig, folder: Path) -> RunConfi
         made[kind] = folder / FOLDER / kind / TABLE
         if not made[kind].exists():
             made[kind].parent.mkdir(parents=True, exist_ok=True)
-            _make(kind, search, base, made[kind].parent)
+            _make(kind, search, base, folder, stored)
+    if stored and made:
+        stored.keep()
     return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
 
 
@@ -81,19 +86,21 @@ def told_costs(folder: Path) -> list[str]:
     return [f"Trained once for self_trained: {teacher_cost(home)}."] if home.exists() else []
 
 
-def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> None:
+def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None) -> None:
+    home = folder / FOLDER / kind
     if kind == "forest":
         with progress_bar("growing forests for the policy forest") as advance:
-            write_forest_table(base, folder / TABLE, advance)
+            write_forest_table(base, home / TABLE, advance)
         return
     print("training the teacher of self_trained, once for all trials", file=sys.stderr)
-    cpus, gpus = machine()
+    largest = max(nodes_there(), key=lambda node: (node.gpus, node.cpus))
     teacher = teacher_of(base)
-    device = teacher.device.model_copy(update={"threads": cpus})
-    whole = {"num_cpus": cpus, "num_gpus": 1 if search.resources.gpus_per_trial and gpus else 0}
+    device = teacher.device.model_copy(update={"threads": max(1, largest.cpus)})
+    gpus = min(math.ceil(search.resources.gpus_per_trial), 1)
+    whole = {"num_cpus": max(1, largest.cpus), "num_gpus": gpus}
     config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
     try:
-        for ref in _teach.options(**whole).remote(config, str(folder)):
+        for ref in _teach.options(**whole).remote(config, str(home), str(folder), stored and stored.uri, search.source):
             row = ray.get(ref)
             print(f"teacher {row['percent']:>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
     except RayTaskError as error:
@@ -103,13 +110,22 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path) -> Non
                 "or make a table with `chex relabel teacher RUN.yaml` and give it with --set relabel.self_trained=FILE"
             ) from error
         raise
+    if stored:
+        stored.fetch(str(home.relative_to(folder)))
+        forget(stored.uri, str((home / checkpoint.STATE).relative_to(folder)))
     for name in (checkpoint.STATE, checkpoint.EARLIER):
-        (folder / name).unlink(missing_ok=True)
-    print(teacher_cost(folder), file=sys.stderr)
+        (home / name).unlink(missing_ok=True)
+    print(teacher_cost(home), file=sys.stderr)
 
 
 @ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  # its process ends with it, and so gives back the GPU's memory
-def _teach(config: dict[str, Any], folder: str) -> Iterator[dict[str, float]]:
-    teacher = validated(RunConfig, config, "teacher")
-    for report in teach(teacher, prepare(teacher, select(teacher)), Path(folder)):
-        yield report.row()
+def _teach(
+    config: dict[str, Any], folder: str, search: str, stored: str | None, source: str | None
+) -> Iterator[dict[str, float]]:
+    cache = Path(config["image"]["cache"])
+    teacher = validated(RunConfig, with_local_tree(config, source, cache), "teacher")
+    with at_home(Path(folder), Path(search), stored, cache) as home:
+        for report in teach(teacher, prepare(teacher, select(teacher)), home.folder):
+            home.keep()
+            yield report.row()
+        home.keep()

@@ -1,6 +1,8 @@
-"""What a trial takes of the machine, and how many trials it has room for at once."""
+"""What a trial takes of a node, and how many trials the nodes have room for at once."""
 
 import os
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -20,7 +22,7 @@ def _cpus(value: object) -> object:
 
 
 class Resources(BaseModel):
-    """Per trial; as many trials run at once as the machine has room for."""
+    """Per trial; as many trials run at once as the machine, or each node of a cluster, has room for."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -28,6 +30,9 @@ class Resources(BaseModel):
     """Also the trial's CPU threads. `auto`: 1, or beside GPUs an equal part of the CPUs for each trial they hold."""
     gpus_per_trial: float = Field(0, ge=0)
     """0, a fraction (.25: four trials share a GPU, each with a quarter of its memory) or a whole number."""
+    at_once: int | None = Field(None, ge=1)
+    """How many trials may run at once; blank: as many as there is room for. On a cluster, which may add nodes when
+    trials wait, what is given need not have room on the nodes that are there at the start."""
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -40,35 +45,70 @@ class Resources(BaseModel):
 
 
 @dataclass(frozen=True)
+class Node:
+    """A machine that runs trials."""
+
+    cpus: int
+    gpus: int
+
+    def __str__(self) -> str:
+        return f"{_counted(self.cpus, 'CPU')} and {_counted(self.gpus, 'GPU')}"
+
+
+@dataclass(frozen=True)
 class Allotment:
-    """What a machine gives to the trials of a search."""
+    """What the nodes give to the trials of a search."""
 
     cpus_per_trial: int
     gpus_per_trial: float
     at_once: int
-    """How many trials it has room for, 1 or more."""
+    """How many trials run at once, 1 or more."""
     idle_cpus: int
     idle_gpus: float
-    """What no trial has while so many run: at .4 of a GPU each, a fifth of every GPU."""
+    """What no trial has while so many run: at .4 of a GPU each, a fifth of every GPU. 0 at the least."""
 
 
-def allotted(resources: Resources, cpus: int, gpus: int, where: str = "this machine") -> Allotment:
-    """How `resources` are met on a machine of `cpus` (1 or more) and `gpus`; `where` names it in an error.
+def allotted(
+    resources: Resources, nodes: Sequence[Node], grows: bool = False, where: str = "this machine"
+) -> Allotment:
+    """How `resources` are met on `nodes`, to which others may be added where it `grows`.
 
-    A fraction of a GPU is of one and the same GPU: what is left of two GPUs makes no third trial's. Raises InputError
-    where the machine has no room for one trial: Ray would wait for ever.
+    `where` names the one node of what does not grow in an error.
+
+    A node without room for a trial has none, such as a cluster's head.
+
+    A fraction of a GPU is of one and the same GPU: what is left of two GPUs makes no third trial's. `auto` CPUs are
+    those of the node that has least for each. Raises InputError where there is no room for one trial, for which Ray
+    would wait for ever, and none is to come (`at_once` says how many).
     """
-    share = resources.gpus_per_trial
-    by_gpu = _held_by_gpus(share, gpus)
+    share, wanted = resources.gpus_per_trial, resources.at_once
+    to_come = grows and wanted is not None
+    own = _own_cpus(resources, nodes, to_come)
+    held = sum(_held(own, share, node) for node in nodes)
+    if held == 0 and not to_come:
+        raise _infeasible(own, share, nodes, grows, where)
+    at_once = wanted if wanted and to_come else min(held, wanted or held)
+    idle_gpus = max(0, sum(node.gpus for node in nodes) * UNITS - at_once * _units(share)) / UNITS
+    return Allotment(own, share, at_once, max(0, sum(node.cpus for node in nodes) - at_once * own), idle_gpus)
+
+
+def _own_cpus(resources: Resources, nodes: Sequence[Node], to_come: bool) -> int:
     if isinstance(resources.cpus_per_trial, int):
-        own = resources.cpus_per_trial
-    else:
-        own = max(1, cpus // by_gpu) if by_gpu else 1
-    at_once = min(cpus // own, cpus if by_gpu is None else by_gpu)
-    if at_once == 0:
-        raise _infeasible(own, share, cpus, gpus, where)
-    idle_gpus = (gpus * UNITS - at_once * _units(share)) / UNITS
-    return Allotment(own, share, at_once, cpus - at_once * own, idle_gpus)
+        return resources.cpus_per_trial
+    share = resources.gpus_per_trial
+    parts = [node.cpus // by_gpu for node in nodes if (by_gpu := _held_by_gpus(share, node.gpus))]
+    if not parts and share and to_come:
+        raise InputError(
+            f"resources.cpus_per_trial: 'auto' divides the CPUs of a node, and none with {_counted(share, 'GPU')} is "
+            "there yet; give the number, for example 2"
+        )
+    return max(1, min(parts, default=1))
+
+
+def _held(own: int, share: float, node: Node) -> int:
+    """How many trials a node has room for."""
+    by_gpu = _held_by_gpus(share, node.gpus)
+    return node.cpus // own if by_gpu is None else min(node.cpus // own, by_gpu)
 
 
 def _held_by_gpus(share: float, gpus: int) -> int | None:
@@ -82,22 +122,27 @@ def _units(share: float) -> int:
     return round(share * UNITS)
 
 
-def _infeasible(own: int, share: float, cpus: int, gpus: int, where: str) -> InputError:
+def _infeasible(own: int, share: float, nodes: Sequence[Node], grows: bool, where: str) -> InputError:
+    asked = f"resources: a trial asks for {_counted(own, 'CPU')} and {_counted(share, 'GPU')}, and "
+    if grows:
+        there = "no node has both: " + "; ".join(f"{count} with {node}" for node, count in Counter(nodes).items())
+    else:
+        there = f"{where} has {nodes[0]}"
+    cpus, gpus = max((node.cpus for node in nodes), default=0), max((node.gpus for node in nodes), default=0)
     remedies = [f"resources.cpus_per_trial to {cpus} or auto"] if own > cpus else []
     if share > gpus:
         remedies.append(f"resources.gpus_per_trial to {gpus}")
-    return InputError(
-        f"resources: a trial asks for {_counted(own, 'CPU')} and {_counted(share, 'GPU')}, and {where} has "
-        f"{_counted(cpus, 'CPU')} and {_counted(gpus, 'GPU')}; lower {' and '.join(remedies)}"
-    )
+    lower = f"lower {' and '.join(remedies)}" if remedies else "lower one of them"
+    more = ", or set resources.at_once where nodes are still to come" if grows else ""
+    return InputError(f"{asked}{there}; {lower}{more}")
 
 
 def _counted(count: float, what: str) -> str:
     return f"{count:g} {what}{'s' if count > 1 else ''}" if count else f"no {what}"
 
 
-def machine() -> tuple[int, int]:
+def machine() -> Node:
     """CPUs and GPUs that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)
     cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return cpus, torch.cuda.device_count()
+    return Node(cpus, torch.cuda.device_count())

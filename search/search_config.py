@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from chex.config import RunConfig, override, parse_sets, read_yaml, validated
 from chex.errors import InputError
+from search.bucket import is_uri
 from search.budget import Budget
 from search.constraints import Constraints
 from search.points import check_space, read_points
@@ -36,6 +37,12 @@ class SearchConfig(BaseModel):
     """Blank: every trial runs to its end."""
     sampler: SamplerConfig = SamplerConfig()
     resources: Resources = Resources()
+    source: str | None = None
+    """Where the tree is fetched from, by each machine that needs it, instead of lying at base.data.root on all of them:
+    the URI of its folder or of a zip archive of it."""
+    storage: str | None = None
+    """Where the folders of searches are kept besides, for nodes without a disk in common and for the day on which the
+    head is lost: `gs://BUCKET/searches`, `s3://...`, or `file://` and a folder that all nodes share. Blank: nowhere."""
 
     def knobs(self) -> Space:
         """The space, checked. Raises InputError (see `build_space`)."""
@@ -64,7 +71,7 @@ class SearchConfig(BaseModel):
         return ([] if base is None else [base]) + [point for point in given if point != base]
 
 
-def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchConfig:
+def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> SearchConfig:
     """The search in a YAML file, checked; `sets` are `a.b=value` texts in the search's or the base run's dotted paths.
 
     The file's `base` is a run's YAML file (relative to the search's), and `set` lays dotted paths over it; or `base` is
@@ -76,7 +83,9 @@ def load_search(path: Path, sets: Sequence[str], data: Path | None) -> SearchCon
         base = read_yaml(path.parent / base)
     base = override(base, content.pop("set", None) or {})
     of_search, of_run = _split(parse_sets(sets))
-    if data is not None:
+    if data is not None and is_uri(str(data)):
+        of_search["source"] = str(data)
+    elif data is not None:
         of_run["data.root"] = os.path.abspath(data)
     content["base"] = override(base, of_run)
     if not isinstance(content.get("space"), dict):

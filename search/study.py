@@ -3,11 +3,11 @@
 import shutil
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import ray
 from filelock import FileLock, Timeout
 from rich.console import Console
 
@@ -15,25 +15,32 @@ from chex.atomic import write_text
 from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.errors import InputError
 from chex.prepare import select
-from chex.train import preflight, settled
+from chex.settle import settle
+from chex.train import checked, preflight, settled
 from search.book import BOOK, Book
+from search.bucket import Unreachable, below
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
 from search.environment import environment, note_environment
 from search.export import drop_state, trial_folder, write_columns
+from search.home import STAGE
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
+from search.nodes import addresses, check_shared, joined, nodes_there, started
 from search.predictions import gather, write_labels
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
 from search.resources import Allotment, allotted, machine
 from search.room import out_of_room
 from search.search_config import SearchConfig
+from search.settling import settled_there
+from search.staging import stage, stage_tables, tree_path
+from search.stored import CONFIG, Stored, check_storage, forget, kept
 from search.tensorboard import SearchLogs
 from search.tuner import run_trials
 from search.watcher import Watcher
 
-CONFIG, BASE, REPORT, PAGE, LOCK = "search.yaml", "base.yaml", "report.txt", "report.html", "search.lock"
+BASE, REPORT, PAGE, LOCK = "base.yaml", "report.txt", "report.html", "search.lock"
 EXIT_INTERRUPTED = 130
 
 
@@ -45,34 +52,45 @@ class Failing(Exception):
     """So many trials failed in turn that the search was given up."""
 
 
-def run_search(search: SearchConfig, folder: Path, fresh: bool) -> list[TrialRow]:
+def run_search(search: SearchConfig, folder: Path, fresh: bool, cluster: str | None = None) -> list[TrialRow]:
     """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
-    Goes on where an earlier call for this search and folder stopped, unless `fresh` empties the folder first. Raises
-    InputError before anything is written or removed, and Interrupted where the search is not at its end.
+    On this machine, or on the Ray cluster at the address `cluster`. Goes on where an earlier call for this search and
+    folder stopped, unless `fresh` empties the folder first. Raises InputError before anything is written or removed,
+    and Interrupted where the search is not at its end.
     """
     if not fresh:
         check_folder(search, folder)
-    allotment = allotted(search.resources, *machine())
-    threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
-    base = _checked_base(search, "cuda" if allotment.gpus_per_trial else "cpu", threads)
-    folder.mkdir(parents=True, exist_ok=True)
-    with held(folder):
-        if fresh:
-            _empty(folder)
-        base = settled(base, folder / BASE, share=allotment.gpus_per_trial or 1.0)
-        write_text(folder / CONFIG, dump(search))
-        write_text(folder / BASE, dump(base))
-        note_environment(folder, environment())
-        return _conducted(search, base, folder, allotment)
+    uri = storage_of(search, folder)
+    check_storage(folder, uri, fresh)
+    with joined(cluster) if cluster else nullcontext():
+        allotment = allotted(search.resources, nodes_there() if cluster else [machine()], grows=bool(cluster))
+        threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
+        base = _checked_base(located(search, whole=not cluster), threads, decoded=not cluster)
+        folder.mkdir(parents=True, exist_ok=True)
+        with held(folder):
+            if cluster and not uri:
+                check_shared(folder / LOCK)
+            if fresh:
+                forget(uri)
+                _empty(folder)
+            settling = partial(settled_there, allotment) if cluster else settle
+            base = settled(base, folder / BASE, allotment.gpus_per_trial or 1.0, settling)
+            write_text(folder / CONFIG, dump(search))
+            write_text(folder / BASE, dump(base))
+            note_environment(folder, environment())
+            with nullcontext() if cluster else started():
+                return _conducted(search, base, folder, allotment, uri, decoded=not cluster)
 
 
-def resume_search(folder: Path) -> list[TrialRow]:
+def resume_search(folder: Path, cluster: str | None = None) -> list[TrialRow]:
     """Goes on with the search in `folder`; otherwise as `run_search`."""
-    return run_search(load_begun(folder), folder, fresh=False)
+    return run_search(load_begun(folder), folder, fresh=False, cluster=cluster)
 
 
-def extend_search(folder: Path, trials: int | None, images: int | None, hours: float | None) -> list[TrialRow]:
+def extend_search(
+    folder: Path, trials: int | None, images: int | None, hours: float | None, cluster: str | None = None
+) -> list[TrialRow]:
     """Adds to the budget of the search in `folder` and goes on with it, with all that its trials have shown.
 
     Raises InputError where nothing is added, or to a limit that the search does not have; otherwise as `run_search`.
@@ -81,9 +99,10 @@ def extend_search(folder: Path, trials: int | None, images: int | None, hours: f
     more = extended(search.budget, trials, images, hours)
     with held(folder):
         for told in (REPORT, PAGE):
+            forget(storage_of(search, folder), told)
             (folder / told).unlink(missing_ok=True)
         write_text(folder / CONFIG, dump(search.model_copy(update={"budget": more})))
-    return resume_search(folder)
+    return resume_search(folder, cluster)
 
 
 def load_begun(folder: Path) -> SearchConfig:
@@ -91,6 +110,24 @@ def load_begun(folder: Path) -> SearchConfig:
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} holds no search (no {CONFIG} in it); give a folder that `chex-search run` made")
     return validated(SearchConfig, read_yaml(folder / CONFIG), str(folder / CONFIG))
+
+
+def storage_of(search: SearchConfig, folder: Path) -> str | None:
+    """The URI of the search of `folder` in its storage; None where it has none."""
+    return below(search.storage, folder.name) if search.storage else None
+
+
+def located(search: SearchConfig, whole: bool) -> SearchConfig:
+    """`search` with its tree where this machine has it; of one with a source, the `whole` of it or its tables.
+
+    Raises InputError.
+    """
+    if search.source is None:
+        return search
+    root = tree_path(search.source, search.base.image.cache / STAGE)
+    (stage if whole else stage_tables)(search.source, root)
+    data = search.base.data.model_copy(update={"root": root})
+    return search.model_copy(update={"base": search.base.model_copy(update={"data": data})})
 
 
 def rows_of(search: SearchConfig, folder: Path) -> list[TrialRow]:
@@ -143,28 +180,30 @@ def _empty(folder: Path) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-def _conducted(search: SearchConfig, base: RunConfig, folder: Path, allotment: Allotment) -> list[TrialRow]:
+def _conducted(
+    search: SearchConfig, base: RunConfig, folder: Path, allotment: Allotment, uri: str | None, decoded: bool
+) -> list[TrialRow]:
     book = Book(folder, search.knobs())
     selection = select(without_tables(base))
     write_labels(folder, selection.scored, selection.observations)
     for row in ended(book.rows()):  # the process may have died between a trial's end and its tidying
         drop_state(trial_folder(folder, row.number))
-    _start_ray()
     gone = f"chex-search: Ray ended under the search; `chex-search resume {folder}` goes on with it"
     try:
-        made = with_tables(search, base, folder).model_dump(mode="json")
-        with tied_to(_ray_addresses(), gone, EXIT_INTERRUPTED), _watched(search, made, folder, book) as watcher:
-            conductor = Conductor(search, book, watcher, allotment.at_once)
-            try:
-                run_trials(conductor, folder, made, allotment)
-            finally:
-                conductor.close()
+        with kept(folder, uri) as stored, tied_to(addresses(), gone, EXIT_INTERRUPTED):
+            made = with_tables(search, base, folder, stored).model_dump(mode="json")
+            with _watched(search, made, folder, book, stored, decoded) as watcher:
+                conductor = Conductor(search, book, watcher, allotment.at_once)
+                try:
+                    run_trials(conductor, folder, made, allotment, uri)
+                finally:
+                    conductor.close()
+            gather(folder, [row.number for row in ended(conductor.rows)])
+            write_columns(folder, conductor.rows)
     except KeyboardInterrupt:  # before Tune took it over
         raise Interrupted("interrupted") from None
-    finally:
-        ray.shutdown()
-    gather(folder, [row.number for row in ended(conductor.rows)])
-    write_columns(folder, conductor.rows)
+    except Unreachable as error:
+        raise Interrupted(str(error)) from error
     return _outcome(search, conductor)
 
 
@@ -181,11 +220,13 @@ def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
 
 
 @contextmanager
-def _watched(search: SearchConfig, base: dict[str, Any], folder: Path, book: Book) -> Iterator[Watcher]:
-    logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)))
+def _watched(
+    search: SearchConfig, base: dict[str, Any], folder: Path, book: Book, stored: Stored | None, decoded: bool
+) -> Iterator[Watcher]:
+    logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)), decoded)
     table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
     try:
-        yield Watcher(folder, base, table, logs)
+        yield Watcher(folder, base, table, logs, stored)
     finally:
         table.close()
         logs.close()
@@ -196,14 +237,15 @@ def _threads(folder: Path) -> int | None:
     return load_run(folder / BASE).device.threads if (folder / BASE).exists() else None
 
 
-def _checked_base(search: SearchConfig, device: Literal["cpu", "cuda"], threads: int) -> RunConfig:
-    """The base run as every trial gets it, but for tables still to be made; its films decoded so that trials find them.
+def _checked_base(search: SearchConfig, threads: int, decoded: bool) -> RunConfig:
+    """The base run as every trial gets it, but for tables still to be made.
 
-    Raises InputError.
+    Its films are `decoded`, so that trials find them, or left to the nodes that will need them. Raises InputError.
     """
     check_given_tables(search.base, search.knobs())
-    preflight(without_tables(search.base))
-    where = search.base.device.model_copy(update={"kind": device, "threads": threads})
+    (preflight if decoded else checked)(without_tables(search.base))
+    on_gpu = search.resources.gpus_per_trial > 0 and search.base.device.kind != "cpu"
+    where = search.base.device.model_copy(update={"kind": "cuda" if on_gpu else "cpu", "threads": threads})
     return search.base.model_copy(update={"device": where})
 
 
@@ -215,25 +257,3 @@ def check_folder(search: SearchConfig, folder: Path) -> None:
             f"{folder} holds another search (its {CONFIG} differs); give this one a --name of its own, "
             "start over with --fresh, or go on with that one: chex-search resume or extend"
         )
-
-
-def _start_ray() -> None:
-    cpus, gpus = machine()
-    ray.init(
-        address="local",
-        num_cpus=cpus,
-        num_gpus=gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level="ERROR",
-    )
-
-
-def _ray_addresses() -> list[str]:
-    """Where Ray's head listens, and what runs trials on this machine."""
-    here = ray.get_runtime_context()
-    return [here.gcs_address] + [
-        f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-        for node in ray.nodes()
-        if node["NodeID"] == here.get_node_id()
-    ]

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from filelock import FileLock
 from ray import tune
 
 from chex import checkpoint
@@ -17,24 +16,28 @@ from chex.loop import Diverged, fit
 from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
 from chex.prepare import prepare, select
+from search.bucket import Unreachable
+from search.home import Home, at_home, with_local_tables, with_local_tree
 from search.ledger import COMPLETE_PERCENT
 from search.room import out_of_room
 
 FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
 
-LOCK = "running.lock"
 
-
-def train_trial(trial: dict[str, Any], base: dict[str, Any], share: float) -> None:
+def train_trial(
+    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None = None, source: str | None = None
+) -> None:
     """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
 
-    Reports each report's row to Tune, those from before an interruption first. A run that cannot give a result for a
-    reason that a retry would meet again reports FAILURE, a full disk HALT; any other exception is left to Tune, which
+    Where the tree has a `source`, it is staged on this node; where the search is `stored`, the run lies on this node's
+    disk (see `at_home`), and a report is in the storage before it is told. Reports each report's row to Tune, those
+    from before an interruption first. A run that cannot give a result for a reason that a retry would meet again
+    reports FAILURE, a full disk or a storage that cannot be reached HALT; any other exception is left to Tune, which
     tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of its process.
     """
     with memory_freed():
-        ending = _ending(trial, base, share)
+        ending = _ending(trial, base, share, stored, source)
     if ending:
         tune.report({METRIC: math.nan} | ending)
 
@@ -59,14 +62,19 @@ def reported(folder: Path) -> list[dict[str, Any]]:
     return [{str(name): value for name, value in row.items()} for row in rows]
 
 
-def _ending(trial: dict[str, Any], base: dict[str, Any], share: float) -> dict[str, str]:
+def _ending(
+    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None, source: str | None
+) -> dict[str, str]:
     """Trains; what is to be told where that gives no result."""
     folder = Path(trial["folder"])
+    search, cache = folder.parents[1], Path(base["image"]["cache"])
     try:
         hold_to_share(share)
-        folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK):  # until a process that an earlier search left behind is gone
-            _train(trial_config(base, trial["knobs"]), folder)
+        with at_home(folder, search, stored, cache) as home:
+            own = with_local_tree(with_local_tables(base, search, stored, cache), source, cache)
+            _train(trial_config(own, trial["knobs"]), home)
+    except Unreachable as error:
+        return {HALT: str(error)}
     except (Diverged, InputError) as error:
         return {FAILURE: str(error)}
     except OSError as error:
@@ -76,13 +84,14 @@ def _ending(trial: dict[str, Any], base: dict[str, Any], share: float) -> dict[s
     return {}
 
 
-def _train(config: RunConfig, folder: Path) -> None:
-    rows = reported(folder)
+def _train(config: RunConfig, home: Home) -> None:
+    rows = reported(home.folder)
     for row in rows:
         tune.report(row)
     if rows and rows[-1]["percent"] >= COMPLETE_PERCENT:
         return  # its state may be tidied away by now, and it would begin anew
     data = prepare(config, select(config))
-    with closing(fit(config, data, folder)) as reports:
+    with closing(fit(config, data, home.folder)) as reports:
         for report in reports:
+            home.keep()
             tune.report(report.row())

@@ -1,6 +1,7 @@
 """Ray Tune runs the trials and asks the conductor: what to start, whether to go on, whether all is over."""
 
 import logging
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,18 +24,27 @@ UNLIMITED = -1
 T = TypeVar("T")
 
 
-def run_trials(conductor: Conductor, folder: Path, base: dict[str, Any], allotment: Allotment) -> None:
+def run_trials(
+    conductor: Conductor, folder: Path, base: dict[str, Any], allotment: Allotment, stored: str | None
+) -> None:
     """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C.
 
     Needs a running Ray. What the conductor raised is raised here.
     """
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.at_once)  # else trials start one after the other
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what concerns the user is told by the conductor
     desk = _Desk(conductor, folder)
     scratch = folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = tune.Tuner(
         tune.with_resources(
-            tune.with_parameters(train_trial, base=base, share=allotment.gpus_per_trial),
+            tune.with_parameters(
+                train_trial,
+                base=base,
+                share=allotment.gpus_per_trial,
+                stored=stored,
+                source=conductor.search.source,
+            ),
             {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
         ),
         tune_config=tune.TuneConfig(

@@ -7,14 +7,22 @@ from typing import Any
 from search.export import drop_state, export_best, trial_folder, write_trials
 from search.ledger import TrialRow, best, ended
 from search.progress import Display
+from search.stored import Stored
 from search.tensorboard import SearchLogs
 
 
 class Watcher:
     """Hears from the conductor and shows, logs and files; what it does of one event it may do twice."""
 
-    def __init__(self, folder: Path, base: dict[str, Any], display: Display, logs: SearchLogs):
-        self.folder, self.base, self.display, self.logs = folder, base, display, logs
+    def __init__(
+        self, folder: Path, base: dict[str, Any], display: Display, logs: SearchLogs, stored: Stored | None = None
+    ):
+        self.folder, self.base, self.display, self.logs, self.stored = folder, base, display, logs, stored
+
+    def began(self, row: TrialRow) -> None:
+        """Sees to it that the storage, if there is one, knows of the trial before it can leave anything there."""
+        if self.stored:
+            self.stored.keep()
 
     def changed(self, rows: Sequence[TrialRow]) -> None:
         """Shows the table, and keeps trials.csv true."""
@@ -24,11 +32,18 @@ class Watcher:
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Logs the report."""
         self.logs.report(row)
+        if self.stored:
+            self.stored.soon()
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Files what is worth keeping of the trial and removes the rest."""
+        leads = row is best(ended(rows))
+        if self.stored:
+            home = trial_folder(self.folder, row.number).relative_to(self.folder)
+            self.stored.fetch(str(home), weights=leads)
+            self.stored.soon()
         self.logs.end(row)
-        if row is best(ended(rows)):
+        if leads:
             export_best(self.folder, row, self.base)
             self.logs.lead(row)
         drop_state(trial_folder(self.folder, row.number))

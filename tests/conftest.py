@@ -5,6 +5,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm is imported: no test waits for a network
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -158,3 +160,22 @@ def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteClust
         return path
 
     return make
+
+
+@pytest.fixture(scope="session")
+def bucket_server() -> Iterator[int]:
+    """The port of an emulated Google Cloud Storage on this machine, with one bucket, `films`."""
+    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py"))]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdin
+        assert server.stdout
+        yield int(server.stdout.readline())
+        server.stdin.close()
+
+
+@pytest.fixture
+def bucket(bucket_server: int, request: pytest.FixtureRequest) -> Callable[[str], str]:
+    """The URI of a path below a folder of the test's own in the emulated bucket."""
+    own = f"{abs(hash(request.node.nodeid)):x}"
+    where = f"scheme=http&endpoint_override=127.0.0.1%3A{bucket_server}&retry_limit_seconds=1"
+    return lambda path: f"gs://anonymous@films/{own}/{path}?{where}"

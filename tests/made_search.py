@@ -17,7 +17,8 @@ from search.ledger import State
 from search.predictions import gather, write_labels
 from search.sampler import SamplerConfig, propose
 from search.search_config import SearchConfig
-from search.study import BASE, CONFIG
+from search.stored import CONFIG
+from search.study import BASE
 
 SPACE: dict[str, Any] = {
     "policy.default": {"choice": ["zeros", "ones", "smoothed_ones"]},

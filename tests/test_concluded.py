@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from chex.config import RunConfig
 from search import report, study
 from search.__main__ import EXIT_FAILED, main
 from search.ledger import State, TrialRow
+from search.search_config import SearchConfig
 
 
 @pytest.mark.parametrize(
@@ -29,7 +31,7 @@ def test_a_search_without_a_result_says_whether_trials_failed_or_the_budget_was_
     def conducted(*how: Any, **more: Any) -> list[TrialRow]:
         return rows
 
-    monkeypatch.setattr(study, "load_begun", lambda folder: None)
+    monkeypatch.setattr(study, "load_begun", lambda folder: SearchConfig(base=RunConfig(), space={}))
     monkeypatch.setattr(study, "run_search", conducted)
     monkeypatch.setattr(report, "conclude", lambda *how: None)
     assert main(["resume", str(tmp_path / "some")]) == EXIT_FAILED

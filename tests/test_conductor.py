@@ -31,8 +31,12 @@ class Ears:
     """A listener that remembers."""
 
     def __init__(self) -> None:
+        self.beginnings: list[int] = []
         self.ends: list[tuple[int, str]] = []
         self.reports: list[tuple[int, int]] = []
+
+    def began(self, row: TrialRow) -> None:
+        self.beginnings.append(row.number)
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         self.reports.append((row.number, row.percent))
@@ -175,6 +179,28 @@ def test_a_trial_without_a_result_is_failed_with_its_reason_and_the_search_goes_
         ("failed", "RayActorError: the actor died"),
     ]
     assert started(conductor).number == 4
+
+
+def test_a_trial_that_makes_progress_between_its_deaths_is_started_as_often_as_it_takes(make: Make) -> None:
+    conductor = make()
+    assert started(conductor).number == 1
+    for percent in (25, 50, 75):
+        for _ in range(RETRIES):
+            conductor.failed(1, "RayActorError: the node died")
+            assert started(conductor).number == 1
+        assert conductor.heard(1, figures(percent, 0.8))
+
+
+def test_a_listener_hears_of_a_trial_once_it_is_in_the_book_and_before_it_starts(make: Make) -> None:
+    conductor = make()
+    states = list[str]()
+    conductor.listener.began = lambda row: states.extend(  # type: ignore[method-assign]
+        [row.state, *(each.state for each in conductor.book.rows())]
+    )
+    number = started(conductor).number
+    conductor.failed(number, "RayActorError: the actor died")
+    started(conductor)
+    assert states == ["waiting", "waiting"]
 
 
 def test_no_search_is_at_its_end_while_a_trial_may_have_to_start_again(make: Make) -> None:

@@ -34,7 +34,7 @@ from search.export import BEST, TRIALS
 from search.handover import CARD, CONFIG, FILES, GRAPH, check_out, chosen_thresholds, drawn_films, export
 from search.predictions import write_labels
 from search.search_config import SearchConfig
-from search.study import CONFIG as SEARCH
+from search.stored import CONFIG as SEARCH
 from search.study import REPORT
 from tests.test_timm_layout import used
 

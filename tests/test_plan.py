@@ -13,7 +13,7 @@ from search import plan as planning
 from search.__main__ import main
 from search.forecast import Speed
 from search.plan import duration, plan
-from search.resources import allotted
+from search.resources import Node, allotted
 from search.search_config import SearchConfig, load_search
 from search.speed import measured
 
@@ -49,7 +49,7 @@ def load(tmp_path: Path, tree: Path) -> Callable[..., SearchConfig]:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two CPUs, and a run that trains on 10 images a second."""
-    monkeypatch.setattr(planning, "machine", lambda: (2, 0))
+    monkeypatch.setattr(planning, "machine", lambda: Node(2, 0))
     monkeypatch.setattr(planning, "measured", lambda config, selection: (Speed(10, 20), "as a test says"))
 
 
@@ -96,7 +96,7 @@ def test_images_and_time_are_counted_over_trials(load: Callable[..., SearchConfi
     assert total == pytest.approx(48 + 9 * mean, abs=5)
     assert f"{round(total / 2)} if just the best 1/2 go on at each rung" in lines
     assert "training 10 images/s of a trial alone, measured: as a test says" in lines
-    assert "trials at once 2 of 1 CPU each, on 2 CPUs and 0 GPUs here" in lines
+    assert "trials at once 2 of 1 CPU each, on 2 CPUs and no GPU here" in lines
     scored = 4 * (12 + 24)
     seconds = (48 / 10 + scored / 20) + (total / 10 + 10 * scored / 20) / 2
     assert f"estimated {duration(seconds)} images over speed, the teacher's too; none stopped" in lines
@@ -145,7 +145,7 @@ def test_the_speed_is_measured_in_real_steps_and_leaves_nothing_behind(
     search = load()
     selection = planning._selection(search)
     before = sorted(tmp_path.rglob("*"))
-    speed, how = measured(planning._settled(search, allotted(search.resources, 2, 0)), selection)
+    speed, how = measured(planning._settled(search, allotted(search.resources, [Node(2, 0)])), selection)
     assert speed.trained > 1
     assert speed.scored > 1
     assert re.fullmatch(r"\d steps of 6 random films on the CPU", how)

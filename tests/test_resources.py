@@ -4,7 +4,7 @@ import pytest
 
 from chex.config import validated
 from chex.errors import InputError
-from search.resources import Allotment, Resources, allotted
+from search.resources import Allotment, Node, Resources, allotted
 
 
 def resources(**values: Any) -> Resources:
@@ -31,12 +31,12 @@ def resources(**values: Any) -> Resources:
     ],
 )
 def test_a_gpu_is_shared_by_as_many_trials_as_it_holds_whole_shares(share: float, gpus: int, at_once: int) -> None:
-    assert allotted(resources(gpus_per_trial=share), cpus=64, gpus=gpus).at_once == at_once
+    assert allotted(resources(gpus_per_trial=share), [Node(64, gpus)]).at_once == at_once
 
 
 def test_every_share_that_is_one_part_of_a_gpu_holds_as_many() -> None:
     parts = [count for count in range(1, 101) if 10_000 % count == 0]
-    held = [allotted(resources(gpus_per_trial=1 / count), cpus=128, gpus=1).at_once for count in parts]
+    held = [allotted(resources(gpus_per_trial=1 / count), [Node(128, 1)]).at_once for count in parts]
     assert held == parts
 
 
@@ -57,7 +57,7 @@ def test_every_share_that_is_one_part_of_a_gpu_holds_as_many() -> None:
 def test_cpus_are_divided_among_the_trials_that_run_at_once_and_what_lies_idle_is_told(
     asked: dict[str, Any], cpus: int, gpus: int, given: Allotment
 ) -> None:
-    assert allotted(resources(**asked), cpus, gpus) == given
+    assert allotted(resources(**asked), [Node(cpus, gpus)]) == given
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,67 @@ def test_cpus_are_divided_among_the_trials_that_run_at_once_and_what_lies_idle_i
 )
 def test_what_the_machine_does_not_have_is_refused_with_the_arithmetic(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError) as refused:
-        allotted(resources(**asked), cpus=2, gpus=0)
+        allotted(resources(**asked), [Node(2, 0)])
+    assert str(refused.value) == told
+
+
+HEAD, T4, A100 = Node(4, 0), Node(8, 1), Node(96, 8)
+
+
+@pytest.mark.parametrize(
+    ("asked", "nodes", "given"),
+    [
+        ({"gpus_per_trial": 0.25}, [HEAD, T4, T4, T4], Allotment(2, 0.25, 12, 4, 0)),
+        ({"gpus_per_trial": 0.4}, [T4, T4], Allotment(4, 0.4, 4, 0, 0.4)),  # not five of two GPUs
+        ({"gpus_per_trial": 0.25}, [T4, A100], Allotment(2, 0.25, 36, 32, 0)),  # of the smaller node's CPUs
+        ({"gpus_per_trial": 0.25, "cpus_per_trial": 3}, [T4, A100], Allotment(3, 0.25, 34, 2, 0.5)),
+        ({"gpus_per_trial": 2}, [T4, T4, A100], Allotment(24, 2, 4, 16, 2)),
+        ({}, [HEAD, T4], Allotment(1, 0, 12, 0, 1)),
+        ({"cpus_per_trial": 5}, [HEAD, T4], Allotment(5, 0, 1, 7, 1)),
+    ],
+)
+def test_each_node_of_a_cluster_holds_the_trials_that_it_has_room_for(
+    asked: dict[str, Any], nodes: list[Node], given: Allotment
+) -> None:
+    assert allotted(resources(**asked), nodes, grows=True) == given
+
+
+def test_nodes_that_are_to_come_need_not_be_there() -> None:
+    asked = {"gpus_per_trial": 0.25, "cpus_per_trial": 2, "at_once": 8}
+    assert allotted(resources(**asked), [HEAD], grows=True) == Allotment(2, 0.25, 8, 0, 0)
+    with pytest.raises(
+        InputError, match=r"cpus_per_trial: 'auto' divides the CPUs of a node, and none with 0.25 GPU is"
+    ):
+        allotted(resources(gpus_per_trial=0.25, at_once=8), [HEAD], grows=True)
+
+
+def test_on_one_machine_a_number_at_once_is_a_limit() -> None:
+    assert allotted(resources(at_once=2), [Node(8, 0)]).at_once == 2
+    assert allotted(resources(at_once=16), [Node(8, 0)]).at_once == 8
+    with pytest.raises(InputError, match="this machine has 8 CPUs and no GPU"):
+        allotted(resources(gpus_per_trial=1, at_once=1), [Node(8, 0)])
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        (
+            {"gpus_per_trial": 2},
+            "resources: a trial asks for 1 CPU and 2 GPUs, and no node has both: 1 with 4 CPUs and no GPU; "
+            "2 with 8 CPUs and 1 GPU; lower resources.gpus_per_trial to 1, or set resources.at_once where nodes are "
+            "still to come",
+        ),
+        (
+            {"cpus_per_trial": 16},
+            "resources: a trial asks for 16 CPUs and no GPU, and no node has both: 1 with 4 CPUs and no GPU; "
+            "2 with 8 CPUs and 1 GPU; lower resources.cpus_per_trial to 8 or auto, or set resources.at_once where "
+            "nodes are still to come",
+        ),
+    ],
+)
+def test_what_no_node_has_is_refused_with_the_arithmetic_of_each_kind(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(InputError) as refused:
+        allotted(resources(**asked), [HEAD, T4, T4], grows=True)
     assert str(refused.value) == told
 
 

@@ -43,6 +43,12 @@ def test_set_reaches_the_run_the_search_and_the_space(tmp_path: Path) -> None:
     assert search.base.data.root == Path.cwd() / "some/tree"
 
 
+def test_a_tree_may_come_from_a_bucket(tmp_path: Path) -> None:
+    search = load_search(write(tmp_path, SMALL), [], "gs://films/CheXpert-v1.0-small.zip")
+    assert search.source == "gs://films/CheXpert-v1.0-small.zip"
+    assert search.base.data.root is None
+
+
 def test_a_variant_has_a_folder_of_its_own() -> None:
     assert search_name(Path("configs/search/nih-small.yaml"), []) == "nih-small"
     assert search_name(Path("demo.yaml"), ["model.backbone=resnet50", "seed=2"]) == "demo-resnet50-2"

@@ -12,7 +12,8 @@ from search.environment import note_environment
 from search.predictions import load_predictions
 from search.search_page import load_searched, write_search_page
 from search.selection import kept_report
-from search.study import BASE, CONFIG, PAGE, load_begun
+from search.stored import CONFIG
+from search.study import BASE, PAGE, load_begun
 from tests.browser import Browser
 from tests.made_search import FAILURE, SPACE, made_search
 

@@ -10,7 +10,8 @@ from chex.config import dump
 from search.book import Book
 from search.search_config import SearchConfig
 from search.status import status
-from search.study import CONFIG, LOCK
+from search.stored import CONFIG
+from search.study import LOCK
 
 Begin = Callable[..., Book]
 REPORT = {"percent": 100, "images_seen": 24, "auroc": 0.7, "best_auroc": 0.7}

@@ -8,7 +8,7 @@ from chex.errors import InputError
 from search.book import Book
 from search.export import note_error, trial_folder
 from search.search_config import SearchConfig
-from search.study import CONFIG
+from search.stored import CONFIG
 from search.trial_log import LINES, trial_log
 
 REPORT = {"percent": 25, "images_seen": 2400, "auroc": 0.7, "best_auroc": 0.71}

@@ -19,7 +19,8 @@ from search.export import trial_folder
 from search.ledger import State, TrialRow
 from search.predictions import Predictions, load_predictions, write_labels
 from search.search_config import SearchConfig
-from search.study import CONFIG, load_begun
+from search.stored import CONFIG
+from search.study import load_begun
 from search.verdict import Verdict, backbone_sizes, categorical, judge, load_verdict
 
 NAMES = ("Cardiomegaly", "Edema", "Fracture")

@@ -100,7 +100,7 @@ def prepared(tree: Path, trials: int, epochs: int) -> tuple[dict[str, Any], list
     from search.search_config import load_search
 
     demo = load_search(DEMO, [], tree)
-    given = allotted(demo.resources, *machine())
+    given = allotted(demo.resources, [machine()])
     device = demo.base.device.model_copy(update={"kind": "cpu", "threads": given.cpus_per_trial})
     schedule = demo.base.schedule.model_copy(update={"epochs": epochs})
     run = settle(demo.base.model_copy(update={"device": device, "schedule": schedule}))

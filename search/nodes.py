@@ -1,0 +1,137 @@
+"""Ray for a search: started on this machine for it alone, or a cluster that is there; and what its nodes have."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import gettempdir
+from typing import Any
+
+import ray
+from ray.exceptions import RayError
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from chex.errors import InputError
+from search.resources import Node, machine
+
+QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
+ANSWER_SECONDS = 5.0
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """Ray on this machine, for this process alone."""
+    here = machine()
+    ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+@contextmanager
+def joined(address: str) -> Iterator[None]:
+    """The Ray cluster at `address` ("host:port" of its head, or `auto`), which goes on when the block has ended.
+
+    Raises InputError where none is there or one that this process cannot talk to. `search.as_member` has to be called
+    before Ray is imported.
+    """
+    where = _found(address)
+    try:
+        ray.init(address=where, **QUIET)
+        ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
+    except (RuntimeError, ConnectionError, ValueError, RayError) as error:
+        ray.shutdown()
+        raise _strange(address, where, " ".join(str(error).split())) from None
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _strange(address: str, where: str, told: str) -> InputError:
+    if "ersion mismatch" in told:
+        remedy = "install on both sides what requirements.lock says, with the same Python"
+        return InputError(f"--cluster {address}: {told}; {remedy}")
+    return InputError(
+        f"--cluster {address}: the cluster at {where} and this process do not get on ({told}); put the cluster's token "
+        "into ~/.ray/auth_token here, or where it asks for none, set RAY_AUTH_MODE=disabled"
+    )
+
+
+class _Answer:
+    """Where only one side asks for a token, one may connect all the same, and the first actor dies."""
+
+    def given(self) -> bool:
+        return True
+
+
+def nodes_there() -> list[Node]:
+    """The nodes of the running Ray, with what each has for trials."""
+    return [_node(about["Resources"]) for about in _alive()]
+
+
+def addresses() -> list[str]:
+    """Where the head of the running Ray listens, and what runs trials on this machine."""
+    here = ray.get_runtime_context()
+    return [here.gcs_address] + [
+        f"{about['NodeManagerAddress']}:{about['NodeManagerPort']}"
+        for about in _alive()
+        if about["NodeID"] == here.get_node_id()
+    ]
+
+
+def check_shared(path: Path) -> None:
+    """Raises InputError where a node of the running Ray does not see the file `path` that was written here."""
+    asked = {about["NodeManagerHostname"]: _sees.options(**_on(about)).remote(str(path)) for about in _alive()}
+    blind = [name for name, answer in asked.items() if not ray.get(answer)]
+    if blind:
+        raise InputError(
+            f"{path.parent}: the node {blind[0]} does not see it, so that what trials leave there would be lost; give "
+            "a place that all nodes can reach with --storage, for example gs://BUCKET/searches, or --results on a "
+            "disk that they share"
+        )
+
+
+@ray.remote(num_cpus=0)  # type: ignore[untyped-decorator]
+def _sees(path: str) -> bool:
+    return Path(path).exists()
+
+
+def _on(about: dict[str, Any]) -> dict[str, Any]:
+    return {"scheduling_strategy": NodeAffinitySchedulingStrategy(about["NodeID"], soft=False)}
+
+
+def _alive() -> list[dict[str, Any]]:
+    return [about for about in ray.nodes() if about["Alive"]]
+
+
+def _node(resources: dict[str, float]) -> Node:
+    return Node(int(resources.get("CPU", 0)), int(resources.get("GPU", 0)))
+
+
+def _found(address: str) -> str:
+    """The head's "host:port". Raises InputError where nobody takes connections there: Ray would try for minutes."""
+    if "://" in address:
+        raise InputError(
+            f"--cluster {address}: a search runs inside the cluster; give its head as HOST:PORT, or `auto` on the head"
+        )
+    where = _noted() if address == "auto" else address
+    host, _, port = where.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"--cluster {address}: no Ray cluster answers{f' at {where}' if where else ' on this machine'} ({error}); "
+            "start one with `ray start --head`, or give the HOST:PORT that this printed"
+        ) from None
+    return where
+
+
+def _noted() -> str:
+    """Where the cluster that this machine belongs to has its head; "" where Ray has noted none."""
+    if os.environ.get("RAY_ADDRESS"):
+        return os.environ["RAY_ADDRESS"]
+    note = Path(os.environ.get("RAY_TMPDIR") or gettempdir(), "ray", "ray_current_cluster")
+    return note.read_text().strip() if note.exists() else ""

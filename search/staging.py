@@ -1,0 +1,221 @@
+"""Data from a bucket on this machine's disk: a tree of files, or a zip archive of one, fetched once.
+
+What is checked: of a zip, each member's size and CRC-32; of a tree on GCS, each file's size and CRC32C (or MD5); of one
+on S3 or on a disk, each file's size.
+"""
+
+import hashlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from filelock import FileLock
+
+from chex.atomic import replacing, write_text
+from chex.errors import InputError
+from search.archive import Archive
+from search.bucket import Place, check_there, shown
+
+STAGE = Path("~/.cache/chexpert-search/stage")
+"""Where trees are staged unless another folder is given."""
+STAGED = ".staged.json"
+"""In a tree whose files are all there: where they came from, how many and how large."""
+TABLES = ("train.csv", "valid.csv")
+AT_ONCE = 16
+"""Files of a tree that are fetched at once."""
+Progress = Callable[[int, int], None]
+"""Called with the files that are there and the total."""
+
+
+def tree_path(uri: str, stage: Path = STAGE) -> Path:
+    """The folder below `stage` that the data at `uri` is staged to; the same on every machine."""
+    name = re.sub(r"[^\w.-]+", "_", PurePosixPath(shown(uri)).name.removesuffix(".zip")) or "data"
+    return stage.expanduser().absolute() / f"{name}-{hashlib.sha256(shown(uri).encode()).hexdigest()[:8]}"
+
+
+def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
+    """`root`, which then holds train.csv, valid.csv and all files below them, as the bucket has them.
+
+    Asks nobody where they are already there: a tree that has changed in the bucket is staged again where `root` is
+    removed. Goes on where an earlier call was cut off: whole files are kept, and of a zip only the parts with the
+    others are read. One process stages at a time, others on the machine wait for it. Raises InputError where nothing
+    can be reached, for names that lead out of the tree, for what the disk has no room for, and for files whose
+    checksum is another.
+    """
+    if (root / STAGED).exists():
+        return root
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
+    with FileLock(root.with_name(f"{root.name}.lock")):
+        if not (root / STAGED).exists():
+            with _opened(uri) as source:
+                _fill(root, source, progress)
+    return root
+
+
+def stage_tables(uri: str, root: Path) -> Path:
+    """`root`, which then holds train.csv and valid.csv, for who opens no film. Raises InputError as `stage`."""
+    if not all((root / name).exists() for name in TABLES):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri) as source:
+            for name in TABLES:
+                with replacing(root / name) as beside:
+                    source.copy(name, beside)
+                    os.utime(beside, ns=(source.changed(name),) * 2)
+    return root
+
+
+class Source(Protocol):
+    """A tree that lies elsewhere."""
+
+    uri: str
+    names: list[str]
+    """Of its files, from the folder that holds the tables."""
+    at_once: int
+    """How many may be copied at once."""
+
+    def size(self, name: str) -> int:
+        """In bytes."""
+
+    def changed(self, name: str) -> int:
+        """In ns since 1970."""
+
+    def copy(self, name: str, target: Path) -> None:
+        """Writes the file to `target`, checked."""
+
+
+class _Files:
+    """A folder of files."""
+
+    at_once = AT_ONCE
+
+    def __init__(self, place: Place):
+        found = place.entries()
+        folder = _folder_of_tables(list(found), place.uri)
+        self.place = place / folder if folder else place
+        self.uri = self.place.uri
+        self.found = {name.removeprefix(f"{folder}/"): each for name, each in found.items() if _below(name, folder)}
+        self.names = [name for name in self.found if name != STAGED]
+
+    def size(self, name: str) -> int:
+        return int(self.found[name].size)
+
+    def changed(self, name: str) -> int:
+        return int(self.found[name].mtime_ns or 0)
+
+    def copy(self, name: str, target: Path) -> None:
+        content = (self.place / name).read()
+        if len(content) != self.size(name):
+            raise InputError(f"{self.uri}: '{name}' has changed while it was read; start again when it is whole")
+        target.write_bytes(content)
+
+
+class _Members:
+    """A zip archive of a folder of files."""
+
+    at_once = 1
+
+    def __init__(self, archive: Archive):
+        self.archive, self.uri = archive, archive.uri
+        self.folder = _folder_of_tables(list(archive.members), self.uri)
+        prefix = f"{self.folder}/" if self.folder else ""
+        self.full = {name.removeprefix(prefix): name for name in archive.members if _below(name, self.folder)}
+        self.names = [name for name in self.full if name != STAGED]
+
+    def size(self, name: str) -> int:
+        return self.archive.size(self.full[name])
+
+    def changed(self, name: str) -> int:
+        return self.archive.changed(self.full[name])
+
+    def copy(self, name: str, target: Path) -> None:
+        self.archive.copy(self.full[name], target)
+
+
+@contextmanager
+def _opened(uri: str) -> Iterator[Source]:
+    place = check_there(uri)
+    if not place.is_file():
+        yield _Files(place)
+        return
+    with Archive(place) as archive:
+        yield _Members(archive)
+
+
+def _folder_of_tables(names: list[str], uri: str) -> str:
+    """The folder that holds both tables, "" for the topmost; all names are checked on the way."""
+    there = set(names)
+    for name in names:
+        _check_name(name, uri)
+        for above in map(str, PurePosixPath(name).parents):
+            if above in there:
+                raise InputError(f"{uri}: '{above}' is both a file and a folder; remove one of them")
+    folders = [str(PurePosixPath(name).parent) for name in names if PurePosixPath(name).name == TABLES[0]]
+    both = [each for each in folders if str(PurePosixPath(each) / TABLES[1]) in there]
+    if len(both) != 1:
+        found = f"{len(both)} folders hold them, {', '.join(sorted(both)[:3])}" if both else "no folder holds them"
+        raise InputError(f"{uri}: one folder must hold {' and '.join(TABLES)}, and {found}; give the tree, or its zip")
+    return both[0].removeprefix(".")
+
+
+def _check_name(name: str, uri: str) -> None:
+    if re.search(r"^/|(?:^|/)\.\.?(?:/|$)|//|[\\:\0]", name):
+        raise InputError(
+            f"{uri}: '{name}' could lead out of its folder; a name is relative, without '..', '.', ':' or backslash: "
+            "remove the file, or pack the archive again"
+        )
+
+
+def _below(name: str, folder: str) -> bool:
+    return not folder or name.startswith(f"{folder}/")
+
+
+def _fill(root: Path, source: Source, progress: Progress | None) -> None:
+    for left in root.rglob(".*.part"):  # by a process that was killed
+        left.unlink()
+    missing = [name for name in source.names if not _whole(root / name, source, name)]
+    _check_room(root, source, missing)
+    done, total = len(source.names) - len(missing), len(source.names)
+    for folder in {(root / name).parent for name in missing}:
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def copy(name: str) -> None:
+        with replacing(root / name) as beside:
+            source.copy(name, beside)
+            os.utime(beside, ns=(source.changed(name),) * 2)  # the image cache's identity holds it
+
+    pool = ThreadPoolExecutor(source.at_once, "stage")
+    try:
+        for count, _ in enumerate(pool.map(copy, missing), start=done + 1):
+            if progress:
+                progress(count, total)
+    finally:
+        pool.shutdown(cancel_futures=True)
+    os.sync()  # before the mark that says so
+    sizes = sum(map(source.size, source.names))
+    write_text(root / STAGED, json.dumps({"from": source.uri, "files": total, "bytes": sizes}) + "\n")
+
+
+def _whole(path: Path, source: Source, name: str) -> bool:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return (found.st_size, found.st_mtime_ns) == (source.size(name), source.changed(name))
+
+
+def _check_room(root: Path, source: Source, missing: list[str]) -> None:
+    needed, free = sum(map(source.size, missing)), shutil.disk_usage(root).free
+    if needed > free:
+        raise InputError(
+            f"{source.uri}: {len(missing):,} of {len(source.names):,} files are still to be staged, which take "
+            f"{needed:,} bytes, and {root} has {free:,} free; make room, or give a folder on another disk with --stage"
+        )

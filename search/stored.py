@@ -1,0 +1,149 @@
+"""The driver's part in a search's storage: its folder goes there, and what trials left there comes back."""
+
+import re
+import shutil
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from chex import checkpoint
+from chex.errors import InputError
+from search.book import BOOK, LOCKED_SECONDS
+from search.bucket import Unreachable, below, check_writable, reach, shown
+from search.home import KEPT
+from search.mirror import pull, push
+
+CONFIG = "search.yaml"
+EVERY_SECONDS = 2.0
+LARGE = (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS)
+"""What of a trial is needed only until it has ended."""
+OTHERS = re.compile(r"(tune|confirm)/|trials/[^/]+/(" + "|".join(map(re.escape, (*KEPT, checkpoint.EARLIER))) + ")$")
+"""Below a search's folder: what Ray Tune writes for itself, a search of its own, and what trials keep themselves."""
+
+
+class Stored:
+    """What is kept of a search in its storage, at a URI.
+
+    The book is copied after the files that it speaks of, and a trial's state is removed only after the book that says
+    how the trial ended: whatever is lost with this machine, a search goes on from what is there.
+    """
+
+    def __init__(self, folder: Path, uri: str):
+        """Raises Unreachable."""
+        self.folder, self.uri, self.place = folder, uri, reach(uri)
+        self.tidied = set[int]()
+        self.one_at_a_time, self.changed, self.over = threading.Lock(), threading.Event(), threading.Event()
+
+    def keep(self) -> None:
+        """Copies what is new in the search's folder; it is there when this returns. Raises Unreachable."""
+        with self.one_at_a_time:
+            self.changed.clear()
+            book, ended = _copied(self.folder / BOOK)
+            push(self.folder, self.uri, _of_driver, patient=True)
+            if book:
+                (self.place / BOOK).write(book)
+            for number in ended - self.tidied:
+                for name in LARGE:
+                    (self.place / "trials" / f"{number:03d}" / name).remove()
+                self.tidied.add(number)
+
+    def soon(self) -> None:
+        """Copies what is new within a few seconds."""
+        self.changed.set()
+
+    def fetch(self, name: str, weights: bool = True) -> None:
+        """Brings what a run left at `name` into the search's folder, without its state. Raises Unreachable."""
+        wanted = {*KEPT} - {checkpoint.STATE} - ({checkpoint.WEIGHTS} if not weights else set())
+        pull(below(self.uri, name), self.folder / name, wanted.__contains__, patient=True)
+
+    def watch(self) -> None:
+        """Sends what is new a few seconds after `soon` was called, until `over` is set."""
+        while not self.over.is_set():
+            self.changed.wait()
+            if self.over.wait(EVERY_SECONDS):
+                return
+            try:
+                self.keep()
+            except Unreachable:  # for a while, or for good: then a trial's start or the search's end says so
+                self.changed.set()
+
+
+@contextmanager
+def kept(folder: Path, uri: str | None) -> Iterator[Stored | None]:
+    """A Stored that works while the block runs, and holds all that the block left after it; None without a storage.
+
+    Raises Unreachable.
+    """
+    if uri is None:
+        yield None
+        return
+    stored = Stored(folder, uri)
+    stored.keep()
+    thread = threading.Thread(target=stored.watch, name="stored", daemon=True)
+    thread.start()
+    try:
+        yield stored
+    finally:
+        stored.over.set()
+        stored.changed.set()
+        thread.join()
+        stored.keep()
+
+
+def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
+    """Raises InputError where another search is kept at `uri`, and Unreachable where nothing can be."""
+    if uri is None:
+        return
+    check_writable(uri)
+    if not fresh and not (folder / CONFIG).exists() and (reach(uri) / CONFIG).is_file():
+        raise InputError(
+            f"{shown(uri)} holds a search already; go on with it: `chex-search resume {shown(uri)}`, give this "
+            "one a --name of its own, or start over with --fresh"
+        )
+
+
+def forget(uri: str | None, name: str = "") -> None:
+    """Removes a file of the search kept at `uri`, or all of it. Raises Unreachable."""
+    if uri is not None:
+        place = reach(uri)
+        for each in [name] if name else place.entries():
+            (place / each).remove()
+
+
+def brought(uri: str, results: Path) -> Path:
+    """The folder below `results` to which the search kept at `uri` is brought, without the states of its trials.
+
+    Raises InputError where none is kept there or its folder is here already, and Unreachable.
+    """
+    folder = results.absolute() / shown(uri).rstrip("/").rpartition("/")[2]
+    if (folder / CONFIG).exists():
+        raise InputError(f"{folder} is here already; `chex-search resume {folder}` goes on with it, or move it away")
+    if not (reach(uri) / CONFIG).is_file():
+        raise InputError(f"{shown(uri)} holds no search (no {CONFIG} in it); give the folder of one in its storage")
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    pull(uri, part, _of_anyone)
+    part.rename(folder)
+    return folder
+
+
+def _of_driver(name: str) -> bool:
+    return not OTHERS.match(name) and name != BOOK
+
+
+def _of_anyone(name: str) -> bool:
+    """All but what ended trials do not need and others fetch themselves."""
+    return not (name.startswith("trials/") and name.endswith(LARGE))
+
+
+def _copied(book: Path) -> tuple[bytes, set[int]]:
+    """The book as it is now, whole, and the numbers of the trials that it says have ended."""
+    if not book.exists():
+        return b"", set()
+    with closing(sqlite3.connect(book, timeout=LOCKED_SECONDS)) as ours, closing(sqlite3.connect(":memory:")) as copy:
+        ours.backup(copy)
+        numbers = copy.execute("select number from trials where state not in ('RUNNING', 'WAITING')").fetchall()
+        return copy.serialize(), {number + 1 for (number,) in numbers}

@@ -1,0 +1,37 @@
+"""A GCS emulator as a process of its own: says its port, and ends when its stdin does."""
+
+import http.server
+import sys
+import threading
+from collections.abc import Callable
+from functools import wraps
+from types import FunctionType
+from typing import Any
+
+from gcp_storage_emulator.server import create_server
+from gcp_storage_emulator.storage import Storage
+
+one_at_a_time = threading.RLock()
+
+
+def alone(method: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(method)
+    def one(*how: Any, **more: Any) -> Any:
+        with one_at_a_time:
+            return method(*how, **more)
+
+    return one
+
+
+for name, method in list(vars(Storage).items()):  # it knows nothing of threads
+    if isinstance(method, FunctionType) and not name.startswith("__"):
+        setattr(Storage, name, alone(method))
+
+# Several clients ask at once, and one may ask for a thing while the answer to another is still on its way to it.
+http.server.HTTPServer = http.server.ThreadingHTTPServer  # type: ignore[misc]
+http.server.HTTPServer.request_queue_size = 128
+running = create_server("127.0.0.1", 0, in_memory=True, default_bucket="films")
+running.start()
+print(running._api._httpd.server_address[1], flush=True)
+sys.stdin.read()
+running.stop()

@@ -1,0 +1,148 @@
+"""Runs whose copy is kept in a storage: what one node began, another goes on with."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from ray import tune
+
+from chex import checkpoint
+from chex.config import RunConfig
+from chex.relabel import TABLE
+from search import home as homes
+from search.bucket import Unreachable
+from search.home import at_home, scratch, with_local_tables
+from search.ledger import COMPLETE_PERCENT
+from search.trainable import HALT, train_trial
+
+Make = Callable[..., RunConfig]
+
+
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a trial tells Tune, without Tune."""
+    heard: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", heard.append)
+    return heard
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> str:
+    return (tmp_path / "storage" / "search").as_uri()
+
+
+@pytest.fixture
+def trial(tmp_path: Path) -> dict[str, Any]:
+    """A trial as the head hands it out: the folder is on the head's disk."""
+    return {"number": 1, "knobs": {}, "folder": str(tmp_path / "head" / "search" / "trials" / "001")}
+
+
+@pytest.fixture
+def on_node(make_run: Make, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
+    """The base run on a node with a disk of its own."""
+    return lambda name: make_run({"schedule.epochs": 4, "image.cache": str(tmp_path / name)}).model_dump(mode="json")
+
+
+def test_a_trial_whose_node_is_gone_goes_on_elsewhere_from_the_report_that_it_told(
+    on_node: Callable[[str], dict[str, Any]],
+    reported: list[dict[str, Any]],
+    trial: dict[str, Any],
+    stored: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    copy = tmp_path / "storage" / "search" / "trials" / "001"
+
+    def dies(row: dict[str, Any]) -> None:
+        rows = pd.read_csv(copy / checkpoint.REPORTS)
+        assert rows["percent"].iloc[-1] == row["percent"]  # in the storage before it is told
+        reported.append(row)
+        if row["percent"] == 50:
+            raise ConnectionError
+
+    with monkeypatch.context() as first:
+        first.setattr(tune, "report", dies)
+        with pytest.raises(ConnectionError):
+            train_trial(trial, on_node("first"), share=0, stored=stored)
+    before = list(reported)
+    reported.clear()
+    train_trial(trial, on_node("second"), share=0, stored=stored)
+    assert [row["percent"] for row in reported] == [25, 50, 75, 100]
+    assert reported[:2] == before
+    assert {path.name for path in copy.iterdir()} == {*homes.KEPT} - {TABLE}
+    assert not list(tmp_path.glob("*/trials/*/trials/001"))
+    assert not (tmp_path / "head").exists()
+
+
+def test_what_an_earlier_attempt_left_on_the_node_gives_way_to_the_copy(tmp_path: Path, stored: str) -> None:
+    search = tmp_path / "head" / "search"
+    copy, here = tmp_path / "storage" / "search" / "trials" / "001", scratch(stored, tmp_path) / "trials" / "001"
+    for folder, text in ((copy, "newer"), (here, "old")):
+        folder.mkdir(parents=True)
+        (folder / checkpoint.REPORTS).write_text(text)
+    (here / checkpoint.STATE).touch()
+    with at_home(search / "trials" / "001", search, stored, tmp_path) as home:
+        assert home.folder == here
+        assert (here / checkpoint.REPORTS).read_text() == "newer"
+        assert not (here / checkpoint.STATE).exists()
+    assert not here.exists()
+
+
+def test_tables_of_the_search_are_fetched_once_a_node_and_others_stay_where_they_are(
+    tmp_path: Path, stored: str
+) -> None:
+    search, copy = tmp_path / "head" / "search", tmp_path / "storage" / "search" / "tables" / "forest" / TABLE
+    copy.parent.mkdir(parents=True)
+    copy.write_text("Path\n")
+    given = {"relabel": {"self_trained": "/lab/mine.csv", "forest": str(search / "tables" / "forest" / TABLE)}}
+    local = with_local_tables(given, search, stored, tmp_path)["relabel"]
+    assert local["self_trained"] == "/lab/mine.csv"
+    assert local["forest"] == str(scratch(stored, tmp_path) / "tables" / "forest" / TABLE)
+    copy.unlink()
+    assert with_local_tables(given, search, stored, tmp_path)["relabel"] == local
+    assert Path(local["forest"]).read_text() == "Path\n"
+    assert with_local_tables(given, search, None, tmp_path) is given
+
+
+def test_a_storage_that_cannot_be_reached_halts_the_search_and_is_not_the_trials_failure(
+    on_node: Callable[[str], dict[str, Any]],
+    reported: list[dict[str, Any]],
+    trial: dict[str, Any],
+    stored: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def gone(*how: object, **more: object) -> int:
+        raise Unreachable("gs://films", "its store cannot be reached", "check the network")
+
+    monkeypatch.setattr(homes, "push", gone)
+    train_trial(trial, on_node("first"), share=0, stored=stored)
+    assert [row[HALT] for row in reported] == ["gs://films: its store cannot be reached; check the network"]
+
+
+def test_a_run_that_is_complete_in_the_storage_is_told_and_not_trained(
+    on_node: Callable[[str], dict[str, Any]], reported: list[dict[str, Any]], trial: dict[str, Any], stored: str
+) -> None:
+    train_trial(trial, on_node("first"), share=0, stored=stored)
+    before = list(reported)
+    reported.clear()
+    train_trial(trial, on_node("second"), share=0, stored=stored)
+    assert reported == before
+    assert reported[-1]["percent"] == COMPLETE_PERCENT
+
+
+def test_a_tree_with_a_source_is_staged_on_the_node_that_trains_on_it(
+    on_node: Callable[[str], dict[str, Any]],
+    reported: list[dict[str, Any]],
+    trial: dict[str, Any],
+    stored: str,
+    tree: Path,
+    tmp_path: Path,
+) -> None:
+    base = on_node("first")
+    base["data"]["root"] = "/head/has/it/here"
+    train_trial(trial, base, share=0, stored=stored, source=tree.as_uri())
+    assert [row["percent"] for row in reported] == [25, 50, 75, 100]
+    (staged,) = (tmp_path / "first" / "stage").glob("*/train.csv")
+    assert staged.read_bytes() == (tree / "train.csv").read_bytes()

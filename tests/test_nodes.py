@@ -1,0 +1,123 @@
+"""Finding a Ray cluster, without one."""
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+import search
+from chex.errors import InputError
+from search import nodes
+from search.__main__ import EXIT_BAD_INPUT, main
+from search.resources import Node
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def test_a_cluster_that_is_not_there_is_told_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    where = f"127.0.0.1:{free_port()}"
+    for address, told in (
+        (where, rf"--cluster {where}: no Ray cluster answers at {where} \(.*refused\); start one with `ray start"),
+        ("head", r"--cluster head: no Ray cluster answers at head \("),
+        ("auto", r"--cluster auto: no Ray cluster answers on this machine \("),
+        ("ray://head:10001", r"--cluster ray://head:10001: a search runs inside the cluster; give its head as HOST:PO"),
+    ):
+        with pytest.raises(InputError, match=told):
+            nodes._found(address)
+
+
+def test_auto_is_the_cluster_that_ray_has_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    (tmp_path / "ray").mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        where = f"127.0.0.1:{server.getsockname()[1]}"
+        (tmp_path / "ray" / "ray_current_cluster").write_text(where + "\n")
+        assert nodes._found("auto") == where
+        monkeypatch.setenv("RAY_ADDRESS", where)  # as in a submitted job
+        (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+        assert nodes._found("auto") == where
+
+
+@pytest.mark.parametrize(
+    ("told", "sentence"),
+    [
+        (
+            "Version mismatch: The cluster was started with: Ray: 2.9.0 Python: 3.10.1 This process was started with: "
+            "Ray: 2.60.0 Python: 3.11.7",
+            "--cluster head:6379: Version mismatch: .* Python: 3.11.7; install on both sides what requirements.lock",
+        ),
+        ("The actor never ran", r"--cluster head:6379: the cluster at head:6379 and this process do not get on \(The "),
+    ],
+)
+def test_a_cluster_that_this_process_cannot_talk_to_is_told_in_a_sentence(told: str, sentence: str) -> None:
+    with pytest.raises(InputError, match=sentence):
+        raise nodes._strange("head:6379", "head:6379", told)
+
+
+def test_a_node_has_what_ray_counts() -> None:
+    assert nodes._node({"CPU": 4.0, "GPU": 1.0, "memory": 1e9}) == Node(4, 1)
+    assert nodes._node({"memory": 1e9}) == Node(0, 0)
+
+
+@pytest.mark.parametrize(
+    ("own", "token", "mode"), [(False, False, "disabled"), (False, True, "token"), (True, False, "token")]
+)
+def test_in_a_cluster_the_users_token_counts_and_without_one_none_is_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, token: bool, mode: str
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_MODE", "token")
+    monkeypatch.setenv("RAY_AUTH_TOKEN", "theirs" if own else search.RAY_SETTINGS["RAY_AUTH_TOKEN"])
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    if token:
+        (tmp_path / "token").touch()
+    search.as_member()
+    assert os.environ.get("RAY_AUTH_TOKEN") == ("theirs" if own else None)
+    assert os.environ["RAY_AUTH_MODE"] == mode
+
+
+def test_the_command_refuses_a_cluster_that_is_not_there_before_it_writes(
+    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, os.environ[name])  # and so back as they were
+    (tmp_path / "small.yaml").write_text("base: {}\nspace: {optimizer.lr: {loguniform: [1.0e-4, 1.0e-2]}}\n")
+    given = ["run", str(tmp_path / "small.yaml"), "--data", str(tree), "--results", str(tmp_path / "results")]
+    where = f"127.0.0.1:{free_port()}"
+    assert main([*given, "--cluster", where]) == EXIT_BAD_INPUT
+    assert f"chex-search run: --cluster {where}: no Ray cluster answers" in capsys.readouterr().err
+    assert not (tmp_path / "results").exists()
+
+
+def test_a_node_that_does_not_see_the_results_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Asked:
+        def __init__(self, host: str):
+            self.host = host
+
+        def remote(self, path: str) -> bool:
+            return self.host == "head" and Path(path).exists()
+
+    class Sees:
+        def options(self, host: str) -> Asked:
+            return Asked(host)
+
+    there = [{"NodeManagerHostname": name, "NodeID": name} for name in ("head", "gpu-7")]
+    monkeypatch.setattr(nodes, "_alive", lambda: there)
+    monkeypatch.setattr(nodes, "_on", lambda about: {"host": about["NodeID"]})
+    monkeypatch.setattr(nodes, "_sees", Sees())
+    monkeypatch.setattr(nodes.ray, "get", lambda answer: answer)
+    (tmp_path / "search.lock").touch()
+    with pytest.raises(InputError) as refused:
+        nodes.check_shared(tmp_path / "search.lock")
+    assert str(refused.value) == (
+        f"{tmp_path}: the node gpu-7 does not see it, so that what trials leave there would be lost; give a place that "
+        "all nodes can reach with --storage, for example gs://BUCKET/searches, or --results on a disk that they share"
+    )
+    there.pop()
+    nodes.check_shared(tmp_path / "search.lock")

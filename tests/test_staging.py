@@ -1,0 +1,324 @@
+import errno
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from chex.errors import InputError
+from chex.records import load_tree
+from search import archive, staging
+from search.bucket import reach
+from search.staging import STAGED, stage, stage_tables, tree_path
+from tests.conftest import TREE
+
+Where = Callable[[str], str]
+
+STAGER = """
+import os, signal, sys
+from pathlib import Path
+from search import archive, staging
+
+how, uri, root = sys.argv[1], sys.argv[2], Path(sys.argv[3])
+archive.BLOCK, archive.AHEAD = 4096, 0
+copies = [0]
+
+def noted(copy):
+    def one(self, name, target):
+        if how == "killed" and copies[0] == 10:
+            target.write_bytes(b"half a film")
+            os.kill(os.getpid(), signal.SIGKILL)
+        copies[0] += 1
+        copy(self, name, target)
+        if how == "first" and copies[0] == 10:
+            print("ten", flush=True)
+            sys.stdin.readline()
+    return one
+
+staging._Members.copy = noted(staging._Members.copy)
+staging.stage(uri, root)
+print("copied", copies[0], flush=True)
+"""
+"""Stages a zip in small blocks and says how many files it copied.
+
+`killed` dies in the middle of the eleventh; `first` says that it has ten and waits for a line.
+"""
+
+
+def stager(how: str, uri: str, root: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", STAGER, how, uri, str(root)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+
+def zipped(tree: Path, extra: dict[str, bytes] | None = None) -> Path:
+    """The archive of a tree, in the folder that the tree has its name from, with members of any name besides."""
+    made = tree.parent / "films.zip"
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as target:
+        for path in sorted(tree.rglob("*")):
+            target.write(path, f"{TREE}/{path.relative_to(tree)}")
+        for name, content in (extra or {}).items():
+            target.writestr(name, content)
+    return made
+
+
+def upload(local: Path, uri: str) -> str:
+    """Puts a file, or a folder's files, to `uri`."""
+    place = reach(uri)
+    for path in [local] if local.is_file() else sorted(local.rglob("*")):
+        if path.is_file():
+            (place if path == local else place / str(path.relative_to(local))).write(path.read_bytes())
+    return uri
+
+
+def files(root: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(root)): path.read_bytes()
+        for path in root.rglob("*")
+        if path.is_file() and path.name != STAGED
+    }
+
+
+@pytest.mark.parametrize("form", ["zip", "tree"])
+@pytest.mark.parametrize("home", ["bucket", "disk"])
+def test_a_zip_or_a_tree_in_a_bucket_or_on_a_disk_becomes_a_tree(
+    form: str, home: str, tree: Path, bucket: Where, tmp_path: Path
+) -> None:
+    local = zipped(tree) if form == "zip" else tree.parent
+    uri = upload(local, bucket(local.name)) if home == "bucket" else str(local)
+    if form == "tree" and home == "disk":
+        uri = str(tree)
+    heard: list[tuple[int, int]] = []
+    root = stage(uri, tmp_path / "staged", lambda *told: heard.append(told))
+    assert files(root) == files(tree)
+    assert len(load_tree(root).train) == 24
+    assert heard[-1] == (38, 38)
+
+
+def test_what_is_staged_is_not_asked_for_again(tree: Path, bucket: Where, tmp_path: Path) -> None:
+    root = stage(upload(zipped(tree), bucket("films.zip")), tmp_path / "staged")
+    assert stage("gs://nowhere/at-all", root) == root
+
+
+def test_two_machines_give_a_file_the_same_time(tree: Path, bucket: Where, tmp_path: Path) -> None:
+    for uri in (upload(zipped(tree), bucket("films.zip")), upload(tree, bucket("tree"))):
+        times = []
+        for name in ("one", "two"):
+            root = stage(uri, tmp_path / name)
+            times.append([(root / film).stat().st_mtime_ns for film in sorted(files(root))])
+            shutil.rmtree(root)
+        assert times[0] == times[1]
+
+
+def test_a_killed_staging_of_a_zip_goes_on_with_the_files_that_are_missing(
+    tree: Path, bucket: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed, root = zipped(tree), tmp_path / "staged"
+    uri = upload(packed, bucket("films.zip"))
+    with stager("killed", uri, root) as killed:
+        pass
+    assert killed.returncode == -signal.SIGKILL
+    before = {name: (root / name).stat().st_ino for name in files(root) if name in files(tree)}
+    assert len(before) == 10
+    monkeypatch.setattr(archive, "BLOCK", 4096)
+    monkeypatch.setattr(archive, "AHEAD", 0)
+    readers: list[archive.BlockReader] = []
+    begin = archive.BlockReader.__init__
+    monkeypatch.setattr(
+        archive.BlockReader, "__init__", lambda self, place: (readers.append(self), begin(self, place))[1]
+    )
+    stage(uri, root)
+    assert {name: (root / name).stat().st_ino for name in before} == before
+    assert files(root) == files(tree)
+    with zipfile.ZipFile(packed) as about:
+        kept = sum(about.getinfo(f"{TREE}/{name}").compress_size for name in before)
+    assert readers[0].asked <= packed.stat().st_size - kept + 4 * archive.BLOCK
+
+
+def test_a_staging_of_a_tree_that_is_cut_off_goes_on(
+    tree: Path, bucket: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri, root, copied = upload(tree, bucket("tree")), tmp_path / "staged", list[str]()
+    copy = staging._Files.copy
+
+    def cut(self: staging._Files, name: str, target: Path) -> None:
+        if len(copied) == 10:
+            raise ConnectionError
+        copied.append(name)
+        copy(self, name, target)
+
+    with monkeypatch.context() as first:
+        first.setattr(staging._Files, "at_once", 1)
+        first.setattr(staging._Files, "copy", cut)
+        with pytest.raises(ConnectionError):
+            stage(uri, root)
+    assert not (root / STAGED).exists()
+    monkeypatch.setattr(staging._Files, "copy", lambda *how: (copied.append(how[1]), copy(*how))[1])
+    stage(uri, root)
+    assert sorted(copied) == sorted(files(tree))
+    assert files(root) == files(tree)
+
+
+def test_two_processes_on_a_machine_stage_once(tree: Path, bucket: Where, tmp_path: Path) -> None:
+    uri, root = upload(zipped(tree), bucket("films.zip")), tmp_path / "staged"
+    with stager("first", uri, root) as first:
+        assert first.stdout
+        assert first.stdout.readline() == "ten\n"
+        with stager("second", uri, root) as second:
+            said, _ = first.communicate("\n", timeout=60)
+            also, _ = second.communicate(timeout=60)
+    assert (said, also) == ("copied 38\n", "copied 0\n")
+
+
+def test_two_machines_stage_for_themselves(tree: Path, bucket: Where, tmp_path: Path) -> None:
+    uri = upload(zipped(tree), bucket("films.zip"))
+    roots = [stage(uri, tree_path(uri, tmp_path / name)) for name in ("one", "two")]
+    assert roots[0].name == roots[1].name
+    assert files(roots[0]) == files(roots[1]) == files(tree)
+
+
+@pytest.mark.parametrize("name", ["../out", "/out", f"{TREE}/../../out", f"{TREE}\\..\\out", "C:/out", f"{TREE}//out"])
+def test_a_name_that_leads_out_is_refused(name: str, tree: Path, tmp_path: Path) -> None:
+    packed = zipped(tree)
+    with zipfile.ZipFile(packed, "a") as target:
+        info = zipfile.ZipInfo("x")
+        info.filename = name
+        target.writestr(info, b"out")
+    with pytest.raises(InputError, match=r"films.zip: '.*out' could lead out of its folder; a name is relative"):
+        stage(str(packed), tmp_path / "staged" / "tree")
+    assert list((tmp_path / "staged" / "tree").iterdir()) == []
+    assert not list(tmp_path.rglob("out"))
+
+
+def test_links_encrypted_and_repeated_members_are_refused(tree: Path, tmp_path: Path) -> None:
+    link = zipfile.ZipInfo(f"{TREE}/train/link")
+    link.external_attr = 0o120777 << 16
+    packed = zipped(tree)
+    with zipfile.ZipFile(packed, "a") as target:
+        target.writestr(link, "/etc/passwd")
+    with pytest.raises(
+        InputError, match=r"'CheXpert-v1.0-small/train/link' is a link or a device; pack plain files only"
+    ):
+        stage(str(packed), tmp_path / "staged")
+    with zipfile.ZipFile(zipped(tree), "a") as target, pytest.warns(UserWarning, match="Duplicate"):
+        target.writestr(f"{TREE}/train.csv", b"another")
+    with pytest.raises(InputError, match=r"'CheXpert-v1.0-small/train.csv' is there twice; pack every file once"):
+        stage(str(packed), tmp_path / "staged")
+    locked = bytearray(zipped(tree).read_bytes())
+    entry = locked.rindex(b"PK\x01\x02")
+    locked[entry + 8] |= 1
+    packed.write_bytes(locked)
+    with pytest.raises(InputError, match=r"valid.csv' is encrypted; pack the files without a password"):
+        stage(str(packed), tmp_path / "staged")
+
+
+def test_a_file_that_is_also_a_folder_is_refused(tree: Path, tmp_path: Path) -> None:
+    packed = zipped(tree, {f"{TREE}/train": b"a file"})
+    with pytest.raises(
+        InputError, match=r"'CheXpert-v1.0-small/train' is both a file and a folder; remove one of them"
+    ):
+        stage(str(packed), tmp_path / "staged")
+
+
+def test_a_damaged_member_is_read_again_and_then_refused(
+    tree: Path, bucket: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = zipped(tree)
+    uri, fetch, times = upload(packed, bucket("films.zip")), archive.BlockReader._fetch, [0]
+
+    def damaged(self: archive.BlockReader, number: int) -> bytes:
+        content = bytearray(fetch(self, number))
+        if number == 2 and times[0] > 0:
+            times[0] -= 1
+            content[: 2**11] = bytes(2**11)
+        return bytes(content)
+
+    monkeypatch.setattr(archive, "BLOCK", 4096)
+    monkeypatch.setattr(archive, "AHEAD", 0)
+    monkeypatch.setattr(archive.BlockReader, "_fetch", damaged)
+    times[0] = 1
+    assert files(stage(uri, tmp_path / "once")) == files(tree)
+    assert times == [0]
+    times[0] = 100
+    with pytest.raises(
+        InputError, match=r"films.zip: 'CheXpert-v1.0-small/train/\S+' is damaged \(.+\); upload the archive"
+    ):
+        stage(uri, tmp_path / "always")
+    assert not (tmp_path / "always" / STAGED).exists()
+
+
+def test_an_archive_that_is_none_or_was_cut_is_refused(tree: Path, tmp_path: Path) -> None:
+    packed = zipped(tree)
+    packed.write_bytes(packed.read_bytes()[:-3000])
+    with pytest.raises(
+        InputError, match=r"films.zip is not a whole zip archive \(File is not a zip file\); upload it again"
+    ):
+        stage(str(packed), tmp_path / "staged")
+
+
+def test_what_the_disk_has_no_room_for_is_refused_with_the_arithmetic(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = zipped(tree, {f"{TREE}/zeros": bytes(10**8)})  # 100 kB in the archive
+    monkeypatch.setattr(staging.shutil, "disk_usage", lambda path: SimpleNamespace(free=10**8))
+    sentence = (
+        r"39 of 39 files are still to be staged, which take 100,\d\d\d,\d\d\d bytes, and \S+ has 100,000,000 free; make"
+    )
+    with pytest.raises(InputError, match=sentence):
+        stage(str(packed), tmp_path / "staged")
+
+
+def test_a_disk_that_fills_up_while_staging_raises_and_goes_on_later(
+    tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = zipped(tree)
+    with monkeypatch.context() as full:
+        full.setattr(
+            os, "utime", lambda *how, ns: (_ for _ in ()).throw(OSError(errno.ENOSPC, "No space left on device"))
+        )
+        with pytest.raises(OSError, match="No space left"):
+            stage(str(packed), tmp_path / "staged")
+    assert files(stage(str(packed), tmp_path / "staged")) == files(tree)
+
+
+def test_a_place_without_tables_or_with_several_is_refused(tree: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"one folder must hold train.csv and valid.csv, and no folder holds them; give"
+    ):
+        stage(str(tree / "train"), tmp_path / "staged")
+    shutil.copytree(tree, tree.parent / "copies" / "a")
+    shutil.copytree(tree, tree.parent / "copies" / "b")
+    with pytest.raises(InputError, match=r"and 2 folders hold them, a, b; give the tree, or its zip"):
+        stage(str(tree.parent / "copies"), tmp_path / "staged")
+
+
+def test_the_folder_of_a_place_is_told_by_its_name_and_whole_address() -> None:
+    one, other = (
+        tree_path("gs://a/CheXpert small.zip?x=y", Path("/s")),
+        tree_path("gs://b/CheXpert small.zip", Path("/s")),
+    )
+    assert one == tree_path("gs://a/CheXpert small.zip", Path("/s")) != other
+    assert one.name.startswith("CheXpert_small-")
+    assert tree_path("gs://a/x.zip").is_absolute()
+
+
+def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder with --stage"
+    ):
+        stage(str(tree), tmp_path / "file" / "tree")
+
+
+def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
+    root = stage_tables(str(zipped(tree)), tmp_path / "staged")
+    assert sorted(path.name for path in root.iterdir()) == ["train.csv", "valid.csv"]
+    assert len(load_tree(root).paths) == len(load_tree(tree).paths)
+    shutil.rmtree(tree)
+    (tmp_path / f"{TREE}.zip").unlink(missing_ok=True)
+    assert stage_tables(str(tree), root) == root

@@ -1,0 +1,151 @@
+"""A search's folder in a storage on this disk: in which order things get there, and how they come back."""
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from chex import checkpoint
+from chex.errors import InputError
+from search import stored as stores
+from search.book import BOOK, Book
+from search.bucket import Place
+from search.search_config import SearchConfig
+from search.stored import CONFIG, Stored, brought, check_storage, forget, kept
+
+SEARCH = SearchConfig.model_validate({"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}})
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    home = tmp_path / "results" / "demo"
+    (home / "trials" / "001").mkdir(parents=True)
+    (home / CONFIG).write_text("search")
+    return home
+
+
+@pytest.fixture
+def copy(tmp_path: Path) -> Path:
+    home = tmp_path / "storage" / "demo"
+    (home / "trials" / "001").mkdir(parents=True)
+    return home
+
+
+@pytest.fixture
+def book(folder: Path) -> Book:
+    return Book(folder, SEARCH.knobs())
+
+
+def rows_in(home: Path) -> list[str]:
+    found = Book(home, SEARCH.knobs())
+    states = [row.state for row in found.rows()]
+    found.close()
+    return list(states)
+
+
+def test_a_trials_state_goes_only_when_the_book_that_says_its_end_is_there(
+    folder: Path, copy: Path, book: Book, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, order = copy / "trials" / "001" / checkpoint.STATE, list[tuple[str, bool]]()
+    state.touch()
+    write = Place.write
+
+    def noted(place: Place, content: bytes) -> None:
+        write(place, content)
+        order.append((Path(place.path).name, state.exists()))
+
+    monkeypatch.setattr(Place, "write", noted)
+    stored = Stored(folder, copy.as_uri())
+    number = book.begin({"optimizer.lr": 1e-3})
+    stored.keep()
+    assert state.exists()
+    assert rows_in(copy) == ["waiting"]
+    book.report(number, [{"percent": 100, "best_auroc": 0.8}])
+    book.end(number, "finished", 0.8)
+    (folder / "best.yaml").write_text("its winner")
+    stored.keep()
+    assert not state.exists()
+    assert rows_in(copy) == ["finished"]
+    assert order == [(CONFIG, True), (BOOK, True), ("best.yaml", True), (BOOK, True)]
+
+
+def test_what_trials_keep_themselves_and_what_is_anothers_is_left_alone(folder: Path, copy: Path, book: Book) -> None:
+    for name in ("trials/001/reports.csv", "trials/001/state.earlier.pt", "tune/x", "confirm/search.yaml", "a.lock"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).touch()
+    (folder / "trials" / "001" / "events.out.tfevents.1").touch()
+    Stored(folder, copy.as_uri()).keep()
+    found = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
+    assert found == {CONFIG, BOOK, "trials/001/events.out.tfevents.1"}
+
+
+def test_an_ended_trial_comes_back_without_its_state(folder: Path, copy: Path) -> None:
+    for name in (checkpoint.REPORTS, checkpoint.STATE, checkpoint.WEIGHTS):
+        (copy / "trials" / "001" / name).write_text(name)
+    stored, here = Stored(folder, copy.as_uri()), folder / "trials" / "001"
+    stored.fetch("trials/001", weights=False)
+    assert {path.name for path in here.iterdir()} == {checkpoint.REPORTS, ".mirror.json"}
+    stored.fetch("trials/001")
+    assert (here / checkpoint.WEIGHTS).read_text() == checkpoint.WEIGHTS
+    assert not (here / checkpoint.STATE).exists()
+
+
+def test_what_happened_is_there_soon_and_what_happened_last_when_the_block_is_left(
+    folder: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "EVERY_SECONDS", 0.01)
+    sent, keep = threading.Event(), Stored.keep
+
+    def noted(stored: Stored) -> None:
+        keep(stored)
+        if (copy / "new").exists():
+            sent.set()
+
+    with kept(folder, copy.as_uri()) as stored:
+        assert stored
+        assert (copy / CONFIG).exists()
+        monkeypatch.setattr(Stored, "keep", noted)
+        (folder / "new").touch()
+        stored.soon()
+        assert sent.wait(30)
+        (folder / "last").touch()
+    assert (copy / "last").exists()
+    with kept(folder, None) as nothing:
+        assert nothing is None
+
+
+def test_a_search_is_brought_to_another_machine_once(folder: Path, copy: Path, book: Book, tmp_path: Path) -> None:
+    book.begin({"optimizer.lr": 1e-3})
+    Stored(folder, copy.as_uri()).keep()
+    for name in (checkpoint.REPORTS, checkpoint.STATE, checkpoint.WEIGHTS):
+        (copy / "trials" / "001" / name).touch()
+    there = brought(copy.as_uri(), tmp_path / "other")
+    assert there == tmp_path / "other" / "demo"
+    assert rows_in(there) == ["waiting"]
+    assert {path.name for path in (there / "trials" / "001").iterdir()} == {checkpoint.REPORTS}
+    with pytest.raises(InputError, match=r"other/demo is here already; `chex-search resume /.*/other/demo` goes on"):
+        brought(copy.as_uri(), tmp_path / "other")
+    with pytest.raises(InputError, match=r"storage/none holds no search \(no search.yaml in it\); give the folder"):
+        brought((copy.parent / "none").as_uri(), tmp_path / "other")
+
+
+def test_a_name_that_is_taken_in_the_storage_is_refused_before_anything_is_written(
+    folder: Path, copy: Path, tmp_path: Path
+) -> None:
+    Stored(folder, copy.as_uri()).keep()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match=r"storage/demo holds a search already; go on with it: `chex-search resume f"):
+        check_storage(tmp_path / "new", copy.as_uri(), fresh=False)
+    check_storage(tmp_path / "new", copy.as_uri(), fresh=True)
+    check_storage(folder, copy.as_uri(), fresh=False)
+    check_storage(folder, None, fresh=False)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("name", "left"), [("report.txt", {"best.yaml"}), ("", set[str]())])
+def test_one_file_or_all_is_forgotten(copy: Path, name: str, left: set[str]) -> None:
+    for each in ("report.txt", "best.yaml"):
+        (copy / each).touch()
+    forget(copy.as_uri(), name)
+    forget(None)
+    assert {path.name for path in copy.rglob("*") if path.is_file()} == left
