@@ -92,8 +92,8 @@ class Place:
         """
         for _ in range(2):
             with told(self.uri), self.files.open_input_stream(self.path) as stream:
-                about = stream.metadata() or {}
                 content = stream.read()
+                about = stream.metadata() or {}
             if not (wrong := _wrong(content, about)):
                 return content
         raise InputError(f"{self.uri}: {wrong}; upload the file again")
