@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from search.cluster_commands import Command, down, fetch, logs, status, submit, tunnel, typed, up
+from search.cluster_commands import Command, down, fetch, logs, resume, status, submit, tunnel, typed, up
 
 if TYPE_CHECKING:
     from search.cluster_config import Cluster
@@ -39,8 +39,13 @@ def add_cluster(parser: argparse.ArgumentParser) -> None:
     send.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     send.add_argument("--name", help="of the search (default: that of SEARCH.yaml and the values of --set)")
     send.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept here")
+    send.add_argument("--storage", metavar="URI", help="keep the search there besides (default: metadata.storage)")
     send.add_argument("--dry-run", action="store_true", help="check and tell, and run nothing")
     send.set_defaults(run=_submit)
+    again = action("resume", "go on with a search from its storage, after the head that had it is gone")
+    again.add_argument("name", metavar="SEARCH", help="the search's name")
+    again.add_argument("--storage", metavar="URI", help="where it is kept (default: metadata.storage)")
+    again.set_defaults(run=_resume)
     stands = action("status", "show what runs on the cluster, or how a search stands")
     stands.add_argument("name", nargs="?", metavar="SEARCH", help="the search's name")
     stands.set_defaults(run=lambda options: _run(status(_begun(options), options.name and _job_name(options.name))))
@@ -70,7 +75,8 @@ def _submit(options: argparse.Namespace) -> int:
     from search.search_config import load_search, search_name
 
     cluster = _loaded(options)
-    search = for_cluster(load_search(options.config, options.sets, None), cluster)
+    sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
+    search = for_cluster(load_search(options.config, sets, None), cluster)
     name = _job_name(options.name or search_name(options.config, options.sets))
     print(check_search(cluster, search, options.data), flush=True)
     own = options.results / name / SUBMITTED
@@ -80,11 +86,27 @@ def _submit(options: argparse.Namespace) -> int:
         return 0
     own.parent.mkdir(parents=True, exist_ok=True)
     write_text(own, dump(search))
+    return _started(options, commands, name, own.parent)
+
+
+def _resume(options: argparse.Namespace) -> int:
+    from chex.errors import InputError
+    from search.bucket import below, check_there
+
+    cluster, name = _loaded(options), _job_name(options.name)
+    storage = options.storage or cluster.metadata.storage
+    if storage is None:
+        raise InputError(f"{cluster.path}: metadata.storage: blank; say where {name} is kept with --storage")
+    check_there(below(storage, name))
+    return _started(options, resume(options.cluster, name, below(storage, name)), name, Path("results", name))
+
+
+def _started(options: argparse.Namespace, commands: Iterable[Command], name: str, results: Path) -> int:
     code = _run(commands)
     if code == 0:
         print(
             f"{name} runs on the cluster, also while this machine sleeps. How it stands: chex-search cluster status "
-            f"{options.cluster} {name}\nIts results: chex-search cluster fetch {options.cluster} {own.parent}"
+            f"{options.cluster} {name}\nIts results: chex-search cluster fetch {options.cluster} {results}"
         )
     return code
 

@@ -7,6 +7,7 @@ HOME = "~/chexpert-search"
 """The project on every node; results/ below it holds the searches, on the head alone."""
 
 DASHBOARD, TENSORBOARD = 8265, 6006
+_THERE = f"--results {HOME}/results --cluster auto"
 _HEAD = f"export RAY_AUTH_MODE=token PATH={HOME}/.venv/bin:$PATH"
 
 Command = list[str]
@@ -26,8 +27,13 @@ def submit(cluster: Path, name: str, search: Path, data: str) -> list[Command]:
     return [
         on_head(cluster, f"{free(name)} && mkdir -p {HOME}/submitted"),
         ["ray", "rsync-up", str(cluster), str(search), there],
-        on_head(cluster, job(name, there, data)),
+        on_head(cluster, job(name, run(name, there, data))),
     ]
+
+
+def resume(cluster: Path, name: str, uri: str) -> list[Command]:
+    """Submits, as the job `name`, that the search kept at `uri` goes on, for a head that has nothing of it."""
+    return [on_head(cluster, free(name)), on_head(cluster, job(name, f"resume {shlex.quote(uri)} {_THERE}"))]
 
 
 def free(name: str) -> str:
@@ -42,12 +48,15 @@ def free(name: str) -> str:
     )
 
 
-def job(name: str, search: str, data: str) -> str:
-    """Shell text for the head: submits `chex-search run` and does not wait."""
-    return (
-        f"ray job submit {_address()} --no-wait --submission-id {name} -- {HOME}/.venv/bin/chex-search run {search} "
-        f"--data {shlex.quote(data)} --results {HOME}/results --name {name}"
-    )
+def run(name: str, search: str, data: str) -> str:
+    """What `chex-search` is given on the head, as shell text: `search` is the path of its YAML there."""
+    return f"run {search} --data {shlex.quote(data)} --name {name} {_THERE}"
+
+
+def job(name: str, given: str) -> str:
+    """Shell text for the head: submits `chex-search` with what it is `given` and does not wait."""
+    program = f"{HOME}/.venv/bin/chex-search"
+    return f"ray job submit {_address()} --no-wait --submission-id {name} -- {program} {given}"
 
 
 def status(cluster: Path, name: str | None) -> list[Command]:

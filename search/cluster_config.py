@@ -38,6 +38,8 @@ class Metadata(BaseModel):
     currency: str = "USD"
     cache: str | None = None
     """The folder for decoded films on every node, on a disk of its own; blank: the run's image.cache."""
+    storage: str | None = None
+    """The URI below which searches are kept besides, unless they say where: `gs://BUCKET/searches`."""
 
 
 @dataclass(frozen=True)

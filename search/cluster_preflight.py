@@ -6,6 +6,7 @@ from pathlib import Path
 
 from chex.cache import ImageConfig
 from chex.errors import InputError
+from search.bucket import check_there, check_writable, is_uri
 from search.cluster_config import Cluster
 from search.resources import Node, Resources, allotted
 from search.search_config import SearchConfig
@@ -71,14 +72,25 @@ def bound(cluster: Cluster, hours: float) -> Bound:
 
 
 def check_search(cluster: Cluster, search: SearchConfig, data: str) -> str:
-    """The preflight in words. Raises InputError where the search cannot run on the cluster or has no end in hours."""
+    """The preflight in words, of a search `for_cluster`.
+
+    Raises InputError where the search cannot run on the cluster or has no end in hours, where nothing is at `data` and
+    where its storage cannot be written: what this machine may, the nodes may with an account that has the same rights.
+    """
     _check_data(data)
+    if search.storage and _is_bucket(search.storage):
+        check_writable(search.storage)
     if not cluster.billed:
         return "The machines are yours, nothing is billed; whether a trial fits them is checked when the search starts."
     hours = search.budget.hours
     if hours is None:
         raise InputError(
             "budget.hours: blank, and machines are billed by the hour; set it, for example --set budget.hours=24"
+        )
+    if search.storage is None:
+        raise InputError(
+            f"storage: blank, and what is on the workers of {cluster.path} goes with them; write the bucket into its "
+            "metadata, or give --storage gs://BUCKET/searches"
         )
     lines = [_packing_line(each, search.resources) for each in packings(cluster, search.resources)]
     return "\n".join([*lines, *_cost_lines(bound(cluster, hours), cluster, hours)])
@@ -105,7 +117,9 @@ def _cost_lines(bound: Bound, cluster: Cluster, hours: float) -> Sequence[str]:
 
 
 def _check_data(data: str) -> None:
-    if "://" in data or data.startswith("/"):
+    if _is_bucket(data):
+        check_there(data)
+    if is_uri(data) or data.startswith("/"):
         return
     raise InputError(
         f"--data {data}: a path of this machine, which no node sees; give a bucket's gs:// address, "
@@ -113,10 +127,36 @@ def _check_data(data: str) -> None:
     )
 
 
+def _is_bucket(where: str) -> bool:
+    """Whether this machine sees the same there as a node does."""
+    return is_uri(where) and not where.startswith("file:")
+
+
 def for_cluster(search: SearchConfig, cluster: Cluster) -> SearchConfig:
-    """The search with films decoded into the cluster's cache, where it names none of its own."""
-    cache, image = cluster.metadata.cache, search.base.image
-    if cache is None or image.cache != ImageConfig().cache:
-        return search
-    base = search.base.model_copy(update={"image": image.model_copy(update={"cache": Path(cache)})})
-    return search.model_copy(update={"base": base})
+    """The search as the cluster runs it: what it leaves open is what the cluster's YAML says.
+
+    The folder of decoded films, the storage, and on workers that come with the trials, how many run at once and the
+    CPUs of each. Raises InputError as `packings`.
+    """
+    base, cache = search.base, cluster.metadata.cache
+    if cache and base.image.cache == ImageConfig().cache:
+        base = base.model_copy(update={"image": base.image.model_copy(update={"cache": Path(cache)})})
+    found = packings(cluster, search.resources)
+    given: dict[str, object] = {}
+    if found:
+        given["cpus_per_trial"] = min(each.cpus_per_trial for each in found)
+        whole = search.resources.model_copy(update=given)
+        given["at_once"] = search.resources.at_once or _most_at_once(packings(cluster, whole), cluster.max_workers)
+    resources = search.resources.model_copy(update=given)
+    storage = search.storage or cluster.metadata.storage
+    return search.model_copy(update={"base": base, "resources": resources, "storage": storage})
+
+
+def _most_at_once(found: Sequence[Packing], max_workers: int) -> int:
+    """Trials on as many workers as there may be, those that hold most first."""
+    at_once, room = 0, max_workers
+    for each in sorted(found, key=lambda packing: -packing.trials_per_node):
+        nodes = min(each.nodes, room)
+        at_once += nodes * each.trials_per_node
+        room -= nodes
+    return at_once

@@ -130,7 +130,13 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
 
 
 GCP, LOCAL = Path("configs/cluster/gcp.yaml"), Path("configs/cluster/local.yaml")
-OURS = {"YOUR-PROJECT": "xray-42", "YOUR-HEAD": "10.0.0.1", "YOUR-WORKER": "10.0.0.2", "YOUR-USER": "ada"}
+OURS = {
+    "YOUR-PROJECT": "xray-42",
+    "YOUR-BUCKET": "films",
+    "YOUR-HEAD": "10.0.0.1",
+    "YOUR-WORKER": "10.0.0.2",
+    "YOUR-USER": "ada",
+}
 Content = dict[str, Any]
 WriteCluster = Callable[..., Path]
 

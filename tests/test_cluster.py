@@ -1,6 +1,7 @@
 """The commands of `chex-search cluster`, with a machine that only notes what it is asked to run."""
 
 import json
+import shlex
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -12,11 +13,14 @@ import yaml
 
 from search import cluster, cluster_config, cluster_names, compute_api
 from search.__main__ import main as chex_search
+from search.bucket import below, reach, shown
 from search.cluster_commands import HOME
+from search.resources import Resources
 from search.search_config import load_search
 from tests.conftest import GCP, LOCAL, WriteCluster, filled
 
 Ran = list[list[str]]
+Bucket = Callable[[str], str]
 
 
 @pytest.fixture
@@ -37,9 +41,10 @@ def ran(monkeypatch: pytest.MonkeyPatch) -> Ran:
 
 
 @pytest.fixture
-def gcp(write_cluster: WriteCluster, monkeypatch: pytest.MonkeyPatch) -> str:
+def gcp(write_cluster: WriteCluster, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A cluster on Google's machines that keeps searches in the emulated bucket."""
     monkeypatch.setattr(cluster_names, "running", lambda *_: [])
-    return str(write_cluster(filled(GCP)))
+    return str(write_cluster(filled(GCP), lambda content: content["metadata"].update(storage=bucket("searches"))))
 
 
 @pytest.fixture
@@ -105,20 +110,73 @@ def test_up_on_gcp_without_googles_client_says_what_to_install(
 
 
 def test_submit_tells_the_bound_and_leaves_the_search_to_the_head(
-    gcp: str, ran: Ran, tiny: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    gcp: str, ran: Ran, tiny: str, bucket: Bucket, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    results = str(tmp_path / "results")
-    assert chex_search(["cluster", "submit", gcp, tiny, "--data", "gs://b/t", "--results", results]) == 0
+    results, data = str(tmp_path / "results"), bucket("tree")
+    (reach(data) / "train.csv").write(b"Path")
+    assert chex_search(["cluster", "submit", gcp, tiny, "--data", data, "--results", results]) == 0
     own = tmp_path / "results/tiny/submitted.yaml"
     check, send, start = ran
     assert send == ["ray", "rsync-up", gcp, str(own), f"{HOME}/submitted/tiny.yaml"]
     assert check[:3] == start[:3] == ["ray", "exec", gcp]
     assert "ray job submit" in start[3]
     assert "--no-wait --submission-id tiny -- " in start[3]
-    assert f"run {HOME}/submitted/tiny.yaml --data gs://b/t --results {HOME}/results --name tiny" in start[3]
+    assert f"run {HOME}/submitted/tiny.yaml --data {shlex.quote(data)} --name tiny --results {HOME}/results" in start[3]
+    assert start[3].endswith(" --cluster auto")
     out = capsys.readouterr().out
     assert out.index("At most 4.13 USD") < out.index("$ ray exec")
-    assert load_search(own, [], None).base.image.cache == Path("/mnt/cache")
+    sent = load_search(own, [], None)
+    assert (sent.base.image.cache, sent.storage) == (Path("/mnt/cache"), bucket("searches"))
+    assert sent.resources == Resources(gpus_per_trial=0.25, cpus_per_trial=2, at_once=16)
+
+
+def test_data_that_is_not_there_is_told_before_anything_runs(
+    gcp: str, ran: Ran, tiny: str, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = bucket("nothing")
+    assert chex_search(["cluster", "submit", gcp, tiny, "--data", where]) == 2
+    assert told(capsys) == f"chex-search cluster: {shown(where)}: nothing is there; correct the address"
+    assert ran == []
+
+
+def test_a_storage_that_cannot_be_written_is_told_before_anything_runs(
+    gcp: str, ran: Ran, tiny: str, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = bucket("x").replace("@films", "@nobodys")
+    assert chex_search(["cluster", "submit", gcp, tiny, "--data", "/d", "--storage", where]) == 2
+    assert told(capsys) == (
+        f"chex-search cluster: {shown(where)}: it cannot be written, nothing is there, or there is no such bucket; "
+        "create the bucket, or correct the address"
+    )
+    assert ran == []
+
+
+def test_a_search_whose_head_is_gone_goes_on_from_its_storage(
+    gcp: str, ran: Ran, bucket: Bucket, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = below(bucket("searches"), "tiny")
+    assert chex_search(["cluster", "resume", gcp, "tiny"]) == 2
+    assert told(capsys) == f"chex-search cluster: {shown(kept)}: nothing is there; correct the address"
+    assert ran == []
+    (reach(kept) / "search.yaml").write(b"base: {}")
+    assert chex_search(["cluster", "resume", gcp, "tiny"]) == 0
+    assert f"chex-search resume {shlex.quote(kept)} --results {HOME}/results --cluster auto" in ran[1][-1]
+
+
+def test_a_cluster_without_a_storage_needs_to_be_told_where_a_search_is(
+    write_cluster: WriteCluster, ran: Ran, tiny: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_cluster(filled(GCP), lambda content: content["metadata"].pop("storage")))
+    assert chex_search(["cluster", "resume", path, "tiny"]) == 2
+    assert told(capsys) == (
+        f"chex-search cluster: {path}: metadata.storage: blank; say where tiny is kept with --storage"
+    )
+    assert chex_search(["cluster", "submit", path, tiny, "--data", "/d"]) == 2
+    assert told(capsys) == (
+        f"chex-search cluster: storage: blank, and what is on the workers of {path} goes with them; write the bucket "
+        "into its metadata, or give --storage gs://BUCKET/searches"
+    )
+    assert ran == []
 
 
 def test_a_dry_run_checks_and_tells_and_runs_nothing(

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from search import cluster_commands
-from search.cluster_commands import free, job, on_head
+from search.cluster_commands import free, job, on_head, run
 
 if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("opencensus") is None:
     pytest.skip("the job server needs ray[default], of the extra `cluster`", allow_module_level=True)
@@ -92,7 +92,7 @@ def shell(head: int, environment: dict[str, str], monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_submitted_search_runs_on_is_not_disturbed_and_goes_on_under_its_name(shell: Shell, home: Path) -> None:
-    submitted = shell(job("weekend", "~/chexpert-search/submitted/weekend.yaml", "gs://b/Che Xpert"))
+    submitted = shell(job("weekend", run("weekend", "~/chexpert-search/submitted/weekend.yaml", "gs://b/Che Xpert")))
     assert submitted.returncode == 0, submitted.stdout + submitted.stderr
     subprocess.run(["cat", home / "begun"], timeout=PATIENCE, check=True)
     again = shell(free("weekend"))
@@ -103,9 +103,10 @@ def test_a_submitted_search_runs_on_is_not_disturbed_and_goes_on_under_its_name(
     (home / "go").write_text("")
     told = shell(f"ray job logs --follow {cluster_commands._address()} weekend").stdout
     place = f"{home}/chexpert-search"
-    given = f"run {place}/submitted/weekend.yaml --data gs://b/Che Xpert --results {place}/results --name weekend"
+    given = f"run {place}/submitted/weekend.yaml --data gs://b/Che Xpert --name weekend --results {place}/results"
+    given += " --cluster auto"
     assert re.search(rf"searching with {re.escape(given)} on \S+:\d+", told)  # RAY_ADDRESS: where the cluster is
     assert shell(free("weekend")).returncode == 0
-    assert shell(job("weekend", "x.yaml", "gs://b/c")).returncode == 0
+    assert shell(job("weekend", "resume gs://b/weekend")).returncode == 0
     subprocess.run(["cat", home / "begun"], timeout=PATIENCE, check=True)
     (home / "go").write_text("")

@@ -118,12 +118,13 @@ def test_a_cluster_is_launched_given_a_search_asked_and_taken_down(
     assert chex_search(submit) == 0
     project = f"{head}/chexpert-search"
     address = ["--address", "http://127.0.0.1:8265"]
-    run = ["run", f"{project}/submitted/tiny.yaml", "--data", "/my data/tree", "--results", f"{project}/results"]
+    run = ["run", f"{project}/submitted/tiny.yaml", "--data", "/my data/tree", "--name", "tiny"]
+    there = ["--results", f"{project}/results", "--cluster", "auto"]
     job = ["--no-wait", "--submission-id", "tiny", "--"]
     assert ran(head) == [
         ["token", "ray", "job", "status", *address, "tiny"],
         ["token", "ray", "job", "delete", *address, "tiny"],
-        ["token", "ray", "job", "submit", *address, *job, f"{project}/.venv/bin/chex-search", *run, "--name", "tiny"],
+        ["token", "ray", "job", "submit", *address, *job, f"{project}/.venv/bin/chex-search", *run, *there],
     ]
     assert load_search(Path(project, "submitted/tiny.yaml"), [], None).base.image.cache == Path("/tmp/chexpert-cache")
 

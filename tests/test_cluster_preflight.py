@@ -25,13 +25,14 @@ CLUSTER = Cluster(
 )
 
 
-def search(gpus: float = 0.25, hours: float | None = 24.0, **image: Any) -> SearchConfig:
+def search(gpus: float = 0.25, hours: float | None = 24.0, image: Any = None, resources: Any = None) -> SearchConfig:
     return SearchConfig.model_validate(
         {
-            "base": {"image": image},
+            "base": {"image": image or {}},
             "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}},
             "budget": {"hours": hours},
-            "resources": {"gpus_per_trial": gpus},
+            "resources": {"gpus_per_trial": gpus} | (resources or {}),
+            "storage": "file:///searches",
         }
     )
 
@@ -76,7 +77,7 @@ def test_the_bound_counts_the_head_and_as_many_of_the_dearest_workers_as_there_m
 
 
 def test_the_preflight_tells_the_packing_and_the_bound() -> None:
-    assert check_search(CLUSTER, search(), "gs://b/tree") == (
+    assert check_search(CLUSTER, search(), "/data/tree") == (
         "t4: 1 GPU at 0.25 a trial, 2 CPUs each: 4 trials a node; 4 nodes at most: 16 at once\n"
         "At most 42.08 EUR for machines: 24.8 hours (24 of budget.hours, 0.5 to start, 15 minutes idle) at the prices "
         "in c.yaml;\n"
@@ -86,7 +87,7 @@ def test_the_preflight_tells_the_packing_and_the_bound() -> None:
 
 def test_a_search_without_an_end_in_hours_is_refused_where_machines_are_billed() -> None:
     with pytest.raises(InputError) as error:
-        check_search(CLUSTER, search(hours=None), "gs://b/tree")
+        check_search(CLUSTER, search(hours=None), "/data/tree")
     assert str(error.value) == (
         "budget.hours: blank, and machines are billed by the hour; set it, for example --set budget.hours=24"
     )
@@ -108,5 +109,23 @@ def test_a_path_of_this_machine_is_refused() -> None:
 
 def test_films_are_decoded_onto_the_nodes_own_disk_unless_the_search_says_where() -> None:
     assert for_cluster(search(), CLUSTER).base.image.cache == Path("/mnt/cache")
-    assert for_cluster(search(cache="/fast"), CLUSTER).base.image.cache == Path("/fast")
+    assert for_cluster(search(image={"cache": "/fast"}), CLUSTER).base.image.cache == Path("/fast")
     assert for_cluster(search(), replace(CLUSTER, metadata=Metadata())).base.image.cache == ImageConfig().cache
+
+
+def test_trials_at_once_are_those_that_all_workers_hold_which_there_may_be() -> None:
+    def at_once(cluster: Cluster, **given: Any) -> tuple[object, object]:
+        own = for_cluster(search(resources=given), cluster).resources
+        return own.at_once, own.cpus_per_trial
+
+    assert at_once(CLUSTER) == (16, 2)
+    assert at_once(CLUSTER, at_once=5) == (5, 2)
+    assert at_once(CLUSTER, cpus_per_trial=4) == (8, 4)
+    assert at_once(replace(CLUSTER, workers=(T4, NodeType("a100", 12, 1, 2)), max_workers=5)) == (20, 2)
+    assert at_once(replace(CLUSTER, workers=())) == (None, "auto")
+
+
+def test_searches_are_kept_where_the_cluster_says_unless_they_say_where() -> None:
+    own = replace(CLUSTER, metadata=Metadata(storage="gs://b/searches"))
+    assert for_cluster(search(), own).storage == "file:///searches"
+    assert for_cluster(search().model_copy(update={"storage": None}), own).storage == "gs://b/searches"

@@ -1,13 +1,17 @@
 """The preemption watcher against a metadata server of our own that answers as Google's does."""
 
+import subprocess
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+import yaml
 
 from search.preemption import drain_command, main, wait_for_notice
+from tests.conftest import GCP
 
 
 class Metadata(ThreadingHTTPServer):
@@ -118,3 +122,17 @@ def test_ray_knows_the_command_that_drains() -> None:
     given = command.make_context("drain-node", words[1:]).params
     assert given["reason"] == "DRAIN_NODE_REASON_PREEMPTION"
     assert (given["address"], given["node_id"], given["deadline_remaining_seconds"]) == ("10.0.0.2:6379", "ab12", 25)
+
+
+def test_spot_workers_start_the_watcher_and_start_it_anew_with_ray(tmp_path: Path) -> None:
+    python = tmp_path / "chexpert-search/.venv/bin/python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\necho "$@" "$(readlink /proc/$$/fd/0)"\n')
+    (tmp_path / "pkill").write_text('#!/bin/sh\necho "$@" >> ~/killed\nexit 1\n')
+    for program in (python, tmp_path / "pkill"):
+        program.chmod(0o755)
+    watching = yaml.safe_load(GCP.read_text(encoding="utf-8"))["worker_start_ray_commands"][-1]
+    environment = {"HOME": str(tmp_path), "PATH": f"{tmp_path}:/usr/bin:/bin"}
+    subprocess.run(["bash", "-c", f"{watching}\nwait"], env=environment, check=True, timeout=60)
+    assert (tmp_path / "killed").read_text() == "-f [s]earch.preemption\n"
+    assert (tmp_path / "preemption.log").read_text() == "-m search.preemption /dev/null\n"

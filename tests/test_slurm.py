@@ -40,7 +40,8 @@ def test_ray_starts_on_every_node_and_the_search_on_the_first(project: Path) -> 
     ran = submitted(project, "s.yaml", "--data", "a tree")
     assert ran.stdout.splitlines() == [
         "srun --kill-on-bad-exit=1 --nodes=2 --ntasks=2 --ntasks-per-node=1 ray symmetric-run --address node1:23456 "
-        "--min-nodes 2 --num-cpus=8 -- env RAY_ADDRESS=node1:23456 chex-search run s.yaml --data a tree",
+        "--min-nodes 2 --num-cpus=8 -- env RAY_ADDRESS=node1:23456 chex-search run s.yaml --data a tree "
+        "--cluster auto",
         "mode token",
     ]
     assert (project / "ray.txt").read_text() == "ray get-auth-token --generate\n"

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # A search on nodes of a SLURM cluster with a home directory that all of them share:
 #   sbatch --nodes=4 --gpus-per-node=1 configs/cluster/slurm.sh configs/search/chexpert.yaml --data TREE
-# Everything after the script goes to `chex-search run`. Submit it from the project's folder, after `make setup`. Ray
-# starts on every node, the search on the first; when it ends, or time is up, all of it stops. Submitted again, a search
-# that was cut off goes on from its last reports. Two such jobs cannot share a node: Ray refuses, hence --exclusive.
+# Everything after the script goes to `chex-search run`, on all nodes as one search. Submit it from the project's
+# folder, after `make setup`. Ray starts on every node, the search on the first; when it ends, or time is up, all of
+# it stops. Submitted again, a search that was cut off goes on from its last reports. Two such jobs cannot share a
+# node: Ray refuses, hence --exclusive.
 #SBATCH --job-name=chex-search
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -31,4 +32,4 @@ port=$((20000 + SLURM_JOB_ID % 10000))  # somebody else's Ray may have the usual
 
 exec srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \
-    env RAY_ADDRESS="$head:$port" chex-search run "$@"
+    env RAY_ADDRESS="$head:$port" chex-search run "$@" --cluster auto
