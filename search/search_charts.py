@@ -1,6 +1,7 @@
 """What a search found: AUROC over images spent, value against value, importances of knobs, learning curves."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
@@ -34,6 +35,8 @@ from search.stopping import Stopping
 
 MANY = 30
 """Lines that stand in each other's light."""
+PAIRS = 10
+"""Pairs of values that a first look is given."""
 NAMED = 3
 """Pairs of values that a sentence names; more are counted."""
 
@@ -95,12 +98,35 @@ def _found_in_words(drawn: Drawn, valued: Sequence[TrialRow], spent: Mapping[int
     )
 
 
-def rival_plots(rivals: Sequence[Rivalry]) -> list[Plot]:
-    """A picture a knob: the difference that each pair of its values makes, with intervals."""
-    return [_rival_plot(knob, list(own)) for knob, own in groupby(rivals, key=lambda each: each.knob)]
+def rival_plots(rivals: Sequence[Rivalry], chosen: Mapping[str, Any]) -> list[tuple[Plot, Plot | None]]:
+    """Two pictures a knob: the difference that each pair of its values makes, with intervals.
+
+    The first has at most PAIRS of them where a knob has many, those that differ and those of its value in `chosen`;
+    then the second has all.
+    """
+    found: list[tuple[Plot, Plot | None]] = []
+    for knob, own in groupby(rivals, key=lambda each: each.knob):
+        pairs, value = list(own), str(chosen.get(knob))
+        everything = _rival_plot(knob, pairs, pairs)
+        if len(pairs) <= PAIRS:
+            found.append((everything, None))
+            continue
+        told = [
+            _from(value, pair) for pair in pairs if pair.verdict == "different" or value in (pair.first, pair.second)
+        ]
+        found.append((_rival_plot(knob, told[:PAIRS], pairs) if told else everything, everything if told else None))
+    return found
 
 
-def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
+def _from(value: str, pair: Rivalry) -> Rivalry:
+    """The pair with `value` first, if it is one of the two."""
+    if pair.second != value:
+        return pair
+    best, average = (Estimate(-each.value, -each.high, -each.low) for each in (pair.best, pair.average))
+    return replace(pair, first=pair.second, second=pair.first, trials=pair.trials[::-1], best=best, average=average)
+
+
+def _rival_plot(knob: str, pairs: Sequence[Rivalry], of_all: Sequence[Rivalry]) -> Plot:
     of = "" if pairs[0].outcome == "mean" else f" of {pairs[0].outcome}"
     sides = f"AUROC{safe(of)}<br>better: \u2190 second \u00b7 first \u2192"
     figure = chart(title=titled(knob), xaxis_title={"text": sides, "font": {"size": 12}})
@@ -124,7 +150,7 @@ def _rival_plot(knob: str, pairs: Sequence[Rivalry]) -> Plot:
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
     labels = [_label(pair) for pair in pairs]
     figure.update_yaxes(tickvals=places, ticktext=labels, showgrid=False, range=[-0.6, len(pairs) - 0.4], title="")
-    return Plot(figure, rivals_in_words(pairs), f"Differences between values of {knob}", 160 + 40 * len(pairs))
+    return Plot(figure, rivals_in_words(of_all), f"Differences between values of {knob}", 160 + 40 * len(pairs))
 
 
 def rivals_in_words(pairs: Sequence[Rivalry]) -> str:

@@ -102,9 +102,12 @@ def _when(trial: Any) -> Any:
 def search_page(found: Searched, recall: float) -> Page:
     """The page."""
     drawn, verdict = found.drawn, found.verdict
-    rivals = rival_plots(verdict.rivals)
-    strategies = [plot for plot, knob in zip(rivals, _knobs(verdict), strict=True) if knob.startswith(STRATEGY)]
-    others = [plot for plot, knob in zip(rivals, _knobs(verdict), strict=True) if not knob.startswith(STRATEGY)]
+    rivals = rival_plots(verdict.rivals, drawn.won.knobs)
+    strategies, others = list[Plot](), list[Plot]()
+    for (first, everything), knob in zip(rivals, _knobs(verdict), strict=True):
+        strategic = knob.startswith(STRATEGY)
+        strategies += [first] if strategic else []
+        others += [everything] if everything else [] if strategic else [first]
     return Page(
         f"{found.folder.name}: which training is best, and how sure that is",
         _lead(found),

@@ -1,3 +1,4 @@
+import itertools
 from typing import Any
 
 import pytest
@@ -70,11 +71,28 @@ def test_values_that_differ_are_told_with_the_better_first() -> None:
 
 
 def test_a_pair_that_differs_is_set_in_bold_and_averages_that_nobody_knows_are_left_out() -> None:
-    (known,) = rival_plots([rivalry("<a>", "b", Estimate(-0.02, -0.03, -0.01), "different")])
+    ((known, _),) = rival_plots([rivalry("<a>", "b", Estimate(-0.02, -0.03, -0.01), "different")], {})
     assert known.figure.layout.yaxis.ticktext == ("<b>&lt;a&gt; \N{MINUS SIGN} b<br>3 and 4 finished</b>",)
     assert set(traces(known.figure)) == {"average trials", "best trials"}
-    (unknown,) = rival_plots([rivalry("a", "b", NONE, "untested")])
+    ((unknown, _),) = rival_plots([rivalry("a", "b", NONE, "untested")], {})
     assert set(traces(unknown.figure)) == {"best trials"}
+
+
+def test_of_many_pairs_a_first_look_has_those_of_the_chosen_value_and_those_that_differ() -> None:
+    values = ["forest", "ignore", "multiclass", "ones", "zeros"]
+    pairs = [rivalry(a, b, Estimate(0.01, -0.03, 0.04), "tied") for a, b in itertools.combinations(values, 2)]
+    ((few, everything),) = rival_plots(pairs, {"policy.default": "ones"})
+    assert everything is None
+    assert len(few.figure.layout.yaxis.ticktext) == 10
+    pairs.append(rivalry("forest", "zzz", Estimate(0.02, 0.01, 0.03), "different"))
+    ((first, everything),) = rival_plots(pairs, {"policy.default": "ones"})
+    told = [text.partition("<br>")[0] for text in first.figure.layout.yaxis.ticktext]
+    named = ["ones \N{MINUS SIGN} forest", "ones \N{MINUS SIGN} ignore", "ones \N{MINUS SIGN} multiclass"]
+    assert told == [*named, "ones \N{MINUS SIGN} zeros", "<b>forest \N{MINUS SIGN} zzz"]
+    assert traces(first.figure)["average trials"]["x"] == pytest.approx([-0.01, -0.01, -0.01, 0.01, 0.02])
+    assert everything
+    assert len(everything.figure.layout.yaxis.ticktext) == 11
+    assert first.reading == everything.reading
 
 
 def test_where_a_stopped_trial_ends_is_marked() -> None:
@@ -99,7 +117,7 @@ def test_what_matters_most_is_named() -> None:
 
 def test_no_text_of_a_trial_or_a_value_is_markup_to_plotly() -> None:
     plots = [found_over_images(DRAWN, ORDER, NONE), parallel(DRAWN), curves_plot(DRAWN, None), *slices(DRAWN)]
-    plots += rival_plots([rivalry("<b>ones</b>", "zeros", NONE, "untested")])
+    plots += [plot for plot, _ in rival_plots([rivalry("<b>ones</b>", "zeros", NONE, "untested")], {})]
     drawn = "".join(plot.figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">") for plot in plots)
     assert "<b>ones" not in drawn
     assert "<i>boom" not in drawn
