@@ -38,6 +38,7 @@ from chex import checkpoint
 from chex.metrics import METRIC
 from search.book import BOOK, STATES, STUDY
 from search.export import BEST, TRIALS, trial_folder
+from search.stored import CONFIG
 from tests.conftest import TREE, write_split
 
 KINDS = ("command", "trial", "Ctrl-C", "Ray", "machine")
@@ -199,7 +200,8 @@ def _moment(command: Command, search: Path, reports: int, fraction: float, kind:
             last.recovery = now - last.at
         if due is None and len(found) >= known + reports:
             due = now + fraction * REPORT_SECONDS
-        if kind and due is not None and now >= due and (kind != "trial" or command.trial()):
+        begun = command.trial() if kind == "trial" else (search / CONFIG).exists()  # else there is nothing to resume
+        if kind and due is not None and now >= due and begun:
             return True
         time.sleep(0.02)
     if last and last.recovery is None:
