@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from chex.checkpoint import EARLIER, PREDICTIONS, PROBABILITIES, STATE, WEIGHTS, read_state
+from chex.checkpoint import EARLIER, PREDICTIONS, PROBABILITIES, STATE, WEIGHTS, load_weights, read_state
 from chex.config import RunConfig
 from chex.errors import InputError
 from chex.loop import fit
@@ -192,7 +192,7 @@ def test_a_database_is_copied_whole_in_the_middle_of_a_write(folder: Path, bucke
         assert copy.execute("select count(*), max(value) from trials").fetchone() == (1000, 999)
 
 
-@pytest.mark.parametrize("sent", [0, 1, 2, 3, 4, 5])
+@pytest.mark.parametrize("sent", [0, 1, 2, 3])
 @pytest.mark.parametrize("rounds", [(), ({"epochs": 2}, {"epochs": 2})], ids=["one round", "a round begins"])
 def test_a_run_goes_on_on_another_machine_from_a_push_cut_off_anywhere_and_ends_with_the_same_bits(
     rounds: tuple[dict[str, int], ...],
@@ -230,8 +230,12 @@ def test_a_run_goes_on_on_another_machine_from_a_push_cut_off_anywhere_and_ends_
     state = read_state(tmp_path / "home", torch.device("cpu"))
     assert state is not None
     assert [without_seconds(row) for row in state["rows"]] == [without_seconds(row) for row in whole]
-    for name in (WEIGHTS, PREDICTIONS, PROBABILITIES):
+    for name in (PREDICTIONS, PROBABILITIES):
         assert (tmp_path / "home" / name).read_bytes() == (alone / name).read_bytes()
+    (weights, about), (wanted, of) = (load_weights(folder / WEIGHTS) for folder in (tmp_path / "home", alone))
+    assert about == of  # safetensors writes them in any order
+    assert weights.keys() == wanted.keys()
+    assert all(torch.equal(weights[name], wanted[name]) for name in wanted)
 
 
 def without_seconds(row: dict[str, float]) -> dict[str, float]:

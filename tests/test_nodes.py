@@ -83,10 +83,8 @@ def test_in_a_cluster_the_users_token_counts_and_without_one_none_is_asked_for(
 
 
 def test_the_command_refuses_a_cluster_that_is_not_there_before_it_writes(
-    tmp_path: Path, tree: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.setenv(name, os.environ[name])  # and so back as they were
     (tmp_path / "small.yaml").write_text("base: {}\nspace: {optimizer.lr: {loguniform: [1.0e-4, 1.0e-2]}}\n")
     given = ["run", str(tmp_path / "small.yaml"), "--data", str(tree), "--results", str(tmp_path / "results")]
     where = f"127.0.0.1:{free_port()}"
