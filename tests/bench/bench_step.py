@@ -1,6 +1,6 @@
 """What a run's step costs beyond forward, backward and optimizer: films per second of both, side by side.
 
-    python tests/bench/bench_step.py [BACKBONE] [SIZE]
+    python tests/bench/bench_step.py [BACKBONE] [SIZE] [BATCH]
 
 The bare loop runs the same network, in the same process, on one batch that stays in memory. Legs of a few steps
 alternate; the ratio of each pair is what counts. Ends with the same figures as a line of JSON. The aim: a median of
@@ -26,10 +26,10 @@ from chex.loss import masked_loss
 from chex.prepare import prepare, select
 from tests.conftest import TREE, write_split
 
-PAIRS, STEPS, BATCH = 15, 4, 32
+PAIRS, STEPS = 15, 4
 
 
-def training(folder: Path, backbone: str, size: int) -> Training:
+def training(folder: Path, backbone: str, size: int, batch: int) -> Training:
     """A run of many steps over 128 films."""
     write_split(folder / TREE, "train", range(1, 65))
     write_split(folder / TREE, "valid", range(101, 107))
@@ -37,7 +37,7 @@ def training(folder: Path, backbone: str, size: int) -> Training:
         "data.root": str(folder / TREE),
         "image": {"size": size, "cache": str(folder / "cache")},
         "model": {"backbone": backbone},
-        "batches.size": BATCH,
+        "batches.size": batch,
         "schedule.epochs": 1000,
         "device.threads": 1,
     }
@@ -56,37 +56,44 @@ def bare_step(run: Training, films: torch.Tensor, cell: torch.Tensor) -> None:
     loss.item()
 
 
-def main(backbone: str, size: int) -> None:
+def main(backbone: str, size: int, batch: int) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        run = training(Path(scratch), backbone, size)
-        films = torch.randn(BATCH, 1, size, size, device=run.device).to(memory_format=torch.channels_last)
-        cell = torch.zeros(BATCH, len(run.data.observations), device=run.device)
+        run = training(Path(scratch), backbone, size, batch)
+        films = torch.randn(batch, 1, size, size, device=run.device).to(memory_format=torch.channels_last)
+        cell = torch.zeros(batch, len(run.data.observations), device=run.device)
         batches = run.batches()
         run.train_step(*next(batches))
         bare_step(run, films, cell)
         pairs = []
         for number in range(PAIRS):
             legs = [("loop", lambda: run.train_step(*next(batches))), ("bare", lambda: bare_step(run, films, cell))]
-            speeds = {name: speed(step, run.device) for name, step in (legs if number % 2 else legs[::-1])}
+            speeds = {name: speed(step, run.device, batch) for name, step in (legs if number % 2 else legs[::-1])}
             pairs.append((speeds["loop"], speeds["bare"]))
             print(f"pair {number + 1:>2}: loop {speeds['loop']:7.1f}  bare {speeds['bare']:7.1f} films/s")
         batches.close()
     ratios = sorted(loop / bare for loop, bare in pairs)
     device = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU, 1 thread"
-    print(f"{backbone} at {size} px, batch {BATCH}, {device}: loop / bare {statistics.median(ratios):.3f} (median),")
+    print(f"{backbone} at {size} px, batch {batch}, {device}: loop / bare {statistics.median(ratios):.3f} (median),")
     print(f"{ratios[0]:.3f} to {ratios[-1]:.3f}")
-    figures = {"backbone": backbone, "size": size, "device": device, "median": statistics.median(ratios)}
+    figures = {
+        "backbone": backbone,
+        "size": size,
+        "batch": batch,
+        "device": device,
+        "median": statistics.median(ratios),
+    }
     print(json.dumps(figures | {"least": ratios[0], "most": ratios[-1], "bare films/s": max(b for _, b in pairs)}))
 
 
-def speed(step: object, device: torch.device) -> float:
+def speed(step: object, device: torch.device, batch: int) -> float:
     started = time.perf_counter()
     for _ in range(STEPS):
         step()  # type: ignore[operator]
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return STEPS * BATCH / (time.perf_counter() - started)
+    return STEPS * batch / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else "densenet121", int(sys.argv[2]) if len(sys.argv) > 2 else 64)
+    given = dict(enumerate(sys.argv))
+    main(given.get(1, "densenet121"), int(given.get(2, 64)), int(given.get(3, 32)))
