@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-share bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -44,6 +44,10 @@ bench-cluster: $(READY) ## takes nodes, processes and the head from searches on 
 
 bench-step: $(READY) ## what a step of a run costs beyond forward, backward and optimizer: 2 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_step.py
+
+bench-share: $(READY) ## what quarters of a GPU are worth, and whether they are kept: about 8 minutes on a GPU
+	test -d data/share || $(BIN)/chex phantom data/share --set train=800 valid=200
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_share.py data/share/CheXpert-v1.0-small --epochs 16 --greedy 512 --mps
 
 bench-overhead: $(READY) $(PHANTOM) ## what Ray costs beyond the trainings themselves: about 10 minutes on 2 cores
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_overhead.py $(PHANTOM)

@@ -107,7 +107,7 @@ def leg(options: argparse.Namespace, scratch: Path, name: str, share: float, gre
     figures = {"films/s": sum(speeds) / len(speeds) / share, "seconds": seconds, "card MiB": watched.card}
     busy = sorted(watched.busy)[len(watched.busy) // 2 :]
     figures |= {"process MiB": watched.process, "share MiB": watched.total * share}
-    figures |= {"busy %": sum(busy) / len(busy) if busy else 0, "least at once": min(t["micro"].min() for t in trials)}
+    figures |= {"busy %": sum(busy) / len(busy) if busy else 0, "at once": max(t["micro"].min() for t in trials)}
     print(f"{name:<14}" + "".join(f"{value:>14,.0f}" for value in figures.values()), flush=True)
     return {key: float(value) for key, value in figures.items()}
 
