@@ -102,6 +102,8 @@ def test_two_workers_come_for_trials_and_each_goes_when_none_is_left_for_it(tmp_
         wait(nodes.started, "the head")
         assert not nodes.workers()
         driver = Driver([*given, "--set", "resources.at_once=2"], nodes, results / "0.log")
+        wait(nodes.with_trials, "a trial on a worker", driver)
+        assert len(nodes.workers()) == 2  # asked for together
         wait(lambda: len(nodes.with_trials()) == 2, "a trial on each of two workers", driver)
         assert nodes.with_trials() == nodes.workers()
         first.release()
