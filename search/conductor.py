@@ -64,26 +64,30 @@ class Conductor:
         self.listener.changed(self.rows)
 
     def next_trial(self) -> TrialRow | None:
-        """A trial to start, or to go on with after an interruption; None while there is no room for one.
+        """A trial to start, or to go on with after an interruption; None while there is no room or none left to start.
 
-        None also while a trial is under way after which none starts: it may yet have to start again. Raises Enough
-        where no further trial starts.
+        Raises Over where all is over.
         """
         under_way = sum(row.state == "running" for row in self.rows)
         if under_way >= self.at_once:
             return None
         row = next((row for row in self.rows if row.state == "waiting"), None)
         if row is None:
-            if enough(self.search.budget, self.rows) or self.is_over():
-                if under_way:
-                    return None
-                raise Enough
+            if self.is_over():
+                raise Over
+            if self.starts_none():
+                return None
             values = propose(self.search.sampler, self.space, self.points, self.book.history(), self.feasible)
             row = TrialRow(self.book.begin(values), "waiting", values)
             self.rows.append(row)
             self.listener.began(row)
         self._set(replace(row, state="running"))
         return self.rows[row.number - 1]
+
+    def starts_none(self) -> bool:
+        """Whether no trial is left to start; one under way may change that, by a new best or where its process dies."""
+        waits = any(row.state == "waiting" for row in self.rows)
+        return not waits and enough(self.search.budget, self.rows) is not None
 
     def heard(self, number: int, figures: Mapping[str, Any]) -> bool:
         """Takes in what a trial reports and says whether it may go on to its end.
@@ -156,8 +160,8 @@ class Conductor:
         self.listener.changed(self.rows)
 
 
-class Enough(Exception):
-    """No further trial starts."""
+class Over(Exception):
+    """No new trial starts, and those under way are to be stopped."""
 
 
 def curves(rows: Sequence[TrialRow]) -> dict[int, list[Point]]:

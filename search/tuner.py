@@ -10,10 +10,10 @@ from typing import Any, TypeVar
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
-from ray.tune.search import Searcher
+from ray.tune.search import Searcher, SearchGenerator
 
 from chex.metrics import METRIC, MODE
-from search.conductor import Conductor, Enough
+from search.conductor import Conductor, Over
 from search.export import note_error, trial_folder
 from search.ledger import FIGURES
 from search.resources import Allotment
@@ -49,7 +49,7 @@ def run_trials(
         ),
         tune_config=tune.TuneConfig(
             num_samples=UNLIMITED,
-            search_alg=_Proposals(desk),
+            search_alg=_Queue(desk),
             scheduler=_Decisions(desk),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
@@ -100,7 +100,7 @@ class _Proposals(Searcher):
     def _next(self) -> dict[str, Any] | str | None:
         try:
             row = self.desk.conductor.next_trial()
-        except Enough:
+        except Over:
             return Searcher.FINISHED
         if row is None:
             return None
@@ -115,6 +115,21 @@ class _Proposals(Searcher):
 
     def restore(self, checkpoint_path: str) -> None:
         raise NotImplementedError("a search goes on from its book")
+
+
+class _Queue(SearchGenerator):
+    """Is finished whenever nothing is left to start, and no longer where that changes.
+
+    Tune keeps the process of an ended trial for the next one until then: on a cluster it would hold its node, and with
+    it a machine that is paid for, while the last trials elsewhere are under way.
+    """
+
+    def __init__(self, desk: _Desk):
+        super().__init__(_Proposals(desk))
+        self.desk = desk
+
+    def is_finished(self) -> bool:
+        return bool(super().is_finished() or self.desk.ask(self.desk.conductor.starts_none, True))
 
 
 class _Decisions(FIFOScheduler):

@@ -9,7 +9,7 @@ import pytest
 
 from chex.metrics import METRIC
 from search.book import Book
-from search.conductor import RETRIES, Conductor, Enough
+from search.conductor import RETRIES, Conductor, Over
 from search.ledger import TrialRow
 from search.search_config import SearchConfig
 from search.trainable import FAILURE, HALT
@@ -92,11 +92,9 @@ def worth(knobs: dict[str, Any]) -> float:
 
 
 def whole(conductor: Conductor) -> list[TrialRow]:
-    try:
-        while True:
-            run_one(conductor, worth)
-    except Enough:
-        return conductor.rows
+    while not conductor.starts_none():
+        run_one(conductor, worth)
+    return conductor.rows
 
 
 def test_the_base_run_is_tried_first_and_the_budget_is_kept(make: Make) -> None:
@@ -125,11 +123,8 @@ def test_a_search_cut_off_after_any_report_ends_as_one_left_in_peace(make: Make,
     expected = whole(peaceful)
     peaceful.close()
     conductor, told = make(), 0
-    while True:
-        try:
-            row = started(conductor)
-        except Enough:
-            break
+    while not conductor.starts_none():
+        row = started(conductor)
         for percent in (25, 50, 75, 100):
             if told == reports:
                 conductor.book.close()  # the process is gone
@@ -203,14 +198,29 @@ def test_a_listener_hears_of_a_trial_once_it_is_in_the_book_and_before_it_starts
     assert states == ["waiting", "waiting"]
 
 
-def test_no_search_is_at_its_end_while_a_trial_may_have_to_start_again(make: Make) -> None:
+def test_none_is_left_to_start_until_a_trial_under_way_has_to_start_again(make: Make) -> None:
     conductor = make(at_once=2, budget={"trials": 2})
+    assert not conductor.starts_none()
     first, second = started(conductor), started(conductor)
-    while conductor.heard(first.number, figures(conductor.rows[0].percent + 25, 0.6)):
-        pass
+    conductor.heard(first.number, figures(100, 0.6))
+    assert conductor.starts_none()
     assert conductor.next_trial() is None
     conductor.failed(second.number, "RayActorError: the actor died")
+    assert not conductor.starts_none()
     assert started(conductor).number == second.number
+
+
+def test_none_is_left_to_start_until_a_trial_under_way_brings_a_new_best(make: Make) -> None:
+    conductor = make(at_once=2, budget={"trials": 8, "patience": 1}, stopping=None)
+    started(conductor), started(conductor)
+    conductor.heard(1, figures(100, 0.8))
+    assert started(conductor).number == 3
+    conductor.heard(2, figures(100, 0.7))
+    assert conductor.starts_none()
+    assert conductor.next_trial() is None
+    conductor.heard(3, figures(100, 0.9))
+    assert not conductor.starts_none()
+    assert started(conductor).number == 4
 
 
 def test_failures_in_turn_end_the_search(make: Make) -> None:
@@ -218,7 +228,7 @@ def test_failures_in_turn_end_the_search(make: Make) -> None:
     for _ in range(2):
         conductor.heard(started(conductor).number, {METRIC: math.nan, FAILURE: "the loss is no number"})
     assert "2 trials in turn failed" in (conductor.is_over() or "")
-    with pytest.raises(Enough):
+    with pytest.raises(Over):
         conductor.next_trial()
 
 

@@ -100,7 +100,7 @@ class Nodes:
 
     def vanish(self) -> None:
         """Kills every process at once."""
-        for pid in [self.process.pid, *_family(self.process.pid), *_titled(self.folder)]:
+        for pid in [self.process.pid, *_family(self.process.pid), *processes(self.folder)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
@@ -253,7 +253,7 @@ def sample(nodes: Nodes, outcome: Outcome) -> None:
 def running(nodes: Nodes) -> dict[int, tuple[str, int]]:
     """The node and the process of each trial under way, by the lock that it holds."""
     found = {}
-    for pid in _titled(nodes.folder):
+    for pid in processes(nodes.folder):
         with suppress(OSError):
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
@@ -327,7 +327,7 @@ def wait(condition: Callable[[], object], driver: Driver, what: str) -> None:
         time.sleep(0.2)
 
 
-def _titled(folder: Path) -> list[int]:
+def processes(folder: Path) -> list[int]:
     """The processes that have `folder` for their Ray's."""
     wanted = f"RAY_TMPDIR={folder}".encode()
     found = []
