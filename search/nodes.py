@@ -24,6 +24,7 @@ def started() -> Iterator[None]:
     """Ray on this machine, for this process alone."""
     here = machine()
     ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
+    _hush()
     try:
         yield
     finally:
@@ -40,6 +41,7 @@ def joined(address: str) -> Iterator[None]:
     where = _found(address)
     try:
         ray.init(address=where, **QUIET)
+        _hush()
         ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
     except (RuntimeError, ConnectionError, ValueError, RayError) as error:
         ray.shutdown()
@@ -48,6 +50,11 @@ def joined(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _hush() -> None:
+    """Keeps obituaries of processes and nodes, pages of a raylet's state, out of what people read; Ray has no setting."""
+    ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 
 def _strange(address: str, where: str, told: str) -> InputError:

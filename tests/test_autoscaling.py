@@ -112,8 +112,8 @@ def test_two_workers_come_for_trials_and_each_goes_when_none_is_left_for_it(tmp_
         wait(driver.ended, "the search to end")
         assert driver.process.returncode == 0, driver.said()
         wait(lambda: not nodes.workers(), "the last worker to go")
-    outcome = Outcome("autoscaling")
-    judge(outcome, results / NAME, Reports(), None)
+    outcome = Outcome()
+    judge(outcome, results / NAME, results, Reports(), None)
     assert (outcome.trials, outcome.not_once) == (3, 0)
 
 

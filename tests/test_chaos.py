@@ -1,18 +1,37 @@
-"""A real search over two real Ray nodes, one of which dies without notice."""
+"""A real search over two real Ray nodes, from which one thing after the other is taken."""
 
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
-from tests.bench.cluster_chaos import search_file, undergo
+import pandas as pd
+
+from chex import checkpoint
+from chex.config import load_run
+from chex.loop import fit
+from chex.prepare import prepare, select
+from search.export import trial_folder
+from tests.bench.cluster_chaos import EVENTS, NAME, search_file, undergo
 
 
-def test_a_search_over_two_nodes_one_of_which_dies_loses_nothing_and_trains_nothing_twice(tmp_path: Path) -> None:
-    config = search_file(tmp_path, trials=6, epochs=32, share=0.5)
+def test_a_search_that_loses_a_process_nodes_and_its_head_ends_each_trial_once_and_trains_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    config = search_file(tmp_path)
     storage = (tmp_path / "storage").as_uri()
-    with tempfile.TemporaryDirectory(prefix="r") as scratch:  # a short path: Ray's sockets lie below it
-        came = undergo("node killed", config, tmp_path / "results", Path(scratch), storage, None, cpus=2)
-    assert came.hit
-    assert came.before
-    assert (came.trials, came.not_once, came.lost, came.repeated) == (6, 0, 0, 0)
-    assert max(came.at_once.values()) == 2
-    assert max(came.caches.values()) == 1
+    with tempfile.TemporaryDirectory(prefix="r") as scratch:
+        came = undergo(EVENTS, config, tmp_path / "results", Path(scratch), storage, None)
+    assert [strike.event for strike in came.strikes] == list(EVENTS)
+    assert all(strike.hit for strike in came.strikes)
+    assert (came.trials, came.not_once, came.lost, came.repeated) == (12, 0, 0, 0)
+    assert max(came.at_once.values()) == 4
+    assert set(came.caches.values()) == {1}
+    assert "raylet" not in "".join(log.read_text() for log in (tmp_path / "results").glob("*.log"))
+    trial = trial_folder(tmp_path / "results" / "again" / NAME, 1)
+    alone = load_run(trial / "config.yaml", [])
+    alone = alone.model_copy(update={"image": alone.image.model_copy(update={"cache": tmp_path / "cache"})})
+    with closing(fit(alone, prepare(alone, select(alone)), tmp_path / "alone")) as reports:
+        rows = pd.DataFrame([report.row() for report in reports])
+    told = pd.read_csv(trial / checkpoint.REPORTS)
+    assert told["auroc"].tolist() == rows["auroc"].tolist()
+    assert told["train_loss"].tolist() == rows["train_loss"].tolist()

@@ -3,11 +3,11 @@
     python tests/bench/cluster_chaos.py [FOLDER]
 
 Real raylets with GPUs that are none, a disk (HOME) for each node, storage in an emulated Google bucket, and a search of
-12 trials of a quarter of a GPU each. First in peace; then, each in a search of its own, a trial's process is killed, a
-node without notice, a node after the notice of a preemption, and the head with all there is, after which the search is
-resumed from its storage on another cluster with empty disks. Prints a table, and last a line of JSON: trials that did
-not end exactly once, reports lost, reports trained twice, seconds until all that was hit had a new report, and whether
-all files are equal to those of the search in peace.
+12 trials of a quarter of a GPU each. First in peace; then a trial's process is killed, a node after the notice of a
+preemption, a node without notice, and the head with all there is, after which the search is resumed from its storage on
+another cluster with empty disks: each in a search of its own, and all in turn in one. Prints a table, and last a line
+of JSON: trials that did not end exactly once, reports lost, reports trained twice, seconds until all that was hit had a
+new report, and whether all files are equal to those of the search in peace.
 """
 
 import json
@@ -19,7 +19,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -51,16 +51,23 @@ HELD = re.compile(r"/(\w+)/cache/trials/\w+/trials/(\d+)\.lock$")
 
 
 @dataclass
-class Outcome:
-    """What came of one event."""
+class Strike:
+    """One event."""
 
     event: str
-    hit: int = 0
+    hit: int
     """Trials that were under way on what was taken."""
-    before: int = 0
+    before: int
     """Reports in the book then."""
-    recovery: float | None = None
+    recovery: float
     """Seconds until all trials that were hit had a new report."""
+
+
+@dataclass
+class Outcome:
+    """What came of a search to which events happened, or none."""
+
+    strikes: list[Strike] = field(default_factory=list)
     trials: int = 0
     """How many ended."""
     not_once: int = 0
@@ -79,6 +86,9 @@ class Nodes:
 
     def __init__(self, folder: Path, count: int, cpus: int = 4):
         self.folder = folder
+        self.names = [f"node{number + 1}" for number in range(count)]
+        """Those that are there, the oldest first."""
+        self._added = count
         folder.mkdir()
         with (folder / "nodes.log").open("wb") as log:
             self.process = subprocess.Popen(
@@ -97,6 +107,13 @@ class Nodes:
         assert self.process.stdin
         print(line, file=self.process.stdin, flush=True)
         self._heard()
+
+    def replace(self) -> None:
+        """Kills the oldest node without notice, and then adds one with an empty disk."""
+        self.tell(f"kill {self.names.pop(0)}")
+        self._added += 1
+        self.names.append(f"node{self._added}")
+        self.tell(f"add {self.names[-1]}")
 
     def vanish(self) -> None:
         """Kills every process at once."""
@@ -141,29 +158,30 @@ class Driver:
 
 def main(folder: Path, scratch: Path) -> bool:
     config = search_file(folder)
-    peace = folder / "peace" / NAME
+    peace = folder / "0" / NAME
     done = []
     with bucket() as storage:
-        for event in EVENTS:
-            outcome = undergo(event, config, folder / event.replace(" ", "_"), scratch, f"{storage(event)}", peace)
-            done.append(outcome)
-            print(json.dumps(asdict(outcome)), flush=True)
+        for number, events in enumerate(SEARCHES):
+            done.append(undergo(events, config, folder / f"{number}", scratch, storage(f"{number}"), peace))
+            print(json.dumps(asdict(done[-1])), flush=True)
     show(done)
     figures = {name: sum(getattr(one, name) for one in done) for name in ("trials", "not_once", "lost", "repeated")}
     equal = not any(one.unlike for one in done)
     packed = set(done[0].at_once.values()) == {4}
     one_cache_a_node = all(max(one.caches.values()) == 1 for one in done)
     figures |= {"equal": equal, "packed": packed, "one_cache_a_node": one_cache_a_node}
-    figures["recovery"] = {one.event: one.recovery for one in done if one.recovery is not None}
+    figures["recovery"] = [[strike.event, strike.recovery] for one in done for strike in one.strikes]
     print(json.dumps(figures))
     wrong = figures["not_once"] or figures["lost"] or figures["repeated"]
     return equal and packed and one_cache_a_node and not wrong
 
 
-EVENTS = ("peace", "process killed", "node killed", "node drained", "head killed")
+EVENTS = ("process killed", "node drained", "node killed", "head killed")
+SEARCHES = ((), *((event,) for event in EVENTS), EVENTS)
+"""What happens to each: nothing, each event alone, all in turn."""
 
 
-def search_file(folder: Path, trials: int = 12, epochs: int = 48, share: float = 0.25) -> Path:
+def search_file(folder: Path, trials: int = 12, epochs: int = 96, share: float = 0.25) -> Path:
     """Writes a search whose proposals depend on no order, and its films; returns its file."""
     search = yaml.safe_load(tiny(folder).read_text(encoding="utf-8"))
     search["base"]["image"]["cache"] = "~/cache"
@@ -177,46 +195,52 @@ def search_file(folder: Path, trials: int = 12, epochs: int = 48, share: float =
 
 
 def undergo(
-    event: str, config: Path, home: Path, scratch: Path, storage: str, peace: Path | None, cpus: int = 4
+    events: Sequence[str], config: Path, home: Path, scratch: Path, storage: str, peace: Path | None, cpus: int = 4
 ) -> Outcome:
-    """Runs a search to its end, to which `event` happens on the way."""
-    outcome, search = Outcome(event), home / NAME
+    """Runs a search to its end, to which the `events` happen on the way, one after the other."""
+    outcome, search, known = Outcome(), home / NAME, Reports()
     home.mkdir(parents=True, exist_ok=True)
-    nodes = Nodes(scratch / event.replace(" ", ""), 2, cpus)
+    nodes = Nodes(_empty(scratch), 2, cpus)
     driver = Driver(["run", str(config), "--results", str(home), "--storage", storage], nodes, home / "0.log")
-    before = Reports()
     try:
-        if event != "peace":
-            wait(lambda: ripe(search, nodes, outcome, cpus), driver, "trials under way with reports on both nodes")
+        for event in events:
+            least = 1 if outcome.strikes else cpus - 1
+            wait(lambda: ripe(search, nodes, outcome, least), driver, "trials under way with reports on both nodes")  # noqa: B023
             before, hit, happened = strike(event, nodes, driver, search)
-            outcome.hit, outcome.before = len(hit), len(before)
+            known |= before
             if event == "head killed":
                 driver.process.wait()
-                nodes = Nodes(scratch / "again", 2, cpus)
+                nodes = Nodes(_empty(scratch), 2, cpus)
                 search = home / "again" / NAME
-                where = f"{storage.partition('?')[0]}/{NAME}?{storage.partition('?')[2]}"
-                resume = ["resume", where, "--results", str(search.parent)]
-                driver = Driver(resume, nodes, home / "1.log")
-            wait(lambda: recovered(search, nodes, before, hit, outcome), driver, "new reports of what was hit")
-            outcome.recovery = round(time.monotonic() - happened, 1)
+                where = f"{storage.partition('?')[0]}/{NAME}?{storage.partition('?')[2]}".rstrip("?")
+                driver = Driver(["resume", where, "--results", str(search.parent)], nodes, home / "1.log")
+            wait(lambda: recovered(search, nodes, before, hit, outcome), driver, "new reports of what was hit")  # noqa: B023
+            seconds = round(time.monotonic() - happened, 1)
+            outcome.strikes.append(Strike(event, len(hit), len(before), seconds))
         wait(lambda: sample(nodes, outcome) or driver.ended(), driver, "the search to end")
         assert driver.process.returncode == 0, driver.said()
     finally:
         driver.process.kill()
         driver.process.wait()
-        outcome.caches = {node: caches(nodes.folder / node) for node in ("node1", "node2", "node3")}
+        outcome.caches = {disk.name: caches(disk) for disk in nodes.folder.glob("node?")}
         nodes.end()
-    judge(outcome, search, before, peace)
+    judge(outcome, search, home, known, peace)
     return outcome
 
 
+def _empty(scratch: Path) -> Path:
+    """A folder to be; its path is short, since Ray's sockets lie below it."""
+    return scratch / f"{len(list(scratch.iterdir()))}"
+
+
 def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Reports, set[int], float]:
-    """Lets it happen: the reports in the book before, the trials that were under way there, and when it was."""
+    """Lets it happen to the oldest node: the reports before, the trials that were under way there, and when it was."""
+    oldest = nodes.names[0]
     if event == "node drained":
-        nodes.tell("drain node1")
+        nodes.tell(f"drain {oldest}")
         time.sleep(NOTICE_SECONDS)
     before, under_way, now = reports_of(search), running(nodes), time.monotonic()
-    on_node = {number for number, (node, _) in under_way.items() if node == "node1"}
+    on_node = {number for number, (node, _) in under_way.items() if node == oldest}
     if event == "process killed":
         number = min(on_node)
         os.kill(under_way[number][1], signal.SIGKILL)
@@ -225,17 +249,16 @@ def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Repo
         driver.process.kill()
         nodes.vanish()
         return before, set(under_way), now
-    nodes.tell("kill node1")
-    nodes.tell("add node3")
+    nodes.replace()
     return before, on_node, now
 
 
-def ripe(search: Path, nodes: Nodes, outcome: Outcome, cpus: int) -> bool:
+def ripe(search: Path, nodes: Nodes, outcome: Outcome, least: int) -> bool:
+    """Whether `least` trials or more are under way on each node, and nearly all of them have reports."""
     sample(nodes, outcome)
-    placed = Counter(node for node, _ in running(nodes).values())
-    known = reports_of(search)
-    begun = {number for number in running(nodes) if any(number == of for of, _ in known)}
-    return min(placed["node1"], placed["node2"]) >= cpus - 1 and len(begun) >= 2 * cpus - 2
+    under_way = running(nodes)
+    placed, begun = Counter(node for node, _ in under_way.values()), {number for number, _ in reports_of(search)}
+    return all(placed[node] >= least for node in nodes.names) and len(under_way.keys() - begun) <= len(under_way) // 4
 
 
 def recovered(search: Path, nodes: Nodes, before: Reports, hit: set[int], outcome: Outcome) -> bool:
@@ -267,11 +290,11 @@ def caches(disk: Path) -> int:
     return sum(path.stat().st_size > 48 * 32 * 32 for path in disk.glob("cache/*.npy"))
 
 
-def judge(outcome: Outcome, search: Path, before: Reports, peace: Path | None) -> None:
+def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Path | None) -> None:
+    """Fills in what became of the trials of a `search`, of which `home` has what its commands said."""
     rows = pd.read_csv(search / TRIALS)
     outcome.trials = int((rows["state"] == "finished").sum())
-    logs = search.parents[1].rglob("*.log") if outcome.event == "head killed" else [search.parent / "0.log"]
-    said = "".join(log.read_text(encoding="utf-8") for log in logs)
+    said = "".join(log.read_text(encoding="utf-8") for log in home.glob("*.log"))
     told = Counter(int(number) for number in re.findall(r"^trial +(\d+) of", said, re.MULTILINE))
     outcome.not_once = sum(told[number] != 1 for number in rows["trial"]) + (len(rows) - outcome.trials)
     outcome.lost = len(before.keys() - reports_of(search).keys())
@@ -284,23 +307,18 @@ def judge(outcome: Outcome, search: Path, before: Reports, peace: Path | None) -
 
 
 def show(done: list[Outcome]) -> None:
+    """A line for each event, the last of a search with what became of its trials."""
     table = Table()
-    for name in (
-        "event",
-        "trials hit",
-        "reports before",
-        "ended",
-        "not once",
-        "lost",
-        "repeated",
-        "s to recover",
-        "as in peace",
-    ):
+    titles = "event, trials hit, reports before, s to recover, trials ended, not once, lost, repeated, as in peace"
+    for name in titles.split(", "):
         table.add_column(name, justify="left" if name == "event" else "right")
     for one in done:
-        figures = (one.hit, one.before, one.trials, one.not_once, one.lost, one.repeated)
-        seconds = "" if one.recovery is None else f"{one.recovery:.0f}"
-        table.add_row(one.event, *map(str, figures), seconds, "yes" if not one.unlike else ", ".join(one.unlike))
+        lines = [(each.event, f"{each.hit}", f"{each.before}", f"{each.recovery:.0f}") for each in one.strikes]
+        *first, last = lines or [("none", "", "", "")]
+        for line in first:
+            table.add_row(*line)
+        figures = (one.trials, one.not_once, one.lost, one.repeated)
+        table.add_row(*last, *map(str, figures), ", ".join(one.unlike) or "yes", end_section=True)
     Console(width=140).print(table)
 
 
