@@ -53,7 +53,7 @@ def joined(address: str) -> Iterator[None]:
 
 
 def _hush() -> None:
-    """Keeps obituaries of processes and nodes, pages of a raylet's state, out of what people read; Ray has no setting."""
+    """Keeps raylets' obituaries, pages of internal state, out of what people read, for which Ray has no setting."""
     ray._private.worker.print_to_stdstream = lambda *_, **__: None
 
 

@@ -17,14 +17,12 @@ from ray.util import get_node_ip_address
 
 from search.bucket import below
 from search.home import scratch
-from tests.bench.cluster_chaos import NAME, OURS, Driver, Nodes, Outcome, judge, processes, search_file
+from tests.bench.cluster_chaos import LONGEST, NAME, OURS, Driver, Nodes, Outcome, judge, processes, search_file
 from tests.bench.kill_search import TRIAL_PROCESS, Reports
 
 HEAD_ID = "f" * 51 + "00000"
 """From which the provider counts its nodes on."""
 IDLE_SECONDS = 3
-LONGEST = 120
-"""Seconds that anything waited for may take."""
 
 
 class Growing(Nodes):

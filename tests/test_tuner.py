@@ -2,12 +2,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from search.tuner import _Desk, _Ends
+from ray.tune.experiment import Experiment
+
+from search.tuner import _Desk, _Ends, _Queue
 
 
 class Conductor:
     def __init__(self) -> None:
         self.heard: list[tuple[int, str]] = []
+        self.none_left = False
+
+    def starts_none(self) -> bool:
+        return self.none_left
 
     def failed(self, number: int, error: str) -> None:
         self.heard.append((number, error))
@@ -22,3 +28,12 @@ def test_what_a_trials_process_died_of_is_kept_in_full_and_its_last_line_is_told
     ends.on_trial_error(1, [], trial)
     assert (tmp_path / "trials/003/errors.txt").read_text() == 2 * "Traceback:\n  in a line\nValueError: no\n"
     assert conductor.heard == [(3, "ValueError: no")] * 2
+
+
+def test_tune_keeps_a_process_for_the_next_trial_only_while_one_may_start(tmp_path: Path) -> None:
+    conductor: Any = Conductor()
+    queue = _Queue(_Desk(conductor, tmp_path))
+    queue.add_configurations([Experiment("tune", print, storage_path=str(tmp_path), num_samples=1)])
+    for none_left in (False, True, False):  # the third time a trial under way has died
+        conductor.none_left = none_left
+        assert queue.is_finished() == none_left
