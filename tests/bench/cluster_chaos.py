@@ -87,7 +87,7 @@ class Nodes:
     def __init__(self, folder: Path, count: int, cpus: int = 4):
         self.folder = folder
         self.names = [f"node{number + 1}" for number in range(count)]
-        """Those that are there, the oldest first."""
+        """Those that are there."""
         self._added = count
         folder.mkdir()
         with (folder / "nodes.log").open("wb") as log:
@@ -108,9 +108,10 @@ class Nodes:
         print(line, file=self.process.stdin, flush=True)
         self._heard()
 
-    def replace(self) -> None:
-        """Kills the oldest node without notice, and then adds one with an empty disk."""
-        self.tell(f"kill {self.names.pop(0)}")
+    def replace(self, name: str) -> None:
+        """Kills a node without notice, and then adds one with an empty disk."""
+        self.tell(f"kill {name}")
+        self.names.remove(name)
         self._added += 1
         self.names.append(f"node{self._added}")
         self.tell(f"add {self.names[-1]}")
@@ -181,7 +182,7 @@ SEARCHES = ((), *((event,) for event in EVENTS), EVENTS)
 """What happens to each: nothing, each event alone, all in turn."""
 
 
-def search_file(folder: Path, trials: int = 12, epochs: int = 96, share: float = 0.25) -> Path:
+def search_file(folder: Path, trials: int = 12, epochs: int = 144, share: float = 0.25) -> Path:
     """Writes a search whose proposals depend on no order, and its films; returns its file."""
     search = yaml.safe_load(tiny(folder).read_text(encoding="utf-8"))
     search["base"]["image"]["cache"] = "~/cache"
@@ -204,8 +205,8 @@ def undergo(
     driver = Driver(["run", str(config), "--results", str(home), "--storage", storage], nodes, home / "0.log")
     try:
         for event in events:
-            least = 1 if outcome.strikes else cpus - 1
-            wait(lambda: ripe(search, nodes, outcome, least), driver, "trials under way with reports on both nodes")  # noqa: B023
+            least = 0 if outcome.strikes else cpus - 1
+            wait(lambda: ripe(search, nodes, outcome, least), driver, "trials under way with reports")  # noqa: B023
             before, hit, happened = strike(event, nodes, driver, search)
             known |= before
             if event == "head killed":
@@ -234,13 +235,13 @@ def _empty(scratch: Path) -> Path:
 
 
 def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Reports, set[int], float]:
-    """Lets it happen to the oldest node: the reports before, the trials that were under way there, and when it was."""
-    oldest = nodes.names[0]
+    """Lets it happen to the fullest node: the reports before, the trials that were under way there, and when it was."""
+    victim = fullest(running(nodes))
     if event == "node drained":
-        nodes.tell(f"drain {oldest}")
+        nodes.tell(f"drain {victim}")
         time.sleep(NOTICE_SECONDS)
     before, under_way, now = reports_of(search), running(nodes), time.monotonic()
-    on_node = {number for number, (node, _) in under_way.items() if node == oldest}
+    on_node = {number for number, (node, _) in under_way.items() if node == victim}
     if event == "process killed":
         number = min(on_node)
         os.kill(under_way[number][1], signal.SIGKILL)
@@ -249,16 +250,21 @@ def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Repo
         driver.process.kill()
         nodes.vanish()
         return before, set(under_way), now
-    nodes.replace()
+    nodes.replace(victim)
     return before, on_node, now
 
 
+def fullest(under_way: dict[int, tuple[str, int]]) -> str:
+    return Counter(node for node, _ in under_way.values()).most_common(1)[0][0]
+
+
 def ripe(search: Path, nodes: Nodes, outcome: Outcome, least: int) -> bool:
-    """Whether `least` trials or more are under way on each node, and nearly all of them have reports."""
+    """Whether trials are under way, `least` or more on each node, and nearly all of them have reports."""
     sample(nodes, outcome)
     under_way = running(nodes)
     placed, begun = Counter(node for node, _ in under_way.values()), {number for number, _ in reports_of(search)}
-    return all(placed[node] >= least for node in nodes.names) and len(under_way.keys() - begun) <= len(under_way) // 4
+    enough = len(under_way) > 1 and all(placed[node] >= least for node in nodes.names)
+    return enough and len(under_way.keys() - begun) <= len(under_way) // 4
 
 
 def recovered(search: Path, nodes: Nodes, before: Reports, hit: set[int], outcome: Outcome) -> bool:
