@@ -12,7 +12,7 @@ from search.resources import Node, Resources, allotted
 from search.search_config import SearchConfig
 
 START_HOURS = 0.5
-"""What is reckoned for starting workers, installing on them and reading the data, before the search's clock runs."""
+"""What is reckoned for starting the head's job and reading the data, before the search's clock runs."""
 
 
 @dataclass(frozen=True)
