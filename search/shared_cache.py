@@ -11,9 +11,7 @@ import re
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,7 +107,7 @@ def _send(images: np.ndarray, place: Place, broken: bytes | None) -> None:
 
     pieces = [put(0)]
     if not _another_is_first(place, own):
-        with _workers("send") as pool:
+        with ThreadPoolExecutor(AT_ONCE, "send") as pool:
             pieces += pool.map(put, range(rows, len(images), rows))
         if _manifest(place) == broken:
             manifest = {"shape": images.shape, "rows": rows, "pieces": pieces}
@@ -168,7 +166,7 @@ def _fetched(place: Place, manifest: bytes, array: Path, shape: Shape, progress:
         if (images := read_array(array, shape)) is not None:  # another process has brought it meanwhile
             return images
         _check_room(array, shape, place)
-        with BlockFile(array, shape, BLOCK) as part, _workers("fetch") as pool:
+        with BlockFile(array, shape, BLOCK) as part, ThreadPoolExecutor(AT_ONCE, "fetch") as pool:
 
             def bring(piece: _Piece) -> None:
                 if not all(map(part.has, piece.blocks)):
@@ -206,16 +204,6 @@ def _write(part: BlockFile, piece: _Piece, pixels: np.ndarray) -> None:
 def _rows_of_a_piece(shape: tuple[int, ...]) -> int:
     """A multiple of BLOCK."""
     return BLOCK * max(1, PIECE // (BLOCK * shape[1] * shape[2]))
-
-
-@contextmanager
-def _workers(name: str) -> Iterator[ThreadPoolExecutor]:
-    """Threads; where one of them fails, what the others have not begun is left."""
-    pool = ThreadPoolExecutor(AT_ONCE, name)
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _check_room(array: Path, shape: tuple[int, ...], place: Place) -> None:

@@ -3,6 +3,8 @@
 import tempfile
 from pathlib import Path
 
+from search.feed import IMAGES
+from search.shared_cache import MANIFEST
 from tests.bench.cluster_chaos import search_file, undergo
 
 
@@ -16,3 +18,4 @@ def test_a_search_over_two_nodes_one_of_which_dies_loses_nothing_and_trains_noth
     assert (came.trials, came.not_once, came.lost, came.repeated) == (6, 0, 0, 0)
     assert max(came.at_once.values()) == 2
     assert max(came.caches.values()) == 1
+    assert len(list((tmp_path / "storage" / IMAGES).glob(f"*/{MANIFEST}"))) == 1
