@@ -1,6 +1,6 @@
 """How long a node takes until a run has its images: from the films in a bucket, or from another node's decoded ones.
 
-    python tests/bench/bench_feed.py TREE [--rounds 7] [--sizes 64 320] [--copies 1]
+    python tests/bench/bench_feed.py TREE [--rounds 7] [--sizes 64 320] [--forms zip folder] [--copies 1]
 
 The tree is in an emulated Google bucket on this machine, as a zip and as a folder, `--copies` times over under patients
 of other numbers. Each leg begins with an empty disk and ends with the images of all films open:
@@ -38,6 +38,7 @@ from search.bucket import below, reach
 from search.feed import fed
 
 LEGS = ("decode", "first", "taken")
+FORMS = ("zip", "folder")
 AMONG = 100_000
 """Between the numbers of a patient in two copies of the tree."""
 
@@ -75,19 +76,20 @@ def copied(tree: Path, copies: int, target: Path) -> Path:
     return target
 
 
-def put(tree: Path, bucket: str, scratch: Path) -> dict[str, str]:
-    """The URIs of the tree in the bucket, as a zip and as a folder."""
-    packed = scratch / "films.zip"
+def put(tree: Path, form: str, bucket: str, scratch: Path) -> str:
+    """The URI of the tree in the bucket."""
+    packed, uri = scratch / "films.zip", below(bucket, f"films.{form}")
     files = [path for path in sorted(tree.rglob("*")) if path.is_file()]
+    if form == "folder":
+        place = reach(uri)
+        for path in files:
+            (place / str(path.relative_to(tree))).write(path.read_bytes())
+        return uri
     with zipfile.ZipFile(packed, "w") as archive:
         for path in files:
             archive.write(path, str(path.relative_to(tree.parent)))
-    found = {"zip": below(bucket, "films.zip"), "folder": below(bucket, "films")}
-    reach(found["zip"]).write(packed.read_bytes())
-    folder = reach(found["folder"])
-    for path in files:
-        (folder / str(path.relative_to(tree))).write(path.read_bytes())
-    return found
+    reach(uri).write(packed.read_bytes())
+    return uri
 
 
 def opened(source: str, size: int, images: str | None, disk: Path) -> np.ndarray:
@@ -122,13 +124,14 @@ def digest(images: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(images)).hexdigest()
 
 
-def main(tree: Path, rounds: int, sizes: list[int], copies: int) -> None:
+def main(tree: Path, rounds: int, sizes: list[int], forms: list[str], copies: int) -> None:
     table = Table("tree", "pixels", *(f"{name}, s" for name in LEGS), "decode / taken", "first / decode")
     figures = []
     with tempfile.TemporaryDirectory() as own, emulated() as bucket:
         scratch = Path(own)
-        sources = put(copied(tree, copies, scratch / tree.name), bucket, scratch)
-        for form, source in sources.items():
+        films = copied(tree, copies, scratch / tree.name)
+        for form in forms:
+            source = put(films, form, bucket, scratch)
             for size in sizes:
                 seconds = measured(source, size, below(bucket, f"caches/{form}{size}"), rounds, scratch / "disk")
                 ratios = {
@@ -154,5 +157,6 @@ if __name__ == "__main__":
     parser.add_argument("tree", type=Path)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sizes", type=int, nargs="+", default=[64, 320])
+    parser.add_argument("--forms", choices=FORMS, nargs="+", default=FORMS)
     parser.add_argument("--copies", type=int, default=1)
     main(**vars(parser.parse_args()))
