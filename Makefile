@@ -69,7 +69,7 @@ bench-verdict: $(READY) ## whether verdicts hold, on SEARCHES (500) a scenario w
 bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
 	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
 
-bench-feed: $(READY) ## a node's start with films from a bucket, or with decoded ones, where NIH=<tree> holds films: about 5 minutes
+bench-feed: $(READY) ## a node's start with films from a bucket, or with decoded ones, where NIH=<tree> holds films: about 6 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_feed.py $(NIH)
 
 lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses

@@ -53,7 +53,8 @@ def shared_images(
     staged when they have to be decoded, and not before. A machine that has the images asks nobody. Raises what `stage`
     and `open_images` raise.
     """
-    array, shape = array_path(root, paths, config, listed(root) if source else None), (len(paths), *(config.size,) * 2)
+    films = listed(root) if source else None
+    array, shape = array_path(root, paths, config, films), (len(paths), config.size, config.size)
     if (images := read_array(array, shape)) is not None:
         return images
     broken = None
