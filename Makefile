@@ -11,7 +11,7 @@ NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-share bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict lock clean
+.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-share bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict bench-feed lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -72,6 +72,9 @@ bench-verdict: $(READY) ## whether verdicts hold, on SEARCHES (500) a scenario w
 
 bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
 	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
+
+bench-feed: $(READY) ## a node's start with films from a bucket, or with decoded ones, where NIH=<tree> holds films: about 6 minutes
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_feed.py $(NIH)
 
 lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

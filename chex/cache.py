@@ -4,7 +4,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +24,10 @@ POLL = 0.5
 """Seconds between looks at how far another process is that builds the same cache."""
 Progress = Callable[[int, int], None]
 """Called with what is done and the total."""
+Built = Callable[[Path, np.ndarray], None]
+"""Called with an array and where it lies."""
+Fingerprint = tuple[int, int]
+"""A film's size in bytes, and when it was last changed, in ns since 1970."""
 
 
 class ImageConfig(BaseModel):
@@ -39,50 +43,67 @@ class ImageConfig(BaseModel):
     """Folder of decoded images on a local disk, shared by all runs; it holds rows x size x size bytes a tree."""
 
 
-def open_images(root: Path, paths: np.ndarray, config: ImageConfig, progress: Progress | None = None) -> np.ndarray:
+def open_images(
+    root: Path,
+    paths: np.ndarray,
+    config: ImageConfig,
+    progress: Progress | None = None,
+    built: Built | None = None,
+) -> np.ndarray:
     """uint8 (N, size, size), read-only and memory-mapped: the images of `paths`, in that order.
 
     Decodes them on the first call and finds them again on later ones; a file that changes (size or time) makes another
     array. Goes on where a killed process stopped, and waits while another one builds the same array; `progress` hears
-    of both. Raises InputError, before anything is decoded, for missing images, a folder that cannot be written and a
-    disk without room; and after all others are decoded for undecodable images, with a list of them beside the cache.
+    of both, and `built` of an array that this call has finished, when others can have it already. Raises InputError,
+    before anything is decoded, for missing images, a folder that cannot be written and a disk without room; and after
+    all others are decoded for undecodable images, with a list of them beside the cache.
     """
     array, shape = array_path(root, paths, config), (len(paths), config.size, config.size)
-    images = read_array(array, shape)
-    if images is None:
-        with alone(array, lambda: _tell(progress, BLOCK * blocks_written(array), len(paths))):
-            images = read_array(array, shape)  # another process may have built it meanwhile
-            return _build(array, root, paths, config, progress) if images is None else images
+    if (images := read_array(array, shape)) is not None:
+        return images
+    with alone(array, lambda: _tell(progress, BLOCK * blocks_written(array), len(paths))):
+        if (images := read_array(array, shape)) is not None:  # another process has built it meanwhile
+            return images
+        images = _build(array, root, paths, config, progress)
+    if built:
+        built(array, images)
     return images
 
 
-def array_path(root: Path, paths: np.ndarray, config: ImageConfig) -> Path:
+def array_path(
+    root: Path, paths: np.ndarray, config: ImageConfig, films: Mapping[str, Fingerprint] | None = None
+) -> Path:
     """The file that holds the decoded images of `paths`, or is to hold them.
 
     Its name is the array's identity: the same films (path, size and time), decoded in the same way, have the same one
-    on every machine. Raises InputError for missing images.
+    on every machine. The films need not be below `root` where their fingerprints are given as `films`, by path. Raises
+    InputError for missing images.
     """
-    key = _digest(paths, _fingerprints(root, paths), config)
+    key = _digest(paths, _fingerprints(root, paths, films), config)
     return config.cache.expanduser() / f"{key}-{config.size}px.npy"
 
 
-def _fingerprints(root: Path, paths: np.ndarray) -> list[tuple[int, int]]:
-    found, missing = [], []
-    for path in paths.tolist():  # plain strings: at 200,000 films `root / path` takes longer than the disk
-        try:
-            stat = os.stat(f"{root}/{path}")
-            found.append((stat.st_size, stat.st_mtime_ns))
-        except OSError:
-            missing.append(path)
+def _fingerprints(root: Path, paths: np.ndarray, films: Mapping[str, Fingerprint] | None) -> list[Fingerprint]:
+    names: list[str] = paths.tolist()  # plain strings: at 200,000 films `root / path` takes longer than the disk
+    found = [films.get(name) if films is not None else _on_disk(f"{root}/{name}") for name in names]
+    missing = [name for name, fingerprint in zip(names, found, strict=True) if fingerprint is None]
     if missing:
         raise InputError(
             f"{root}: {len(missing):,} of {len(paths):,} images that the CSVs list are missing, {_first(missing)}; "
             "complete the download or remove their rows"
         )
-    return found
+    return [fingerprint for fingerprint in found if fingerprint]
 
 
-def _digest(paths: np.ndarray, fingerprints: list[tuple[int, int]], config: ImageConfig) -> str:
+def _on_disk(path: str) -> Fingerprint | None:
+    try:
+        stat = os.stat(path)
+    except OSError:
+        return None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _digest(paths: np.ndarray, fingerprints: list[Fingerprint], config: ImageConfig) -> str:
     films = "".join(f"{path} {fingerprint}\n" for path, fingerprint in zip(paths.tolist(), fingerprints, strict=True))
     return hashlib.sha256(f"{RULE} {config.resize} {config.size}\n{films}".encode()).hexdigest()[:20]
 

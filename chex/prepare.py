@@ -1,11 +1,13 @@
 """Everything a run needs before its first step, checked: tables, split, targets, rows, decoded images."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
-from chex.cache import Progress, open_images
+from chex.cache import ImageConfig, Progress, open_images
 from chex.config import RunConfig
 from chex.errors import InputError
 from chex.metrics import defined
@@ -16,6 +18,9 @@ from chex.sampling import sample_rows
 from chex.seeds import stream
 from chex.split import Scored, split
 from chex.uncertainty import TABLE_POLICIES, Targets, observations_under, targets
+
+Opening = Callable[[Path, np.ndarray, ImageConfig, Progress | None], np.ndarray]
+"""Gives the images of films: `open_images`, or what brings them from elsewhere."""
 
 
 @dataclass(frozen=True)
@@ -89,10 +94,12 @@ def select(config: RunConfig) -> Selection:
     )
 
 
-def prepare(config: RunConfig, selection: Selection, progress: Progress | None = None) -> Prepared:
+def prepare(
+    config: RunConfig, selection: Selection, progress: Progress | None = None, opening: Opening = open_images
+) -> Prepared:
     """`selection` with its images, which are decoded where no cache has them yet. Raises InputError."""
     tree = selection.tree
-    return Prepared(**vars(selection), images=open_images(tree.root, tree.paths, config.image, progress))
+    return Prepared(**vars(selection), images=opening(tree.root, tree.paths, config.image, progress))
 
 
 def _digest(*parts: bytes | np.ndarray) -> str:

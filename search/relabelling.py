@@ -20,7 +20,8 @@ from chex.relabel import TABLE
 from chex.tables import teacher_cost, write_forest_table
 from chex.teacher import teach, teacher_of
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
-from search.home import at_home, with_local_tree
+from search.feed import fed
+from search.home import at_home
 from search.nodes import nodes_there
 from search.search_config import SearchConfig
 from search.space import Space
@@ -62,10 +63,13 @@ def without_tables(base: RunConfig) -> RunConfig:
     return base.model_copy(update={"policy": policy})
 
 
-def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None) -> RunConfig:
+def with_tables(
+    search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None, images: str | None = None
+) -> RunConfig:
     """`base` with every table that a trial may read; those that it does not name are made in `folder`, once.
 
-    Needs a running Ray for the teacher. Raises InputError where one cannot be made.
+    Image caches are shared at the URI `images`. Needs a running Ray for the teacher. Raises InputError where one cannot
+    be made.
     """
     made = {}
     for kind in TABLE_POLICIES:
@@ -74,7 +78,7 @@ def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Sto
         made[kind] = folder / FOLDER / kind / TABLE
         if not made[kind].exists():
             made[kind].parent.mkdir(parents=True, exist_ok=True)
-            _make(kind, search, base, folder, stored)
+            _make(kind, search, base, folder, stored, images)
     if stored and made:
         stored.keep()
     return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
@@ -86,7 +90,9 @@ def told_costs(folder: Path) -> list[str]:
     return [f"Trained once for self_trained: {teacher_cost(home)}."] if home.exists() else []
 
 
-def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None) -> None:
+def _make(
+    kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None, images: str | None
+) -> None:
     home = folder / FOLDER / kind
     if kind == "forest":
         with progress_bar("growing forests for the policy forest") as advance:
@@ -99,8 +105,9 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored
     gpus = min(math.ceil(search.resources.gpus_per_trial), 1)
     whole = {"num_cpus": max(1, largest.cpus), "num_gpus": gpus}
     config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
+    where = str(home), str(folder), stored and stored.uri, search.source, images
     try:
-        for ref in _teach.options(**whole).remote(config, str(home), str(folder), stored and stored.uri, search.source):
+        for ref in _teach.options(**whole).remote(config, *where):
             row = ray.get(ref)
             print(f"teacher {row['percent']:>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
     except RayTaskError as error:
@@ -120,12 +127,13 @@ def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored
 
 @ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  # its process ends with it, and so gives back the GPU's memory
 def _teach(
-    config: dict[str, Any], folder: str, search: str, stored: str | None, source: str | None
+    config: dict[str, Any], folder: str, search: str, stored: str | None, source: str | None, images: str | None
 ) -> Iterator[dict[str, float]]:
     cache = Path(config["image"]["cache"])
-    teacher = validated(RunConfig, with_local_tree(config, source, cache), "teacher")
+    own, opening = fed(config, source, images, cache)
+    teacher = validated(RunConfig, own, "teacher")
     with at_home(Path(folder), Path(search), stored, cache) as home:
-        for report in teach(teacher, prepare(teacher, select(teacher)), home.folder):
+        for report in teach(teacher, prepare(teacher, select(teacher), opening=opening), home.folder):
             home.keep()
             yield report.row()
         home.keep()

@@ -18,6 +18,7 @@ from typing import Protocol
 from filelock import FileLock
 
 from chex.atomic import replacing, write_text
+from chex.cache import Fingerprint
 from chex.errors import InputError
 from search.archive import Archive
 from search.bucket import Place, check_there, shown
@@ -26,6 +27,9 @@ STAGE = Path("~/.cache/chexpert-search/stage")
 """Where trees are staged unless another folder is given."""
 STAGED = ".staged.json"
 """In a tree whose files are all there: where they came from, how many and how large."""
+LISTED = ".listed.json"
+"""In a tree that has its tables: size and time of each file that it has where it comes from."""
+OURS = (STAGED, LISTED)
 TABLES = ("train.csv", "valid.csv")
 AT_ONCE = 16
 """Files of a tree that are fetched at once."""
@@ -50,10 +54,7 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     """
     if (root / STAGED).exists():
         return root
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
+    _make(root)
     with FileLock(root.with_name(f"{root.name}.lock")):
         if not (root / STAGED).exists():
             with _opened(uri) as source:
@@ -63,14 +64,24 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
 
 def stage_tables(uri: str, root: Path) -> Path:
     """`root`, which then holds train.csv and valid.csv, for who opens no film. Raises InputError as `stage`."""
-    if not all((root / name).exists() for name in TABLES):
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri) as source:
-            for name in TABLES:
-                with replacing(root / name) as beside:
-                    source.copy(name, beside)
-                    os.utime(beside, ns=(source.changed(name),) * 2)
+    if not _has_tables(root):
+        _make(root)
+        with FileLock(root.with_name(f"{root.name}.lock")):
+            if not _has_tables(root):
+                with _opened(uri) as source:
+                    _fill_tables(root, source)
     return root
+
+
+def listed(root: Path) -> dict[str, Fingerprint] | None:
+    """The files of a tree whose tables alone are staged, as they lie where it comes from; None where all are in `root`.
+
+    By their names below the root, with the sizes and times that they are to have here.
+    """
+    if (root / STAGED).exists():
+        return None
+    content = json.loads((root / LISTED).read_text(encoding="utf-8"))
+    return {name: (size, changed) for name, (size, changed) in content.items()}
 
 
 class Source(Protocol):
@@ -103,7 +114,7 @@ class _Files:
         self.place = place / folder if folder else place
         self.uri = self.place.uri
         self.found = {name.removeprefix(f"{folder}/"): each for name, each in found.items() if _below(name, folder)}
-        self.names = [name for name in self.found if name != STAGED]
+        self.names = [name for name in self.found if name not in OURS]
 
     def size(self, name: str) -> int:
         return int(self.found[name].size)
@@ -128,7 +139,7 @@ class _Members:
         self.folder = _folder_of_tables(list(archive.members), self.uri)
         prefix = f"{self.folder}/" if self.folder else ""
         self.full = {name.removeprefix(prefix): name for name in archive.members if _below(name, self.folder)}
-        self.names = [name for name in self.full if name != STAGED]
+        self.names = [name for name in self.full if name not in OURS]
 
     def size(self, name: str) -> int:
         return self.archive.size(self.full[name])
@@ -176,6 +187,26 @@ def _check_name(name: str, uri: str) -> None:
 
 def _below(name: str, folder: str) -> bool:
     return not folder or name.startswith(f"{folder}/")
+
+
+def _make(root: Path) -> None:
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
+
+
+def _has_tables(root: Path) -> bool:
+    return (root / STAGED).exists() or all((root / name).exists() for name in (*TABLES, LISTED))
+
+
+def _fill_tables(root: Path, source: Source) -> None:
+    for name in TABLES:
+        with replacing(root / name) as beside:
+            source.copy(name, beside)
+            os.utime(beside, ns=(source.changed(name),) * 2)
+    found = {name: (source.size(name), source.changed(name)) for name in source.names}
+    write_text(root / LISTED, json.dumps(found))
 
 
 def _fill(root: Path, source: Source, progress: Progress | None) -> None:

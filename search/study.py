@@ -23,6 +23,7 @@ from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
 from search.environment import environment, note_environment
 from search.export import drop_state, trial_folder, write_columns
+from search.feed import images_below
 from search.home import STAGE
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
@@ -117,6 +118,12 @@ def storage_of(search: SearchConfig, folder: Path) -> str | None:
     return below(search.storage, folder.name) if search.storage else None
 
 
+def images_of(search: SearchConfig, folder: Path) -> str | None:
+    """The URI of the image caches for the search of `folder`; one inside another's folder shares those of that one."""
+    outer = folder.parent
+    return images_of(load_begun(outer), outer) if (outer / CONFIG).is_file() else images_below(search.storage)
+
+
 def located(search: SearchConfig, whole: bool) -> SearchConfig:
     """`search` with its tree where this machine has it; of one with a source, the `whole` of it or its tables.
 
@@ -191,11 +198,12 @@ def _conducted(
     gone = f"chex-search: Ray ended under the search; `chex-search resume {folder}` goes on with it"
     try:
         with kept(folder, uri) as stored, tied_to(addresses(), gone, EXIT_INTERRUPTED):
-            made = with_tables(search, base, folder, stored).model_dump(mode="json")
+            images = images_of(search, folder)
+            made = with_tables(search, base, folder, stored, images).model_dump(mode="json")
             with _watched(search, made, folder, book, stored, decoded) as watcher:
                 conductor = Conductor(search, book, watcher, allotment.at_once)
                 try:
-                    run_trials(conductor, folder, made, allotment, uri)
+                    run_trials(conductor, folder, made, allotment, uri, images)
                 finally:
                     conductor.close()
             gather(folder, [row.number for row in ended(conductor.rows)])

@@ -15,9 +15,10 @@ from chex.errors import InputError
 from chex.loop import Diverged, fit
 from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
-from chex.prepare import prepare, select
+from chex.prepare import Opening, prepare, select
 from search.bucket import Unreachable
-from search.home import Home, at_home, with_local_tables, with_local_tree
+from search.feed import fed
+from search.home import Home, at_home, with_local_tables
 from search.ledger import COMPLETE_PERCENT
 from search.room import out_of_room
 
@@ -26,18 +27,24 @@ FAILURE, HALT = "failure", "halt"
 
 
 def train_trial(
-    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None = None, source: str | None = None
+    trial: dict[str, Any],
+    base: dict[str, Any],
+    share: float,
+    stored: str | None = None,
+    source: str | None = None,
+    images: str | None = None,
 ) -> None:
     """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
 
-    Where the tree has a `source`, it is staged on this node; where the search is `stored`, the run lies on this node's
-    disk (see `at_home`), and a report is in the storage before it is told. Reports each report's row to Tune, those
+    Where the tree has a `source`, it is staged on this node, as far as the caches at `images` leave something to be
+    decoded (see `fed`); where the search is `stored`, the run lies on this node's disk (see `at_home`), and a report is
+    in the storage before it is told. Reports each report's row to Tune, those
     from before an interruption first. A run that cannot give a result for a reason that a retry would meet again
     reports FAILURE, a full disk or a storage that cannot be reached HALT; any other exception is left to Tune, which
     tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of its process.
     """
     with memory_freed():
-        ending = _ending(trial, base, share, stored, source)
+        ending = _ending(trial, base, share, stored, source, images)
     if ending:
         tune.report({METRIC: math.nan} | ending)
 
@@ -63,7 +70,12 @@ def reported(folder: Path) -> list[dict[str, Any]]:
 
 
 def _ending(
-    trial: dict[str, Any], base: dict[str, Any], share: float, stored: str | None, source: str | None
+    trial: dict[str, Any],
+    base: dict[str, Any],
+    share: float,
+    stored: str | None,
+    source: str | None,
+    images: str | None,
 ) -> dict[str, str]:
     """Trains; what is to be told where that gives no result."""
     folder = Path(trial["folder"])
@@ -71,8 +83,8 @@ def _ending(
     try:
         hold_to_share(share)
         with at_home(folder, search, stored, cache) as home:
-            own = with_local_tree(with_local_tables(base, search, stored, cache), source, cache)
-            _train(trial_config(own, trial["knobs"]), home)
+            own, opening = fed(with_local_tables(base, search, stored, cache), source, images, cache)
+            _train(trial_config(own, trial["knobs"]), home, opening)
     except Unreachable as error:
         return {HALT: str(error)}
     except (Diverged, InputError) as error:
@@ -84,13 +96,13 @@ def _ending(
     return {}
 
 
-def _train(config: RunConfig, home: Home) -> None:
+def _train(config: RunConfig, home: Home, opening: Opening) -> None:
     rows = reported(home.folder)
     for row in rows:
         tune.report(row)
     if rows and rows[-1]["percent"] >= COMPLETE_PERCENT:
         return  # its state may be tidied away by now, and it would begin anew
-    data = prepare(config, select(config))
+    data = prepare(config, select(config), opening=opening)
     with closing(fit(config, data, home.folder)) as reports:
         for report in reports:
             home.keep()

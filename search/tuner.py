@@ -25,7 +25,12 @@ T = TypeVar("T")
 
 
 def run_trials(
-    conductor: Conductor, folder: Path, base: dict[str, Any], allotment: Allotment, stored: str | None
+    conductor: Conductor,
+    folder: Path,
+    base: dict[str, Any],
+    allotment: Allotment,
+    stored: str | None,
+    images: str | None,
 ) -> None:
     """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C.
 
@@ -44,6 +49,7 @@ def run_trials(
                 share=allotment.gpus_per_trial,
                 stored=stored,
                 source=conductor.search.source,
+                images=images,
             ),
             {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
         ),

@@ -11,6 +11,8 @@ from chex.config import load_run
 from chex.loop import fit
 from chex.prepare import prepare, select
 from search.export import trial_folder
+from search.feed import IMAGES
+from search.shared_cache import MANIFEST
 from tests.bench.cluster_chaos import EVENTS, NAME, search_file, undergo
 
 
@@ -26,6 +28,7 @@ def test_a_search_that_loses_a_process_nodes_and_its_head_ends_each_trial_once_a
     assert (came.trials, came.not_once, came.lost, came.repeated) == (12, 0, 0, 0)
     assert max(came.at_once.values()) == 4
     assert set(came.caches.values()) == {1}
+    assert len(list((tmp_path / "storage" / IMAGES).glob(f"*/{MANIFEST}"))) == 1
     assert "raylet" not in "".join(log.read_text() for log in (tmp_path / "results").glob("*.log"))
     trial = trial_folder(tmp_path / "results" / "again" / NAME, 1)
     alone = load_run(trial / "config.yaml", [])
