@@ -13,7 +13,7 @@ from chex import checkpoint
 from chex.relabel import TABLE
 from search.bucket import below
 from search.mirror import pull, push
-from search.staging import stage, stage_tables, tree_path
+from search.staging import stage, stage_list, tree_path
 
 KEPT = (
     checkpoint.WEIGHTS,
@@ -95,11 +95,11 @@ def with_local_tables(base: dict[str, Any], search: Path, stored: str | None, ca
 def with_local_tree(base: dict[str, Any], source: str | None, cache: Path, whole: bool = True) -> dict[str, Any]:
     """`base` with the tree where this machine has it; one that has a `source` is staged below `cache` by who is first.
 
-    The `whole` of it, or its tables. Raises InputError.
+    The `whole` of it, or its tables and a list of the rest. Raises InputError.
     """
     if source is None:
         return base
-    root = (stage if whole else stage_tables)(source, tree_path(source, cache / STAGE))
+    root = (stage if whole else stage_list)(source, tree_path(source, cache / STAGE))
     return base | {"data": base["data"] | {"root": str(root)}}
 
 

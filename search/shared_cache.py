@@ -49,9 +49,9 @@ def shared_images(
     """What `open_images` gives, bit for bit, brought from the caches below `uri` where one of these images is there.
 
     Where none is, decodes them and puts them there; so does only one of the processes that ask on a machine, and of
-    machines that decode at once the first. Of a tree with a `source` whose tables alone are in `root`, the films are
-    staged when they have to be decoded, and not before. A machine that has the images asks nobody. Raises what `stage`
-    and `open_images` raise.
+    machines that decode at once the first. Of a tree with a `source`, which is in `root` as `stage_list` leaves it, the
+    films are staged when they have to be decoded, and not before. A machine that has the images asks nobody. Raises
+    what `stage` and `open_images` raise.
     """
     films = listed(root) if source else None
     array, shape = array_path(root, paths, config, films), (len(paths), config.size, config.size)

@@ -28,7 +28,7 @@ STAGE = Path("~/.cache/chexpert-search/stage")
 STAGED = ".staged.json"
 """In a tree whose files are all there: where they came from, how many and how large."""
 LISTED = ".listed.json"
-"""In a tree that has its tables: size and time of each file that it has where it comes from."""
+"""In a tree that may lack films: size and time of every file that the tree has where it comes from."""
 OURS = (STAGED, LISTED)
 TABLES = ("train.csv", "valid.csv")
 AT_ONCE = 16
@@ -54,7 +54,10 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     """
     if (root / STAGED).exists():
         return root
-    _make(root)
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
     with FileLock(root.with_name(f"{root.name}.lock")):
         if not (root / STAGED).exists():
             with _opened(uri) as source:
@@ -64,17 +67,34 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
 
 def stage_tables(uri: str, root: Path) -> Path:
     """`root`, which then holds train.csv and valid.csv, for who opens no film. Raises InputError as `stage`."""
-    if not _has_tables(root):
-        _make(root)
-        with FileLock(root.with_name(f"{root.name}.lock")):
-            if not _has_tables(root):
-                with _opened(uri) as source:
-                    _fill_tables(root, source)
+    if not all((root / name).exists() for name in TABLES):
+        root.mkdir(parents=True, exist_ok=True)
+        with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri) as source:
+            for name in TABLES:
+                with replacing(root / name) as beside:
+                    source.copy(name, beside)
+                    os.utime(beside, ns=(source.changed(name),) * 2)
     return root
 
 
+def stage_list(uri: str, root: Path) -> Path:
+    """`root`, which then holds the tables and knows all other files (see `listed`). Raises InputError as `stage`."""
+    stage_tables(uri, root)
+    if not _is_known(root):
+        with FileLock(root.with_name(f"{root.name}.lock")):
+            if not _is_known(root):
+                with _opened(uri) as source:
+                    found = {name: (source.size(name), source.changed(name)) for name in source.names}
+                write_text(root / LISTED, json.dumps(found))
+    return root
+
+
+def _is_known(root: Path) -> bool:
+    return (root / STAGED).exists() or (root / LISTED).exists()
+
+
 def listed(root: Path) -> dict[str, Fingerprint] | None:
-    """The files of a tree whose tables alone are staged, as they lie where it comes from; None where all are in `root`.
+    """The files of a tree that `stage_list` has staged, as they lie where it comes from; None where all are in `root`.
 
     By their names below the root, with the sizes and times that they are to have here.
     """
@@ -187,26 +207,6 @@ def _check_name(name: str, uri: str) -> None:
 
 def _below(name: str, folder: str) -> bool:
     return not folder or name.startswith(f"{folder}/")
-
-
-def _make(root: Path) -> None:
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
-
-
-def _has_tables(root: Path) -> bool:
-    return (root / STAGED).exists() or all((root / name).exists() for name in (*TABLES, LISTED))
-
-
-def _fill_tables(root: Path, source: Source) -> None:
-    for name in TABLES:
-        with replacing(root / name) as beside:
-            source.copy(name, beside)
-            os.utime(beside, ns=(source.changed(name),) * 2)
-    found = {name: (source.size(name), source.changed(name)) for name in source.names}
-    write_text(root / LISTED, json.dumps(found))
 
 
 def _fill(root: Path, source: Source, progress: Progress | None) -> None:

@@ -15,7 +15,7 @@ from chex.errors import InputError
 from chex.records import load_tree
 from search import archive, staging
 from search.bucket import reach
-from search.staging import LISTED, STAGED, listed, stage, stage_tables, tree_path
+from search.staging import LISTED, STAGED, listed, stage, stage_list, stage_tables, tree_path
 from tests.conftest import TREE
 
 Where = Callable[[str], str]
@@ -313,13 +313,11 @@ def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> N
         InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder with --stage"
     ):
         stage(str(tree), tmp_path / "file" / "tree")
-    with pytest.raises(InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder"):
-        stage_tables(str(tree), tmp_path / "file" / "tree")
 
 
 def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
     root = stage_tables(str(zipped(tree)), tmp_path / "staged")
-    assert sorted(path.name for path in root.iterdir()) == [LISTED, "train.csv", "valid.csv"]
+    assert sorted(path.name for path in root.iterdir()) == ["train.csv", "valid.csv"]
     assert len(load_tree(root).paths) == len(load_tree(tree).paths)
     shutil.rmtree(tree)
     (tmp_path / f"{TREE}.zip").unlink(missing_ok=True)
@@ -331,7 +329,8 @@ def test_what_is_listed_with_the_tables_is_what_staging_makes_of_the_films(
     form: str, tree: Path, bucket: Where, tmp_path: Path
 ) -> None:
     uri = upload(zipped(tree), bucket("films.zip")) if form == "zip" else upload(tree, bucket("tree"))
-    root = stage_tables(uri, tmp_path / "staged")
+    root = stage_list(uri, tmp_path / "staged")
+    assert sorted(path.name for path in root.iterdir()) == [LISTED, "train.csv", "valid.csv"]
     about = listed(root)
     assert about is not None
     stage(uri, root)
@@ -340,16 +339,16 @@ def test_what_is_listed_with_the_tables_is_what_staging_makes_of_the_films(
     assert about == {name: (stat.st_size, stat.st_mtime_ns) for name, stat in found.items()}
 
 
-def test_a_tree_that_is_there_whole_has_its_tables_and_asks_nobody(tree: Path, tmp_path: Path) -> None:
-    root = stage(str(tree), tmp_path / "staged")
-    assert stage_tables("gs://nowhere/at-all", root) == root
-    assert not (root / LISTED).exists()
+def test_a_tree_that_is_whole_or_listed_asks_nobody(tree: Path, tmp_path: Path) -> None:
+    for root in (stage(str(tree), tmp_path / "whole"), stage_list(str(tree), tmp_path / "listed")):
+        assert stage_list("gs://nowhere/at-all", root) == root
+    assert not (tmp_path / "whole" / LISTED).exists()
 
 
 def test_what_staging_notes_for_itself_is_not_taken_for_a_file_of_the_tree(tree: Path, tmp_path: Path) -> None:
     for note in (STAGED, LISTED):
         (tree / note).write_text("{}")
     for source in (str(zipped(tree)), str(tree)):
-        about = listed(stage_tables(source, tree_path(source, tmp_path)))
+        about = listed(stage_list(source, tree_path(source, tmp_path)))
         assert about is not None
         assert len(about) == 38
