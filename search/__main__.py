@@ -236,17 +236,37 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
-    print(_page(options.folder.absolute(), options.recall))
-    return 0
+    from search.study import PAGE
+
+    folder = options.folder.absolute()
+    code = _page(options, folder, options.recall, PAGE)
+    if code == 0:
+        print(folder / PAGE)
+    return code
 
 
-def _page(folder: Path, recall: float = RECALL) -> Path:
+def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: str) -> int:
+    """Writes the page, and has the search's storage keep the files `delivered`; what cannot be done is said."""
     from rich.console import Console
 
+    from search.bucket import Unreachable
     from search.search_page import write_search_page
+    from search.stored import deliver
+    from search.study import PAGE, Interrupted, load_begun, room_said, storage_of
 
-    with Console(stderr=True).status("reading") as shown:
-        return write_search_page(folder, recall, shown.update)
+    again = f"`chex-search report {folder}`"
+    try:
+        with room_said(folder), Console(stderr=True).status("reading") as shown:
+            write_search_page(folder, recall, shown.update)
+        deliver(folder, storage_of(load_begun(folder), folder), *delivered)
+    except Interrupted as error:
+        print(f"chex-search {options.command}: {error}; {again} writes the page", file=sys.stderr)
+        return EXIT_FAILED
+    except Unreachable as error:
+        where = f"{folder / PAGE} is written, and {again} puts it there"
+        print(f"chex-search {options.command}: {error}; {where}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
 
 
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
@@ -273,12 +293,9 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
     from search.report import conclude  # its statistics load while nothing waits for a start
-    from search.stored import kept
-    from search.study import Interrupted, load_begun, room_said, storage_of
+    from search.study import PAGE, REPORT, load_begun
 
-    search = load_begun(folder)
-    with kept(folder, storage_of(search, folder)):
-        text = conclude(rows, folder, search)
+    text = conclude(rows, folder, load_begun(folder))
     if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "
@@ -290,13 +307,7 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
     print(text, flush=True)
-    try:
-        with room_said(folder):
-            _page(folder)
-    except Interrupted as error:
-        print(f"chex-search {options.command}: {error}; `chex-search report {folder}` writes the page", file=sys.stderr)
-        return EXIT_FAILED
-    return 0
+    return _page(options, folder, RECALL, REPORT, PAGE)
 
 
 def _logs(options: argparse.Namespace) -> int:

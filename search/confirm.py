@@ -26,8 +26,8 @@ from search.relabelling import FOLDER as TABLES
 from search.sampler import SamplerConfig
 from search.search_config import SearchConfig
 from search.selection import kept_report
-from search.stored import CONFIG
-from search.study import BASE, load_begun, rows_of, run_search
+from search.stored import CONFIG, deliver
+from search.study import BASE, load_begun, rows_of, run_search, storage_of
 
 FOLDER, TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
 SEED = "seed"
@@ -37,7 +37,7 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; what they reached, as text.
 
     The runs are a search of their own in folder/confirm, which is gone on with where it was cut off; the figures are
-    left there too, as a CSV. Raises InputError, and what `run_search` raises.
+    left there too, as a CSV, and in its storage. Raises InputError, and what `run_search` raises.
     """
     search, home = load_begun(folder), folder / FOLDER
     chosen = best_configs(rows_of(search, folder), top)
@@ -52,6 +52,7 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
     rows = run_search(again, home, fresh=False, cluster=cluster)
     text = told(chosen, rows, home, search.base.seed, seeds)
     write_text(home / TEXT, text + "\n")
+    deliver(home, storage_of(again, home), TEXT, CONFIRMED)
     return text
 
 

@@ -92,6 +92,16 @@ def kept(folder: Path, uri: str | None) -> Iterator[Stored | None]:
         stored.keep()
 
 
+def deliver(folder: Path, uri: str | None, *names: str) -> None:
+    """Makes these files in the storage at `uri` what they are in the search's `folder`; others are left alone.
+
+    Nothing happens where there is no storage, or none that keeps the search. Raises Unreachable, within seconds where
+    the store does not answer.
+    """
+    if uri is not None and (reach(uri) / CONFIG).is_file():
+        push(folder, uri, names.__contains__)
+
+
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
     """Raises InputError where another search is kept at `uri`, and Unreachable where nothing can be."""
     if uri is None:
