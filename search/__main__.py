@@ -215,12 +215,13 @@ def _verdict(options: argparse.Namespace) -> int:
 
 def _confirm(options: argparse.Namespace) -> int:
     from search.confirm import FOLDER, confirm
+    from search.study import PAGE
 
     folder = options.folder.absolute()
 
     def work() -> int:
-        print(confirm(folder, options.top, options.seeds, options.cluster))
-        return 0
+        print(confirm(folder, options.top, options.seeds, options.cluster), flush=True)
+        return _page(options, folder, RECALL, PAGE)
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
     return _carried_out(options, folder / FOLDER, again, work)

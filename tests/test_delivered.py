@@ -70,7 +70,7 @@ def test_a_page_that_cannot_be_put_into_the_storage_is_written_all_the_same(
     assert told.endswith(f"; {folder / PAGE} is written, and `chex-search report {folder}` puts it there")
 
 
-def test_a_confirmation_is_in_the_storage(
+def test_a_confirmation_is_on_the_page_at_once_and_both_are_in_the_storage(
     folder: Path, bucket: Where, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def confirmed(again: SearchConfig, home: Path, **how: Any) -> list[TrialRow]:
@@ -85,10 +85,11 @@ def test_a_confirmation_is_in_the_storage(
 
     monkeypatch.setattr(confirm, "run_search", confirmed)
     assert main(["confirm", str(folder), "--top", "2", "--seeds", "2"]) == 0
-    text = (folder / "confirm" / TEXT).read_bytes()
+    text, page = (folder / "confirm" / TEXT).read_bytes(), (folder / PAGE).read_bytes()
     assert capsys.readouterr().out == text.decode()
+    assert b"Trained again on new seeds" in page
     figures = (folder / "confirm" / CONFIRMED).read_bytes()
-    assert there(bucket, f"confirm/{TEXT}", f"confirm/{CONFIRMED}") == [text, figures]
+    assert there(bucket, f"confirm/{TEXT}", f"confirm/{CONFIRMED}", PAGE) == [text, figures, page]
 
 
 def test_where_the_storage_does_not_keep_the_search_nothing_is_put(folder: Path, bucket: Where) -> None:
