@@ -101,7 +101,7 @@ def _parser() -> argparse.ArgumentParser:
     export.set_defaults(run=_export)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    plan.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
     plan.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     plan.add_argument(
         "--images-per-second",
