@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from ray.exceptions import RayTaskError
 
 from chex import checkpoint
+from chex.atomic import write_text
 from chex.config import RunConfig, validated
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
@@ -62,10 +63,13 @@ def without_tables(base: RunConfig) -> RunConfig:
     return base.model_copy(update={"policy": policy})
 
 
-def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None) -> RunConfig:
+def with_tables(
+    search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None, earlier: Path | None = None
+) -> RunConfig:
     """`base` with every table that a trial may read; those that it does not name are made in `folder`, once.
 
-    Needs a running Ray for the teacher. Raises InputError where one cannot be made.
+    What was made for an `earlier` search, in its folder, is taken over. Needs a running Ray for the teacher. Raises
+    InputError where one cannot be made.
     """
     made = {}
     for kind in TABLE_POLICIES:
@@ -74,7 +78,10 @@ def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Sto
         made[kind] = folder / FOLDER / kind / TABLE
         if not made[kind].exists():
             made[kind].parent.mkdir(parents=True, exist_ok=True)
-            _make(kind, search, base, folder, stored)
+            if earlier and (there := earlier / FOLDER / kind / TABLE).exists():
+                write_text(made[kind], there.read_text(encoding="utf-8"))
+            else:
+                _make(kind, search, base, folder, stored)
     if stored and made:
         stored.keep()
     return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
@@ -83,7 +90,8 @@ def with_tables(search: SearchConfig, base: RunConfig, folder: Path, stored: Sto
 def told_costs(folder: Path) -> list[str]:
     """A line for each teacher that the search in `folder` trained: what it reached and took."""
     home = folder / FOLDER / "self_trained"
-    return [f"Trained once for self_trained: {teacher_cost(home)}."] if home.exists() else []
+    trained = (home / checkpoint.REPORTS).exists()
+    return [f"Trained once for self_trained: {teacher_cost(home)}."] if trained else []
 
 
 def _make(kind: str, search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None) -> None:
