@@ -66,10 +66,16 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
     report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
-    for command in (extend, status, verdict, report):
-        command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
-    resume.add_argument("folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in")
-    resume.add_argument("--results", type=Path, default=Path("results"), help="where a search from a URI is brought to")
+    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
+    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
+    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
+    for command in (resume, extend, status, verdict, report, confirm, export, logs):
+        command.add_argument(
+            "folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in"
+        )
+        command.add_argument(
+            "--results", type=Path, default=Path("results"), help="where a search from a URI is brought to"
+        )
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
     extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
@@ -85,8 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
     )
     report.set_defaults(run=_report)
-    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
-    confirm.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
     confirm.set_defaults(run=_confirm)
@@ -94,8 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--cluster", metavar="ADDRESS", help="run trials on the Ray cluster whose head is at HOST:PORT, or `auto`"
         )
-    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
-    export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
     export.add_argument("--onnx", action="store_true", help="also write it as an ONNX graph, checked by onnxruntime")
     export.set_defaults(run=_export)
@@ -110,8 +112,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the training speed of the machine that is meant, all its trials together (default: measured here)",
     )
     plan.set_defaults(run=_plan)
-    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
-    logs.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     logs.add_argument("trial", type=_positive, metavar="TRIAL", help="its number, from 1")
     logs.set_defaults(run=_logs)
     add_cluster(commands.add_parser("cluster", help="a Ray cluster of GPU machines: launch, submit, fetch, delete"))
@@ -163,14 +163,22 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from search.bucket import is_uri
-    from search.stored import brought
     from search.study import REPORT, resume_search
 
-    folder = brought(options.folder, options.results) if is_uri(options.folder) else Path(options.folder).absolute()
+    folder = _folder(options, goes_on=True)
     if (folder / REPORT).exists():
         return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
     return _concluded(options, folder, lambda: resume_search(folder, options.cluster))
+
+
+def _folder(options: argparse.Namespace, goes_on: bool = False) -> Path:
+    """The folder of the search that is meant; where the command `goes_on` with it, with what other machines did."""
+    from search.brought import bring_up_to_date, folder_of
+
+    folder = folder_of(options.folder, options.results)
+    if goes_on:
+        bring_up_to_date(folder)
+    return folder
 
 
 def _finished(folder: Path, how: str) -> int:
@@ -183,7 +191,7 @@ def _finished(folder: Path, how: str) -> int:
 def _extend(options: argparse.Namespace) -> int:
     from search.study import extend_search
 
-    folder = options.folder.absolute()
+    folder = _folder(options, goes_on=True)
     more = options.trials, options.images, options.hours
     return _concluded(options, folder, lambda: extend_search(folder, *more, options.cluster))
 
@@ -194,7 +202,7 @@ def _status(options: argparse.Namespace) -> int:
     from search.status import status
 
     console = Console()
-    console.print(status(options.folder.absolute(), console.width))
+    console.print(status(_folder(options), console.width))
     return 0
 
 
@@ -206,7 +214,7 @@ def _verdict(options: argparse.Namespace) -> int:
     from search.verdict import load_verdict
     from search.verdict_text import told
 
-    folder = options.folder.absolute()
+    folder = _folder(options)
     with Console(stderr=True).status("reading") as shown:
         verdict = load_verdict(folder, shown.update)
     print(told(verdict, scored_as(load_begun(folder).base)))
@@ -217,7 +225,7 @@ def _confirm(options: argparse.Namespace) -> int:
     from search.confirm import FOLDER, confirm
     from search.study import PAGE
 
-    folder = options.folder.absolute()
+    folder = _folder(options, goes_on=True)
 
     def work() -> int:
         print(confirm(folder, options.top, options.seeds, options.cluster), flush=True)
@@ -231,7 +239,7 @@ def _export(options: argparse.Namespace) -> int:
     from search.handover import export
     from search.verdict import load_judged
 
-    folder = options.folder.absolute()
+    folder = _folder(options)
     print(export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx))
     return 0
 
@@ -239,7 +247,7 @@ def _export(options: argparse.Namespace) -> int:
 def _report(options: argparse.Namespace) -> int:
     from search.study import PAGE
 
-    folder = options.folder.absolute()
+    folder = _folder(options)
     code = _page(options, folder, options.recall, PAGE)
     if code == 0:
         print(folder / PAGE)
@@ -314,7 +322,7 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
 def _logs(options: argparse.Namespace) -> int:
     from search.trial_log import trial_log
 
-    print(trial_log(options.folder.absolute(), options.trial))
+    print(trial_log(_folder(options), options.trial))
     return 0
 
 
