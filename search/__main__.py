@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -114,6 +115,12 @@ def _parser() -> argparse.ArgumentParser:
     plan.set_defaults(run=_plan)
     logs.add_argument("trial", type=_positive, metavar="TRIAL", help="its number, from 1")
     logs.set_defaults(run=_logs)
+    stage = commands.add_parser("stage", help="fetch a tree from a bucket and say where it then lies, for chex")
+    stage.add_argument("uri", metavar="URI", help="of the folder that holds train.csv and valid.csv, or of a zip of it")
+    stage.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="where it is put (default: where searches find it too)"
+    )
+    stage.set_defaults(run=_stage)
     add_cluster(commands.add_parser("cluster", help="a Ray cluster of GPU machines: launch, submit, fetch, delete"))
     return parser
 
@@ -332,6 +339,17 @@ def _plan(options: argparse.Namespace) -> int:
 
     search = load_search(options.config, options.sets, options.data)
     show(plan(search, options.config.name, options.images_per_second))
+    return 0
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from chex.console import progress_bar
+    from search.bucket import is_uri
+    from search.staging import STAGE, stage, tree_path
+
+    place = options.uri if is_uri(options.uri) else os.path.abspath(options.uri)
+    with progress_bar("fetching files") as advance:
+        print(stage(place, tree_path(place, options.to or STAGE), advance))
     return 0
 
 

@@ -26,6 +26,7 @@ STAGE = Path("~/.cache/chexpert-search/stage")
 """Where trees are staged unless another folder is given."""
 STAGED = ".staged.json"
 """In a tree whose files are all there: where they came from, how many and how large."""
+ELSEWHERE = "give a folder on another disk, a search with image.cache and `chex-search stage` with --to"
 TABLES = ("train.csv", "valid.csv")
 AT_ONCE = 16
 """Files of a tree that are fetched at once."""
@@ -53,7 +54,7 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
+        raise InputError(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
     with FileLock(root.with_name(f"{root.name}.lock")):
         if not (root / STAGED).exists():
             with _opened(uri) as source:
@@ -237,5 +238,5 @@ def _check_room(root: Path, source: Source, missing: list[str]) -> None:
     if needed > free:
         raise InputError(
             f"{source.uri}: {len(missing):,} of {len(source.names):,} files are still to be staged, which take "
-            f"{needed:,} bytes, and {root} has {free:,} free; make room, or give a folder on another disk with --stage"
+            f"{needed:,} bytes, and {root} has {free:,} free; make room, or {ELSEWHERE}"
         )

@@ -235,7 +235,7 @@ def _watched(
     logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)), decoded)
     table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
     try:
-        yield Watcher(folder, base, table, logs, stored)
+        yield Watcher(folder, base, table, logs, stored, search.source)
     finally:
         table.close()
         logs.close()

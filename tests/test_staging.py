@@ -14,6 +14,7 @@ import pytest
 from chex.errors import InputError
 from chex.records import load_tree
 from search import archive, staging
+from search.__main__ import main
 from search.bucket import reach
 from search.staging import STAGED, stage, stage_some, stage_tables, tree_path
 from tests.conftest import TREE
@@ -316,9 +317,25 @@ def test_the_folder_of_a_place_is_told_by_its_name_and_whole_address() -> None:
 def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder with --stage"
+        InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder on another disk, a"
     ):
         stage(str(tree), tmp_path / "file" / "tree")
+
+
+@pytest.mark.parametrize("form", ["zip", "tree"])
+def test_the_command_says_where_the_tree_then_lies(
+    form: str, tree: Path, bucket: Where, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = zipped(tree) if form == "zip" else tree
+    for place in (upload(local, bucket(local.name)), os.path.relpath(local)):
+        assert main(["stage", place, "--to", str(tmp_path / "disk")]) == 0
+        root = Path(capsys.readouterr().out.strip())
+        assert root.parent == tmp_path / "disk"
+        assert files(root) == files(tree)
+    assert main(["stage", bucket("nothing"), "--to", str(tmp_path / "disk")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("chex-search stage: gs://")
+    assert told.endswith("/nothing: nothing is there; correct the address\n")
 
 
 def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
