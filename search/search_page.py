@@ -192,6 +192,7 @@ def next_steps(found: Searched) -> Points:
         ("train", "The winner again, without Ray.", "chex train best.yaml"),
         ("ask", "Its weights, of new films.", "chex predict best.safetensors FILMS"),
         ("test", "Them, on films that chose nothing.", "chex evaluate best.safetensors --data TREE"),
+        ("hand on", "The winner with a model card, to be used anywhere.", "chex-search export . OUT"),
     ]
     if verdict.ties.cheapest != verdict.winner:
         cheap = f"Where training is dear, take trial {verdict.ties.cheapest}: it may be as good."
