@@ -232,7 +232,8 @@ def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
 def _watched(
     search: SearchConfig, base: dict[str, Any], folder: Path, book: Book, stored: Stored | None, decoded: bool
 ) -> Iterator[Watcher]:
-    logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)), decoded)
+    run = validated(RunConfig, base, str(folder / BASE))
+    logs = SearchLogs(folder, search.knobs(), run, search.source, decoded)
     table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
     try:
         yield Watcher(folder, base, table, logs, stored, search.source)

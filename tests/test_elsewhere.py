@@ -106,6 +106,8 @@ def test_each_node_fetched_the_films_and_the_table_that_one_teacher_made(ran: Ra
         assert {STAGED, TABLE} <= ran.nodes[node]
         assert any(name.endswith("-32px.npy") for name in ran.nodes[node])
     assert TABLE not in ran.nodes["head"]
+    assert not any(name.endswith(".npy") for name in ran.nodes["head"])
+    assert "TensorBoard will not show" not in ran.said
 
 
 def test_all_that_the_search_left_is_in_the_storage(ran: Ran) -> None:
