@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -41,7 +42,7 @@ def _parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="train one run and keep its best weights")
     train.add_argument("config", type=Path, metavar="RUN.yaml")
-    train.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    train.add_argument("--data", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     train.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     train.add_argument("--out", type=Path, help="folder of the run (default: results/run-<name of RUN.yaml>)")
     train.add_argument("--fresh", action="store_true", help="train again where OUT holds a finished run")
@@ -50,14 +51,14 @@ def _parser() -> argparse.ArgumentParser:
     relabel = commands.add_parser("relabel", help="make the probability table that self_trained or forest reads")
     relabel.add_argument("maker", choices=POLICY_OF_TABLE, help="a network, or a forest on the metadata")
     relabel.add_argument("config", type=Path, metavar="RUN.yaml")
-    relabel.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    relabel.add_argument("--data", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     relabel.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     relabel.add_argument("--out", type=Path, help="folder of the table (default: results/<maker>-<name of RUN.yaml>)")
     relabel.set_defaults(run=_relabel)
 
     evaluate = commands.add_parser("evaluate", help="score weights on a tree: figures, thresholds and what they cost")
     evaluate.add_argument("weights", type=Path, metavar="WEIGHTS", help="a best.safetensors, or an exported folder")
-    evaluate.add_argument("--data", type=Path, required=True, metavar="TREE", help="the folder that holds both CSVs")
+    evaluate.add_argument("--data", type=_tree, required=True, metavar="TREE", help="the folder that holds both CSVs")
     evaluate.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     evaluate.add_argument("--out", type=Path, help="folder of the page (default: results/evaluate-<name of WEIGHTS>)")
     evaluate.add_argument("--recall", type=float, default=0.9, help="what a threshold is to reach (default: .9)")
@@ -77,14 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     predict.set_defaults(run=_predict)
 
     explore = commands.add_parser("explore", help="write a page of tables and pictures of a tree")
-    explore.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    explore.add_argument("tree", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     explore.add_argument("--out", type=Path, help="folder of the page (default: results/explore-<name of TREE>)")
     explore.add_argument("--films", type=int, default=500, metavar="N", help="how many films to look at (default: 500)")
     explore.set_defaults(run=_explore)
 
     find = commands.add_parser("lr-find", help="raise the learning rate step by step and suggest one")
     find.add_argument("config", type=Path, metavar="RUN.yaml")
-    find.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    find.add_argument("--data", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     find.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     find.add_argument("--low", type=float, default=1e-6, help="the first rate (default: 1e-6)")
     find.add_argument("--high", type=float, default=1.0, help="the last rate (default: 1)")
@@ -98,13 +99,20 @@ def _parser() -> argparse.ArgumentParser:
     phantom.set_defaults(run=_phantom)
 
     forest = commands.add_parser("forest", help="a forest on labels, sex and age alone: what metadata can tell")
-    forest.add_argument("tree", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    forest.add_argument("tree", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     forest.add_argument("--target", nargs="+", required=True, metavar="OBSERVATION", help="one, several, or five")
     forest.add_argument("--folds", type=int, default=5, help="parts of the cross-validation (default: 5)")
     forest.add_argument("--out", type=Path, help="folder of the report (default: results/forest-<target>)")
     forest.add_argument("--seed", type=int, default=0)
     forest.set_defaults(run=_forest)
     return parser
+
+
+def _tree(text: str) -> Path:
+    if "://" in text:
+        fetched = f"`chex-search stage {shlex.quote(text)}` fetches it and says where it then lies"
+        raise argparse.ArgumentTypeError(f"'{text}' is not on this machine; {fetched}")
+    return Path(text)
 
 
 # The imports below stay inside: `chex --help` and `chex phantom` should not wait seconds for torch.

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chex import checkpoint
 from chex.atomic import write_text
-from chex.config import RunConfig, dump, load_run
+from chex.config import RunConfig, dump, identity, load_run
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
 from chex.interrupt import first_interrupt
@@ -64,7 +64,8 @@ def shown(command: str, config: RunConfig, data: Prepared, out: Path, fitting: F
 def settled(
     config: RunConfig, earlier: Path, share: float = 1.0, settling: Callable[[RunConfig, float], RunConfig] = settle
 ) -> RunConfig:
-    """`config` with what `auto` means here; where an interrupted run settled it in the file `earlier`, as it did.
+    """`config` with what `auto` means here; where an interrupted run settled it in the file `earlier`, as it did,
+    wherever its tree lay.
 
     `share` of a GPU's memory is the run's own; `settling` is done where the run computes. Raises InputError for a
     device or a backbone that is not there.
@@ -76,8 +77,9 @@ def settled(
             device = device.model_copy(update={"amp": before.device.amp})
         if batches.size == "auto":
             batches = batches.model_copy(update={"size": before.batches.size})
-        if config.model_copy(update={"device": device, "batches": batches}) == before:
-            return before
+        as_before = config.model_copy(update={"device": device, "batches": batches})
+        if identity(as_before) == identity(before):
+            return as_before
     check_backbone(config.model.backbone)
     return settling(config, share)
 

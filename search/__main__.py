@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -66,10 +67,16 @@ def _parser() -> argparse.ArgumentParser:
     status = commands.add_parser("status", help="show how a search stands, while it runs or after")
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
     report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
-    for command in (extend, status, verdict, report):
-        command.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
-    resume.add_argument("folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in")
-    resume.add_argument("--results", type=Path, default=Path("results"), help="where a search from a URI is brought to")
+    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
+    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
+    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
+    for command in (resume, extend, status, verdict, report, confirm, export, logs):
+        command.add_argument(
+            "folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in"
+        )
+        command.add_argument(
+            "--results", type=Path, default=Path("results"), help="where a search from a URI is brought to"
+        )
     extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
     extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
     extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
@@ -85,8 +92,6 @@ def _parser() -> argparse.ArgumentParser:
         help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
     )
     report.set_defaults(run=_report)
-    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
-    confirm.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
     confirm.set_defaults(run=_confirm)
@@ -94,14 +99,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument(
             "--cluster", metavar="ADDRESS", help="run trials on the Ray cluster whose head is at HOST:PORT, or `auto`"
         )
-    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
-    export.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
     export.add_argument("--onnx", action="store_true", help="also write it as an ONNX graph, checked by onnxruntime")
     export.set_defaults(run=_export)
     plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
     plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    plan.add_argument("--data", type=Path, metavar="TREE", help="the folder that holds train.csv and valid.csv")
+    plan.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
     plan.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     plan.add_argument(
         "--images-per-second",
@@ -110,10 +113,14 @@ def _parser() -> argparse.ArgumentParser:
         help="the training speed of the machine that is meant, all its trials together (default: measured here)",
     )
     plan.set_defaults(run=_plan)
-    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
-    logs.add_argument("folder", type=Path, metavar="DIR", help="the search's folder, for example results/demo")
     logs.add_argument("trial", type=_positive, metavar="TRIAL", help="its number, from 1")
     logs.set_defaults(run=_logs)
+    stage = commands.add_parser("stage", help="fetch a tree from a bucket and say where it then lies, for chex")
+    stage.add_argument("uri", metavar="URI", help="of the folder that holds train.csv and valid.csv, or of a zip of it")
+    stage.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="where it is put (default: where searches find it too)"
+    )
+    stage.set_defaults(run=_stage)
     add_cluster(commands.add_parser("cluster", help="a Ray cluster of GPU machines: launch, submit, fetch, delete"))
     return parser
 
@@ -163,14 +170,22 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from search.bucket import is_uri
-    from search.stored import brought
     from search.study import REPORT, resume_search
 
-    folder = brought(options.folder, options.results) if is_uri(options.folder) else Path(options.folder).absolute()
+    folder = _folder(options, goes_on=True)
     if (folder / REPORT).exists():
         return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
     return _concluded(options, folder, lambda: resume_search(folder, options.cluster))
+
+
+def _folder(options: argparse.Namespace, goes_on: bool = False) -> Path:
+    """The folder of the search that is meant; where the command `goes_on` with it, with what other machines did."""
+    from search.brought import bring_up_to_date, folder_of
+
+    folder = folder_of(options.folder, options.results)
+    if goes_on:
+        bring_up_to_date(folder)
+    return folder
 
 
 def _finished(folder: Path, how: str) -> int:
@@ -183,7 +198,7 @@ def _finished(folder: Path, how: str) -> int:
 def _extend(options: argparse.Namespace) -> int:
     from search.study import extend_search
 
-    folder = options.folder.absolute()
+    folder = _folder(options, goes_on=True)
     more = options.trials, options.images, options.hours
     return _concluded(options, folder, lambda: extend_search(folder, *more, options.cluster))
 
@@ -194,7 +209,7 @@ def _status(options: argparse.Namespace) -> int:
     from search.status import status
 
     console = Console()
-    console.print(status(options.folder.absolute(), console.width))
+    console.print(status(_folder(options), console.width))
     return 0
 
 
@@ -206,7 +221,7 @@ def _verdict(options: argparse.Namespace) -> int:
     from search.verdict import load_verdict
     from search.verdict_text import told
 
-    folder = options.folder.absolute()
+    folder = _folder(options)
     with Console(stderr=True).status("reading") as shown:
         verdict = load_verdict(folder, shown.update)
     print(told(verdict, scored_as(load_begun(folder).base)))
@@ -215,12 +230,13 @@ def _verdict(options: argparse.Namespace) -> int:
 
 def _confirm(options: argparse.Namespace) -> int:
     from search.confirm import FOLDER, confirm
+    from search.study import PAGE
 
-    folder = options.folder.absolute()
+    folder = _folder(options, goes_on=True)
 
     def work() -> int:
-        print(confirm(folder, options.top, options.seeds, options.cluster))
-        return 0
+        print(confirm(folder, options.top, options.seeds, options.cluster), flush=True)
+        return _page(options, folder, RECALL, PAGE)
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
     return _carried_out(options, folder / FOLDER, again, work)
@@ -230,23 +246,43 @@ def _export(options: argparse.Namespace) -> int:
     from search.handover import export
     from search.verdict import load_judged
 
-    folder = options.folder.absolute()
+    folder = _folder(options)
     print(export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx))
     return 0
 
 
 def _report(options: argparse.Namespace) -> int:
-    print(_page(options.folder.absolute(), options.recall))
-    return 0
+    from search.study import PAGE
+
+    folder = _folder(options)
+    code = _page(options, folder, options.recall, PAGE)
+    if code == 0:
+        print(folder / PAGE)
+    return code
 
 
-def _page(folder: Path, recall: float = RECALL) -> Path:
+def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: str) -> int:
+    """Writes the page, and has the search's storage keep the files `delivered`; what cannot be done is said."""
     from rich.console import Console
 
+    from search.bucket import Unreachable
     from search.search_page import write_search_page
+    from search.stored import deliver
+    from search.study import PAGE, Interrupted, load_begun, room_said, storage_of
 
-    with Console(stderr=True).status("reading") as shown:
-        return write_search_page(folder, recall, shown.update)
+    again = f"`chex-search report {folder}`"
+    try:
+        with room_said(folder), Console(stderr=True).status("reading") as shown:
+            write_search_page(folder, recall, shown.update)
+        deliver(folder, storage_of(load_begun(folder), folder), *delivered)
+    except Interrupted as error:
+        print(f"chex-search {options.command}: {error}; {again} writes the page", file=sys.stderr)
+        return EXIT_FAILED
+    except Unreachable as error:
+        where = f"{folder / PAGE} is written, and {again} puts it there"
+        print(f"chex-search {options.command}: {error}; {where}", file=sys.stderr)
+        return EXIT_FAILED
+    return 0
 
 
 def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
@@ -273,12 +309,9 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
     from search.report import conclude  # its statistics load while nothing waits for a start
-    from search.stored import kept
-    from search.study import Interrupted, load_begun, room_said, storage_of
+    from search.study import PAGE, REPORT, load_begun
 
-    search = load_begun(folder)
-    with kept(folder, storage_of(search, folder)):
-        text = conclude(rows, folder, search)
+    text = conclude(rows, folder, load_begun(folder))
     if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "
@@ -290,19 +323,13 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
     print(text, flush=True)
-    try:
-        with room_said(folder):
-            _page(folder)
-    except Interrupted as error:
-        print(f"chex-search {options.command}: {error}; `chex-search report {folder}` writes the page", file=sys.stderr)
-        return EXIT_FAILED
-    return 0
+    return _page(options, folder, RECALL, REPORT, PAGE)
 
 
 def _logs(options: argparse.Namespace) -> int:
     from search.trial_log import trial_log
 
-    print(trial_log(options.folder.absolute(), options.trial))
+    print(trial_log(_folder(options), options.trial))
     return 0
 
 
@@ -312,6 +339,17 @@ def _plan(options: argparse.Namespace) -> int:
 
     search = load_search(options.config, options.sets, options.data)
     show(plan(search, options.config.name, options.images_per_second))
+    return 0
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from chex.console import progress_bar
+    from search.bucket import is_uri
+    from search.staging import STAGE, stage, tree_path
+
+    place = options.uri if is_uri(options.uri) else os.path.abspath(options.uri)
+    with progress_bar("fetching files") as advance:
+        print(stage(place, tree_path(place, options.to or STAGE), advance))
     return 0
 
 

@@ -13,8 +13,8 @@ from typing import Self
 from chex.errors import InputError
 from search.bucket import Place, told
 
-BLOCK = 8 * 2**20
-"""Bytes that are asked for at once."""
+BLOCK, SMALL = 8 * 2**20, 2**18
+"""Bytes that are asked for at once: where most of an archive is wanted, and where a few members are."""
 AHEAD = 4
 """Blocks that are under way while one is unpacked."""
 
@@ -22,8 +22,8 @@ AHEAD = 4
 class BlockReader(io.RawIOBase):
     """A file in a bucket as a seekable one; reading on finds the next blocks already under way."""
 
-    def __init__(self, place: Place):
-        self.uri, self.file = place.uri, place.open()
+    def __init__(self, place: Place, block: int):
+        self.uri, self.file, self.block = place.uri, place.open(), block
         self.size, self.at = int(self.file.size()), 0
         self.pool = ThreadPoolExecutor(AHEAD + 1, "zip")
         self.blocks: dict[int, Future[bytes]] = {}
@@ -47,7 +47,7 @@ class BlockReader(io.RawIOBase):
         end = self.size if count is None or count < 0 else min(self.at + count, self.size)
         pieces = []
         while self.at < end:
-            number, start = divmod(self.at, BLOCK)
+            number, start = divmod(self.at, self.block)
             piece = self._block(number)[start : start + end - self.at]
             pieces.append(piece)
             self.at += len(piece)
@@ -64,23 +64,26 @@ class BlockReader(io.RawIOBase):
         super().close()
 
     def _block(self, number: int) -> bytes:
-        wanted = range(number, min(number + 1 + AHEAD, -(-self.size // BLOCK)))
+        wanted = range(number, min(number + 1 + AHEAD, -(-self.size // self.block)))
         self.blocks = {each: self.blocks.get(each) or self.pool.submit(self._fetch, each) for each in wanted}
         return self.blocks[number].result()
 
     def _fetch(self, number: int) -> bytes:
-        length = min(BLOCK, self.size - number * BLOCK)
+        length = min(self.block, self.size - number * self.block)
         self.asked += length
         with told(self.uri):
-            return self.file.read_at(length, number * BLOCK)
+            return self.file.read_at(length, number * self.block)
 
 
 class Archive:
-    """The members of a zip archive. Raises InputError for a file that is not one, or whose members are not plain."""
+    """The members of a zip archive, of which `most` are wanted, or a few.
 
-    def __init__(self, place: Place):
+    Raises InputError for a file that is not one, or whose members are not plain.
+    """
+
+    def __init__(self, place: Place, most: bool = True):
         self.uri = place.uri
-        self.reader = BlockReader(place)
+        self.reader = BlockReader(place, BLOCK if most else SMALL)
         try:
             self.zip = zipfile.ZipFile(self.reader)
         except (zipfile.BadZipFile, OSError, NotImplementedError) as error:

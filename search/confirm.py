@@ -13,21 +13,18 @@ from chex.checkpoint import save_table
 from chex.config import RunConfig, dump, load_run
 from chex.console import decimal
 from chex.errors import InputError
-from chex.relabel import TABLE
 from chex.seeds import stream
-from chex.uncertainty import TABLE_POLICIES
 from search.bucket import below
 from search.budget import Budget
 from search.confirmation import Retrained, confirmation
 from search.export import TRIALS
 from search.ledger import TrialRow, ended
 from search.predictions import Predictions, load_predictions
-from search.relabelling import FOLDER as TABLES
 from search.sampler import SamplerConfig
 from search.search_config import SearchConfig
 from search.selection import kept_report
-from search.stored import CONFIG
-from search.study import BASE, load_begun, rows_of, run_search
+from search.stored import CONFIG, deliver
+from search.study import BASE, load_begun, rows_of, run_search, storage_of
 
 FOLDER, TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
 SEED = "seed"
@@ -37,7 +34,7 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; what they reached, as text.
 
     The runs are a search of their own in folder/confirm, which is gone on with where it was cut off; the figures are
-    left there too, as a CSV. Raises InputError, and what `run_search` raises.
+    left there too, as a CSV, and in its storage. Raises InputError, and what `run_search` raises.
     """
     search, home = load_begun(folder), folder / FOLDER
     chosen = best_configs(rows_of(search, folder), top)
@@ -49,9 +46,10 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
             f"{home} holds a confirmation of other trials or seeds; repeat it with the same --top and --seeds, or move "
             "it away"
         )
-    rows = run_search(again, home, fresh=False, cluster=cluster)
+    rows = run_search(again, home, fresh=False, cluster=cluster, earlier=folder)
     text = told(chosen, rows, home, search.base.seed, seeds)
     write_text(home / TEXT, text + "\n")
+    deliver(home, storage_of(again, home), TEXT, CONFIRMED)
     return text
 
 
@@ -75,7 +73,7 @@ def confirming(search: SearchConfig, base: RunConfig, chosen: Sequence[TrialRow]
     return search.model_copy(
         update={
             "base": base,
-            "space": space | {SEED: {"int": [new[0], new[-1]]}},
+            "space": space | {SEED: {"int": [new[0], new[-1]]} if seeds > 1 else {"fixed": new[0]}},
             "points": tuple(_without_seed(row.knobs) | {SEED: seed} for seed in new for row in chosen),
             "sampler": SamplerConfig(kind="random"),
             "stopping": None,
@@ -85,10 +83,9 @@ def confirming(search: SearchConfig, base: RunConfig, chosen: Sequence[TrialRow]
 
 
 def settled_base(search: SearchConfig, folder: Path) -> RunConfig:
-    """The run that the trials in `folder` varied: with what `auto` meant there, and the tables made for it."""
+    """The run that the trials in `folder` varied: with what `auto` meant there, and a tree as `search` names it."""
     base = load_run(folder / BASE) if (folder / BASE).exists() else search.base
-    made = {kind: path for kind in TABLE_POLICIES if (path := folder / TABLES / kind / TABLE).exists()}
-    return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
+    return base.model_copy(update={"data": search.base.data})
 
 
 def told(chosen: Sequence[TrialRow], rows: Sequence[TrialRow], home: Path, seed: int, seeds: int) -> str:

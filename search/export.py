@@ -1,5 +1,6 @@
 """The search's folder: trials.csv and trials.parquet, the best config and weights, each trial's predictions."""
 
+import shlex
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +12,9 @@ from pyarrow import parquet
 
 from chex import checkpoint
 from chex.atomic import replacing, write_text
-from chex.config import dump
+from chex.config import RunConfig, dump
 from chex.console import decimal
+from chex.uncertainty import TABLE_POLICIES, observations_under
 from search.ledger import TrialRow, table
 from search.trainable import trial_config
 
@@ -47,9 +49,10 @@ def write_columns(folder: Path, rows: Sequence[TrialRow]) -> None:
         parquet.write_table(pa.Table.from_pandas(whole, preserve_index=False), beside, compression="zstd")
 
 
-def export_best(folder: Path, row: TrialRow, base: dict[str, Any]) -> None:
+def export_best(folder: Path, row: TrialRow, base: dict[str, Any], source: str | None = None) -> None:
     """Writes best.yaml, best.safetensors and predictions.csv from the folder of the trial in `row`.
 
+    best.yaml says how it is trained on a machine that has its tree (fetched from `source`, if that is known) elsewhere.
     Does nothing where the trial's weights are gone: they were moved here before.
     """
     home = trial_folder(folder, row.number)
@@ -59,10 +62,23 @@ def export_best(folder: Path, row: TrialRow, base: dict[str, Any]) -> None:
     header = (
         f"# Trial {row.number} of the search {folder.name}: validation AUROC {decimal(row.value)}, "
         f"{row.percent} % of its schedule.\n# To train it again, without Ray: chex train {BEST}\n"
+        f"# On another machine: {_train_elsewhere(config, folder)}\n"
+        + (f"# The TREE: what `chex-search stage {shlex.quote(source)}` says\n" if source else "")
     )
     _copy(home / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)
     _copy(home / checkpoint.PREDICTIONS, folder / checkpoint.PREDICTIONS)
     write_text(folder / BEST, header + dump(config))
+
+
+def _train_elsewhere(config: RunConfig, folder: Path) -> str:
+    """How the run is trained where its tree, and the tables that were made in the search's `folder`, lie elsewhere."""
+    read = {kind: getattr(config.relabel, kind) for kind in TABLE_POLICIES if _reads(config, kind)}
+    made = [f" relabel.{kind}={path.relative_to(folder)}" for kind, path in read.items() if path.is_relative_to(folder)]
+    return f"chex train {BEST} --data TREE" + (f" --set{''.join(made)}" if made else "")
+
+
+def _reads(config: RunConfig, kind: str) -> bool:
+    return bool(observations_under(config.policy, config.data.observations, (kind,)))
 
 
 def note_error(trial: Path, text: str) -> None:

@@ -43,7 +43,7 @@ from search.paths import value_at
 from search.predictions import scored_on
 from search.progress import shown
 from search.search_config import SearchConfig
-from search.study import REPORT, load_begun
+from search.study import REPORT, load_begun, located
 
 CARD, CONFIG, GRAPH = "README.md", "config.json", "model.onnx"
 FILES = (ABOUT, BEST, CARD, CONFIG, WEIGHTS, GRAPH)
@@ -84,7 +84,7 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
         seed=config.seed,
         versions=_versions(),
     )
-    tree, chosen = _tree(config, about), _chosen(folder, search, config, trials, best)
+    tree, chosen = _tree(search, config, about), _chosen(folder, search, config, trials, best)
     try:
         with replacing_folder(out.resolve()) as beside:
             _write(beside, about, layout, config)
@@ -185,13 +185,17 @@ def _versions() -> dict[str, str]:
     }
 
 
-def _tree(config: RunConfig, about: About) -> Trees | str:
-    root = config.data.root
+def _tree(search: SearchConfig, config: RunConfig, about: About) -> Trees | str:
+    try:
+        data = located(search.model_copy(update={"base": config}), whole=False).base.data
+    except InputError:
+        return "which could not be fetched when this was exported"
+    root = data.root
     if root is None or not root.is_dir():
         return "which was not there when this was exported"
     try:
         tree = load_tree(root)
-        parts = split(tree, config.data)
+        parts = split(tree, data)
     except InputError:
         return "which could not be read when this was exported"
     if parts.scored.digest(about.observations) != about.labels:

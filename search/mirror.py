@@ -111,6 +111,15 @@ def pull(uri: str, folder: Path, wanted: Wanted = everything, patient: bool = Fa
     return len(taken)
 
 
+def as_mirrored(folder: Path, uri: str, name: str) -> bool:
+    """Whether a file is here as it was when `folder` and `uri` were last the same, or was not there and is not now.
+
+    False where the two have never been the same.
+    """
+    known, here = _known(folder, uri), _here(folder, name.__eq__)
+    return bool(known) and here.get(name) == (known[name].here if name in known else None)
+
+
 def _in_order(copy: Callable[[str], None], names: list[str]) -> None:
     """Several at once; states when all others are done."""
     states = [name for name in names if _is_state(name)]

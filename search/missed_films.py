@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,6 @@ from PIL import Image
 
 from chex import checkpoint
 from chex.batches import load_batch
-from chex.config import RunConfig
 from chex.console import decimal, percent
 from chex.decoding import UNDECODABLE, decode
 from chex.device import DeviceConfig, pick_device
@@ -21,6 +21,9 @@ from chex.records import load_tree
 from chex.split import labels_digest, split
 from chex.trained import Trained, load_trained
 from search.predictions import Predictions
+from search.search_config import SearchConfig
+from search.staging import stage_some
+from search.study import located
 
 EACH = 3
 """Films of an observation: a row of the page."""
@@ -65,33 +68,37 @@ def hardest(truth: np.ndarray, probability: np.ndarray, count: int = EACH) -> li
     return found
 
 
-def missed_films(folder: Path, base: RunConfig, held: Predictions, probability: np.ndarray) -> list[Films | str]:
+def missed_films(folder: Path, search: SearchConfig, held: Predictions, probability: np.ndarray) -> list[Films | str]:
     """The films of each observation that are hardest to find; a sentence in place of what cannot be read any more.
 
-    `probability` (U, K) is what the weights in `folder` gave the units of `held`.
+    `probability` (U, K) is what the weights in `folder` gave the units of `held`. Of a tree that has a source, the
+    tables and these films are fetched from there, where this machine lacks them.
     """
     missed = hardest(held.truth, probability)
     if not missed:
         return ["Nothing that was scored is positive."]
-    pick_device(DeviceConfig(kind="cpu", threads=base.device.threads))
+    pick_device(DeviceConfig(kind="cpu", threads=search.base.device.threads))
     try:
         trained = load_trained(folder / checkpoint.WEIGHTS)
         cells = _cells(trained)
-        shown = _shown(trained, _films(base, held, missed), held, missed, bool(cells))
+        shown = _shown(trained, _films(search, held, missed), held, missed, bool(cells))
     except (InputError, *UNDECODABLE) as error:
         return [f"The films cannot be shown: {error}."]
     return [*_parts(shown, held), _told_of_heat(trained, cells)]
 
 
-def _films(base: RunConfig, held: Predictions, missed: Sequence[Missed]) -> dict[int, list[Path]]:
+def _films(search: SearchConfig, held: Predictions, missed: Sequence[Missed]) -> dict[int, list[Path]]:
     """The files of each unit. Raises InputError where the tree is not there, or not what the search was scored on."""
-    assert base.data.root is not None  # a search without one does not start
-    tree = load_tree(base.data.root)
-    scored = split(tree, base.data).scored
-    if scored.digest(base.data.observations) != labels_digest(held.observations, held.paths, held.patients, held.truth):
-        raise InputError(f"the validation labels of {base.data.root} are not those that the search was scored on")
-    files = tree.paths[scored.films]
-    return {one.unit: [tree.root / path for path in files[scored.unit == one.unit]] for one in missed}
+    data = located(search, whole=False).base.data
+    assert data.root is not None  # a search without one does not start
+    tree = load_tree(data.root)
+    scored = split(tree, data).scored
+    if scored.digest(data.observations) != labels_digest(held.observations, held.paths, held.patients, held.truth):
+        raise InputError(f"the validation labels of {data.root} are not those that the search was scored on")
+    files = {one.unit: tree.paths[scored.films[scored.unit == one.unit]].tolist() for one in missed}
+    if search.source:
+        stage_some(search.source, tree.root, chain.from_iterable(files.values()))
+    return {unit: [tree.root / path for path in own] for unit, own in files.items()}
 
 
 def _cells(trained: Trained) -> tuple[int, int] | None:

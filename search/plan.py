@@ -1,8 +1,11 @@
 """`chex-search plan`: the space, its size, images, trials at once and hours, before anything is started or written."""
 
 import math
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +29,7 @@ from search.sampler import grid
 from search.search_config import SearchConfig
 from search.space import base_point, countable, described
 from search.speed import measured
+from search.staging import stage_tables, tree_path
 
 WIDTH = 100
 """Of the page where the output is no terminal."""
@@ -60,7 +64,7 @@ class Costs:
 
 
 def plan(search: SearchConfig, name: str, images_per_second: float | None = None) -> Group:
-    """The page. Reads the tables of the base run's tree, if it names one, and times a few steps unless told the speed.
+    """The page. Reads the tables of the tree, if there is one, and times a few steps unless told the speed.
 
     Raises InputError.
     """
@@ -74,11 +78,12 @@ def plan(search: SearchConfig, name: str, images_per_second: float | None = None
         facts("tried first", first_rows(search)),
         facts("search", search_rows(search)),
     ]
-    if search.base.data.root is None:
+    if search.base.data.root is None and search.source is None:
         told = "images and hours are not known without a tree: give one with --data TREE"
         parts += [facts("passes", pass_rows(search)), Text(f"\n{told}", style="yellow")]
     else:
-        selection = _selection(search)
+        with _tables(search) as here:
+            selection = _selection(here)
         costs = images(search, selection)
         parts += [facts("images", image_rows(search, costs))]
         parts += [facts("time", time_rows(search, costs, selection, images_per_second))]
@@ -273,6 +278,18 @@ def duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:,.1f} h"
+
+
+@contextmanager
+def _tables(search: SearchConfig) -> Iterator[SearchConfig]:
+    """`search` with a tree whose tables can be read while the block runs; those of a source are then gone again."""
+    if search.source is None:
+        yield search
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        root = stage_tables(search.source, tree_path(search.source, Path(scratch)))
+        data = search.base.data.model_copy(update={"root": root})
+        yield search.model_copy(update={"base": search.base.model_copy(update={"data": data})})
 
 
 def _selection(search: SearchConfig) -> Selection:

@@ -11,6 +11,7 @@ from optuna.distributions import CategoricalDistribution
 from ray.exceptions import RayTaskError
 
 from chex import checkpoint
+from chex.atomic import write_text
 from chex.config import RunConfig, validated
 from chex.console import decimal, progress_bar
 from chex.errors import InputError
@@ -64,12 +65,17 @@ def without_tables(base: RunConfig) -> RunConfig:
 
 
 def with_tables(
-    search: SearchConfig, base: RunConfig, folder: Path, stored: Stored | None = None, images: str | None = None
+    search: SearchConfig,
+    base: RunConfig,
+    folder: Path,
+    stored: Stored | None = None,
+    images: str | None = None,
+    earlier: Path | None = None,
 ) -> RunConfig:
     """`base` with every table that a trial may read; those that it does not name are made in `folder`, once.
 
-    Image caches are shared at the URI `images`. Needs a running Ray for the teacher. Raises InputError where one cannot
-    be made.
+    Image caches are shared at the URI `images`; what was made for an `earlier` search, in its folder, is taken over.
+    Needs a running Ray for the teacher. Raises InputError where one cannot be made.
     """
     made = {}
     for kind in TABLE_POLICIES:
@@ -78,7 +84,10 @@ def with_tables(
         made[kind] = folder / FOLDER / kind / TABLE
         if not made[kind].exists():
             made[kind].parent.mkdir(parents=True, exist_ok=True)
-            _make(kind, search, base, folder, stored, images)
+            if earlier and (there := earlier / FOLDER / kind / TABLE).exists():
+                write_text(made[kind], there.read_text(encoding="utf-8"))
+            else:
+                _make(kind, search, base, folder, stored, images)
     if stored and made:
         stored.keep()
     return base.model_copy(update={"relabel": base.relabel.model_copy(update=made)})
@@ -87,7 +96,8 @@ def with_tables(
 def told_costs(folder: Path) -> list[str]:
     """A line for each teacher that the search in `folder` trained: what it reached and took."""
     home = folder / FOLDER / "self_trained"
-    return [f"Trained once for self_trained: {teacher_cost(home)}."] if home.exists() else []
+    trained = (home / checkpoint.REPORTS).exists()
+    return [f"Trained once for self_trained: {teacher_cost(home)}."] if trained else []
 
 
 def _make(

@@ -99,6 +99,7 @@ def _next(folder: Path) -> list[str]:
         "Next:",
         f"  {where / PAGE}      all of it in pictures, for a browser",
         f"  {command('chex-search')} verdict {where}      all of what the trials prove, and an ensemble",
+        f"  {command('chex-search')} export {where} OUT      the winner with a model card, to be used anywhere",
         f"  {command('chex')} train {where / BEST}      trains the winner again, without Ray",
         f"  {command('tensorboard')} --logdir {where}      curves and the HParams table",
         f"  {where / TRIALS}      one row a trial",

@@ -1,7 +1,7 @@
 """results/<search>/report.html: what a search found, how sure that is, and what to do now, in one page.
 
-It is made from the search's folder alone. Films need the tree too; where that or the weights cannot be read, the page
-says so in their place.
+It is made from the search's folder alone. Films need the tree too, or its source; where that or the weights cannot be
+read, the page says so in their place.
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,7 @@ from chex.seeds import stream
 from chex.train import scored_as
 from chex.trained import NO_DIAGNOSIS
 from search.book import Book
+from search.bucket import shown as shown_uri
 from search.chart_style import Drawn, signed
 from search.confirm import CONFIRMED, TEXT
 from search.confirm import FOLDER as CONFIRM
@@ -148,9 +149,10 @@ def _knobs(verdict: Verdict) -> list[str]:
 
 def _lead(found: Searched) -> str:
     verdict, run = found.verdict, found.base
+    tree = shown_uri(found.search.source) if found.search.source else run.data.root
     return (
         f"{len(found.rows)} trials ({', '.join(_counted_states(found.rows))}) of {_backbones(found)} at "
-        f"{run.image.size} px on {run.data.root}, scored by the AUROC of {', '.join(verdict.observations)} on "
+        f"{run.image.size} px on {tree}, scored by the AUROC of {', '.join(verdict.observations)} on "
         f"{verdict.units:,} {scored_as(run)} of {verdict.patients:,} patients. {NO_DIAGNOSIS}"
     )
 
@@ -190,6 +192,7 @@ def next_steps(found: Searched) -> Points:
         ("train", "The winner again, without Ray.", "chex train best.yaml"),
         ("ask", "Its weights, of new films.", "chex predict best.safetensors FILMS"),
         ("test", "Them, on films that chose nothing.", "chex evaluate best.safetensors --data TREE"),
+        ("hand on", "The winner with a model card, to be used anywhere.", "chex-search export . OUT"),
     ]
     if verdict.ties.cheapest != verdict.winner:
         cheap = f"Where training is dear, take trial {verdict.ties.cheapest}: it may be as good."
@@ -260,9 +263,10 @@ def _winner_parts(found: Searched, recall: float) -> list[Part]:
 
 def _missed(found: Searched) -> list[Part]:
     given = found.held.probability[kept_report(found.drawn.won, found.held)]
+    search = found.search.model_copy(update={"base": found.base})
     return [
         "The positives that are given the lowest probabilities.",
-        *missed_films(found.folder, found.base, found.held, given),
+        *missed_films(found.folder, search, found.held, given),
     ]
 
 

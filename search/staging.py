@@ -9,11 +9,11 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Any, Protocol
 
 from filelock import FileLock
 
@@ -30,6 +30,7 @@ STAGED = ".staged.json"
 LISTED = ".listed.json"
 """In a tree that may lack films: size and time of every file that the tree has where it comes from."""
 OURS = (STAGED, LISTED)
+ELSEWHERE = "give a folder on another disk, a search with image.cache and `chex-search stage` with --to"
 TABLES = ("train.csv", "valid.csv")
 AT_ONCE = 16
 """Files of a tree that are fetched at once."""
@@ -57,7 +58,7 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); give a folder with --stage") from error
+        raise InputError(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
     with FileLock(root.with_name(f"{root.name}.lock")):
         if not (root / STAGED).exists():
             with _opened(uri) as source:
@@ -67,13 +68,24 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
 
 def stage_tables(uri: str, root: Path) -> Path:
     """`root`, which then holds train.csv and valid.csv, for who opens no film. Raises InputError as `stage`."""
-    if not all((root / name).exists() for name in TABLES):
-        root.mkdir(parents=True, exist_ok=True)
-        with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri) as source:
-            for name in TABLES:
-                with replacing(root / name) as beside:
-                    source.copy(name, beside)
-                    os.utime(beside, ns=(source.changed(name),) * 2)
+    return stage_some(uri, root, TABLES)
+
+
+def stage_some(uri: str, root: Path, names: Iterable[str]) -> Path:
+    """`root`, which then holds the files `names` of the tree, fetched one by one, and what it held before.
+
+    Asks nobody where they are already there. Raises InputError as `stage`, and where the tree has no such file.
+    """
+    missing = [name for name in names if not (root / name).exists()]
+    if not missing:
+        return root
+    root.mkdir(parents=True, exist_ok=True)
+    with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri, only=missing) as source:
+        for name in missing:
+            if name not in source.names:
+                raise InputError(f"{source.uri}: there is no '{name}'; upload it, or the archive with it")
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            _copy(source, name, root)
     return root
 
 
@@ -128,8 +140,10 @@ class _Files:
 
     at_once = AT_ONCE
 
-    def __init__(self, place: Place):
-        found = place.entries()
+    def __init__(self, place: Place, only: Sequence[str]):
+        """`only`: no others will be asked for; where the tables lie in `place` itself, others are not listed then."""
+        whole = not only or not all((place / name).is_file() for name in TABLES)
+        found = place.entries() if whole else _found(place, {*TABLES, *only})
         folder = _folder_of_tables(list(found), place.uri)
         self.place = place / folder if folder else place
         self.uri = self.place.uri
@@ -172,13 +186,19 @@ class _Members:
 
 
 @contextmanager
-def _opened(uri: str) -> Iterator[Source]:
+def _opened(uri: str, only: Sequence[str] = ()) -> Iterator[Source]:
+    """The tree at `uri`; with `only` so that no others of its files can be asked for without waste."""
     place = check_there(uri)
     if not place.is_file():
-        yield _Files(place)
+        yield _Files(place, only)
         return
-    with Archive(place) as archive:
+    with Archive(place, most=not only) as archive:
         yield _Members(archive)
+
+
+def _found(place: Place, names: Iterable[str]) -> dict[str, Any]:
+    """What is known of those files that are there."""
+    return {name: about for name in names if (about := (place / name).info()).is_file}
 
 
 def _folder_of_tables(names: list[str], uri: str) -> str:
@@ -218,14 +238,9 @@ def _fill(root: Path, source: Source, progress: Progress | None) -> None:
     for folder in {(root / name).parent for name in missing}:
         folder.mkdir(parents=True, exist_ok=True)
 
-    def copy(name: str) -> None:
-        with replacing(root / name) as beside:
-            source.copy(name, beside)
-            os.utime(beside, ns=(source.changed(name),) * 2)  # the image cache's identity holds it
-
     pool = ThreadPoolExecutor(source.at_once, "stage")
     try:
-        for count, _ in enumerate(pool.map(copy, missing), start=done + 1):
+        for count, _ in enumerate(pool.map(lambda name: _copy(source, name, root), missing), start=done + 1):
             if progress:
                 progress(count, total)
     finally:
@@ -233,6 +248,12 @@ def _fill(root: Path, source: Source, progress: Progress | None) -> None:
     os.sync()  # before the mark that says so
     sizes = sum(map(source.size, source.names))
     write_text(root / STAGED, json.dumps({"from": source.uri, "files": total, "bytes": sizes}) + "\n")
+
+
+def _copy(source: Source, name: str, root: Path) -> None:
+    with replacing(root / name) as beside:
+        source.copy(name, beside)
+        os.utime(beside, ns=(source.changed(name),) * 2)  # the image cache's identity holds it
 
 
 def _whole(path: Path, source: Source, name: str) -> bool:
@@ -248,5 +269,5 @@ def _check_room(root: Path, source: Source, missing: list[str]) -> None:
     if needed > free:
         raise InputError(
             f"{source.uri}: {len(missing):,} of {len(source.names):,} files are still to be staged, which take "
-            f"{needed:,} bytes, and {root} has {free:,} free; make room, or give a folder on another disk with --stage"
+            f"{needed:,} bytes, and {root} has {free:,} free; make room, or {ELSEWHERE}"
         )

@@ -36,6 +36,8 @@ def status(folder: Path, width: int) -> RenderableType:
         state = f"given up: {failing}"
     elif why and not (unfinished and not over(search.budget, rows, seconds)):
         state = f"at its end: {why}"
+    elif search.storage:
+        state = f"not run by this machine; where no other runs it, `chex-search resume {folder}` goes on with it"
     else:
         state = f"interrupted; `chex-search resume {folder}` goes on with it"
     return Group(render(rows, search.budget.trials, seconds, ROOM, width), Text(state))

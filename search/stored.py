@@ -1,7 +1,6 @@
 """The driver's part in a search's storage: its folder goes there, and what trials left there comes back."""
 
 import re
-import shutil
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -92,6 +91,16 @@ def kept(folder: Path, uri: str | None) -> Iterator[Stored | None]:
         stored.keep()
 
 
+def deliver(folder: Path, uri: str | None, *names: str) -> None:
+    """Makes these files in the storage at `uri` what they are in the search's `folder`; others are left alone.
+
+    Nothing happens where there is no storage, or none that keeps the search. Raises Unreachable, within seconds where
+    the store does not answer.
+    """
+    if uri is not None and (reach(uri) / CONFIG).is_file():
+        push(folder, uri, names.__contains__)
+
+
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
     """Raises InputError where another search is kept at `uri`, and Unreachable where nothing can be."""
     if uri is None:
@@ -112,31 +121,8 @@ def forget(uri: str | None, name: str = "") -> None:
             (place / each).remove()
 
 
-def brought(uri: str, results: Path) -> Path:
-    """The folder below `results` to which the search kept at `uri` is brought, without the states of its trials.
-
-    Raises InputError where none is kept there or its folder is here already, and Unreachable.
-    """
-    folder = results.absolute() / shown(uri).rstrip("/").rpartition("/")[2]
-    if (folder / CONFIG).exists():
-        raise InputError(f"{folder} is here already; `chex-search resume {folder}` goes on with it, or move it away")
-    if not (reach(uri) / CONFIG).is_file():
-        raise InputError(f"{shown(uri)} holds no search (no {CONFIG} in it); give the folder of one in its storage")
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    pull(uri, part, _of_anyone)
-    part.rename(folder)
-    return folder
-
-
 def _of_driver(name: str) -> bool:
     return not OTHERS.match(name) and name != BOOK
-
-
-def _of_anyone(name: str) -> bool:
-    """All but what ended trials do not need and others fetch themselves."""
-    return not (name.startswith("trials/") and name.endswith(LARGE))
 
 
 def _copied(book: Path) -> tuple[bytes, set[int]]:

@@ -53,12 +53,15 @@ class Failing(Exception):
     """So many trials failed in turn that the search was given up."""
 
 
-def run_search(search: SearchConfig, folder: Path, fresh: bool, cluster: str | None = None) -> list[TrialRow]:
+def run_search(
+    search: SearchConfig, folder: Path, fresh: bool, cluster: str | None = None, earlier: Path | None = None
+) -> list[TrialRow]:
     """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
     On this machine, or on the Ray cluster at the address `cluster`. Goes on where an earlier call for this search and
-    folder stopped, unless `fresh` empties the folder first. Raises InputError before anything is written or removed,
-    and Interrupted where the search is not at its end.
+    folder stopped, unless `fresh` empties the folder first. Tables that were made for a search in the folder `earlier`
+    are taken over. Raises InputError before anything is written or removed, and Interrupted where the search is not at
+    its end.
     """
     if not fresh:
         check_folder(search, folder)
@@ -81,7 +84,7 @@ def run_search(search: SearchConfig, folder: Path, fresh: bool, cluster: str | N
             write_text(folder / BASE, dump(base))
             note_environment(folder, environment())
             with nullcontext() if cluster else started():
-                return _conducted(search, base, folder, allotment, uri, decoded=not cluster)
+                return _conducted(search, base, folder, allotment, uri, earlier, decoded=not cluster)
 
 
 def resume_search(folder: Path, cluster: str | None = None) -> list[TrialRow]:
@@ -188,7 +191,13 @@ def _empty(folder: Path) -> None:
 
 
 def _conducted(
-    search: SearchConfig, base: RunConfig, folder: Path, allotment: Allotment, uri: str | None, decoded: bool
+    search: SearchConfig,
+    base: RunConfig,
+    folder: Path,
+    allotment: Allotment,
+    uri: str | None,
+    earlier: Path | None,
+    decoded: bool,
 ) -> list[TrialRow]:
     book = Book(folder, search.knobs())
     selection = select(without_tables(base))
@@ -199,7 +208,7 @@ def _conducted(
     try:
         with kept(folder, uri) as stored, tied_to(addresses(), gone, EXIT_INTERRUPTED):
             images = images_of(search, folder)
-            made = with_tables(search, base, folder, stored, images).model_dump(mode="json")
+            made = with_tables(search, base, folder, stored, images, earlier).model_dump(mode="json")
             with _watched(search, made, folder, book, stored, decoded) as watcher:
                 conductor = Conductor(search, book, watcher, allotment.at_once)
                 try:
@@ -231,10 +240,11 @@ def _outcome(search: SearchConfig, conductor: Conductor) -> list[TrialRow]:
 def _watched(
     search: SearchConfig, base: dict[str, Any], folder: Path, book: Book, stored: Stored | None, decoded: bool
 ) -> Iterator[Watcher]:
-    logs = SearchLogs(folder, search.knobs(), validated(RunConfig, base, str(folder / BASE)), decoded)
+    run = validated(RunConfig, base, str(folder / BASE))
+    logs = SearchLogs(folder, search.knobs(), run, search.source, decoded)
     table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
     try:
-        yield Watcher(folder, base, table, logs, stored)
+        yield Watcher(folder, base, table, logs, stored, search.source)
     finally:
         table.close()
         logs.close()

@@ -36,18 +36,18 @@ class SearchLogs:
     """Event files below a search's `folder`: the table's columns and the best trial's films there, the rest by trial.
 
     A search that goes on makes further files: TensorBoard merges those of a folder, and of what is said twice of a
-    trial's row it takes the first. `decoded`: the tree's films are, on this machine. A picture that cannot be drawn is
+    trial's row it takes the first. `source` and `decoded` are as for `open_films`. A picture that cannot be drawn is
     told on stderr and left out.
     """
 
-    def __init__(self, folder: Path, space: Space, base: RunConfig, decoded: bool = True):
+    def __init__(self, folder: Path, space: Space, base: RunConfig, source: str | None = None, decoded: bool = True):
         self.folder, self.space = folder, space
         self.observations = base.data.observations
         self.writers: dict[int, EventFileWriter] = {}
         self.leading: EventFileWriter | None = None
         self.films: ScoredFilms | None = None
         with _warned("the films of the best trial"):
-            self.films = open_films(base, decoded)
+            self.films = open_films(base, source, decoded)
         _write_columns(folder / COLUMNS, columns_summary(space, self.observations))
 
     def report(self, row: TrialRow) -> None:

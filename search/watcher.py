@@ -15,9 +15,16 @@ class Watcher:
     """Hears from the conductor and shows, logs and files; what it does of one event it may do twice."""
 
     def __init__(
-        self, folder: Path, base: dict[str, Any], display: Display, logs: SearchLogs, stored: Stored | None = None
+        self,
+        folder: Path,
+        base: dict[str, Any],
+        display: Display,
+        logs: SearchLogs,
+        stored: Stored | None = None,
+        source: str | None = None,
     ):
-        self.folder, self.base, self.display, self.logs, self.stored = folder, base, display, logs, stored
+        self.folder, self.base, self.display, self.logs = folder, base, display, logs
+        self.stored, self.source = stored, source
 
     def began(self, row: TrialRow) -> None:
         """Sees to it that the storage, if there is one, knows of the trial before it can leave anything there."""
@@ -44,6 +51,6 @@ class Watcher:
             self.stored.soon()
         self.logs.end(row)
         if leads:
-            export_best(self.folder, row, self.base)
+            export_best(self.folder, row, self.base, self.source)
             self.logs.lead(row)
         drop_state(trial_folder(self.folder, row.number))

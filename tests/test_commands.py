@@ -140,6 +140,27 @@ def test_a_wrong_setting_of_a_search_is_refused(refuse: Callable[..., str], sett
     assert SEARCH_SETS[setting] in refuse("chex-search", "--set", setting)
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        ["train", "run.yaml", "--data"],
+        ["relabel", "teacher", "run.yaml", "--data"],
+        ["evaluate", "weights", "--data"],
+        ["explore"],
+        ["lr-find", "run.yaml", "--data"],
+        ["forest", "--target", "Edema", "--"],
+    ],
+)
+def test_a_tree_in_a_bucket_is_to_be_fetched_for_a_single_run(
+    given: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as refused:
+        chex([*given, "gs://films/x.zip?a&b"])
+    assert refused.value.code == 2
+    fetched = "`chex-search stage 'gs://films/x.zip?a&b'` fetches it and says where it then lies"
+    assert f"'gs://films/x.zip?a&b' is not on this machine; {fetched}" in capsys.readouterr().err
+
+
 def test_another_package_named_chex_is_told_from_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

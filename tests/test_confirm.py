@@ -4,14 +4,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from chex.config import RunConfig
+from chex.config import RunConfig, dump, override, validated
 from chex.errors import InputError
 from chex.metrics import METRIC
-from search.confirm import best_configs, confirming, told
+from search.confirm import best_configs, confirming, settled_base, told
 from search.ledger import State, TrialRow
 from search.predictions import Predictions
 from search.search_config import SearchConfig
 from search.selection import kept_report
+from search.study import BASE
 
 
 def row(number: int, value: float, state: State = "finished", **knobs: Any) -> TrialRow:
@@ -59,6 +60,16 @@ def test_every_config_gets_the_same_seeds_that_no_trial_had() -> None:
     assert again.first_points() == [{"optimizer.lr": lr, "seed": seed} for seed in (8, 9) for lr in (0.01, 0.02)]
     assert again.budget.trials == 4
     assert again.stopping is None
+
+
+def test_what_is_confirmed_is_the_same_on_every_machine_and_one_seed_is_enough(tmp_path: Path) -> None:
+    search = SearchConfig(base=RunConfig(), space={"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}, source="gs://films/x")
+    settled = override(search.base.model_dump(mode="json"), {"data.root": "/of/the/head", "batches.size": 16})
+    (tmp_path / BASE).write_text(dump(validated(RunConfig, settled, "base")))
+    base = settled_base(search, tmp_path)
+    assert (base.data.root, base.batches.size) == (None, 16)
+    again = confirming(search, base, [row(1, 0.9, **{"optimizer.lr": 0.01})], 1)
+    assert again.first_points() == [{"optimizer.lr": 0.01, "seed": 1}]
 
 
 def test_a_trial_keeps_the_weights_of_its_best_report() -> None:

@@ -1,8 +1,11 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
-from search.export import COLUMNS, TRIALS, write_columns, write_trials
+from chex.checkpoint import PREDICTIONS, WEIGHTS
+from chex.config import override
+from search.export import BEST, COLUMNS, TRIALS, export_best, trial_folder, write_columns, write_trials
 from search.ledger import TrialRow
 
 ROWS = (
@@ -22,3 +25,22 @@ def test_the_columnar_file_has_the_columns_of_the_csv_and_mixed_kinds_as_strings
     assert (found["model.ema"][0], found["model.ema"][1]) == (None, True)
     assert found["optimizer.lr_low"].isna().all()
     assert found["error"].tolist() == ["", "diverged"]
+
+
+def test_the_best_config_says_how_it_is_trained_on_another_machine(tmp_path: Path) -> None:
+    table = tmp_path / "tables" / "self_trained" / "probabilities.csv"
+    home = trial_folder(tmp_path, 1)
+    home.mkdir(parents=True)
+    for name in (WEIGHTS, PREDICTIONS):
+        (home / name).touch()
+    row = TrialRow(1, "finished", {"policy.default": "self_trained"}, ({"percent": 100, "best_auroc": 0.75},))
+    base = override({}, {"relabel.self_trained": str(table), "relabel.forest": "/lab/mine.csv"})
+    export_best(tmp_path, row, base, "gs://films/x.zip?region=a&b=c")
+    lines = (tmp_path / BEST).read_text().splitlines()
+    made = "relabel.self_trained=tables/self_trained/probabilities.csv"
+    assert lines[2] == f"# On another machine: chex train best.yaml --data TREE --set {made}"
+    assert lines[3] == "# The TREE: what `chex-search stage 'gs://films/x.zip?region=a&b=c'` says"
+    export_best(tmp_path, replace(row, knobs={"policy.default": "forest"}), base)
+    lines = (tmp_path / BEST).read_text().splitlines()
+    assert lines[2] == "# On another machine: chex train best.yaml --data TREE"
+    assert not lines[3].startswith("#")

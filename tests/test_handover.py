@@ -35,7 +35,8 @@ from search.handover import CARD, CONFIG, FILES, GRAPH, check_out, chosen_thresh
 from search.predictions import write_labels
 from search.search_config import SearchConfig
 from search.stored import CONFIG as SEARCH
-from search.study import REPORT
+from search.study import REPORT, load_begun
+from tests.test_staging import upload
 from tests.test_timm_layout import used
 
 Make = Callable[..., Path]
@@ -295,6 +296,21 @@ def test_a_tree_that_is_not_there_as_it_was_is_not_counted(
     card = (tmp_path / "out" / CARD).read_text()
     assert f"The tree `CheXpert-v1.0-small`, {told}: how many films and patients" in card
     assert "| Cardiomegaly | zeros |\n" in card
+
+
+@pytest.mark.parametrize("reached", [True, False])
+def test_a_tree_that_was_another_machines_is_counted_by_the_tables_of_its_source(
+    make_search: Make, tree: Path, tmp_path: Path, bucket: Callable[[str], str], reached: bool
+) -> None:
+    folder, source = make_search(), upload(tree, bucket("tree"))
+    if not reached:
+        source = "gs://anonymous@films/x?scheme=http&endpoint_override=127.0.0.1%3A1&retry_limit_seconds=1"
+    write_text(folder / SEARCH, dump(load_begun(folder).model_copy(update={"source": source})))
+    shutil.rmtree(tree)
+    export(folder, tmp_path / "out", corrected, onnx=False)
+    told = ": 24 films of 12 patients" if reached else ", which could not be fetched when this was exported: how many"
+    assert f"The tree `CheXpert-v1.0-small`{told}" in (tmp_path / "out" / CARD).read_text()
+    assert not list(tmp_path.rglob("*.jpg"))
 
 
 def test_an_earlier_export_is_replaced_whole(make_search: Make, tmp_path: Path) -> None:

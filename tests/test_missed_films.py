@@ -19,6 +19,8 @@ from chex.records import load_tree
 from chex.split import split
 from search.missed_films import EACH, Missed, hardest, missed_films
 from search.predictions import Predictions
+from search.search_config import SearchConfig
+from tests.test_staging import upload, zipped
 
 OBSERVATION = ("Cardiomegaly",)
 
@@ -43,6 +45,11 @@ def asked(run: RunConfig) -> tuple[Predictions, np.ndarray]:
     return held, given
 
 
+def over(run: RunConfig, source: str | None = None) -> SearchConfig:
+    """A search over the run; with the `source` of its tree."""
+    return SearchConfig(base=run, space={"seed": {"int": [0, 1]}}, source=source)
+
+
 def relabel(tree: Path) -> None:
     """Makes one film of the validation split another truth."""
     table = pd.read_csv(tree / "valid.csv")
@@ -60,7 +67,7 @@ def test_films_stand_with_their_heat_beside_them(tmp_path: Path, make_run: Calla
     run = make_run()
     weights(tmp_path, run)
     held, given = asked(run)
-    films, heat = missed_films(tmp_path, run, held, given)
+    films, heat = missed_films(tmp_path, over(run), held, given)
     assert isinstance(films, Films)
     assert isinstance(heat, str)
     assert len(films.films) == EACH
@@ -78,7 +85,7 @@ def test_of_a_study_the_film_of_the_highest_probability_is_shown(
 ) -> None:
     run = make_run({"data.scoring": "study"})
     weights(tmp_path, run)
-    films, _ = missed_films(tmp_path, run, *asked(run))
+    films, _ = missed_films(tmp_path, over(run), *asked(run))
     assert isinstance(films, Films)
     assert all(lines[-1].endswith("/study1") for _, lines in films.films)
 
@@ -86,7 +93,7 @@ def test_of_a_study_the_film_of_the_highest_probability_is_shown(
 def test_a_backbone_without_a_feature_map_has_films_alone(tmp_path: Path, make_run: Callable[..., RunConfig]) -> None:
     run = make_run({"model.backbone": "test_vit", "image.size": 160})
     weights(tmp_path, run)
-    films, heat = missed_films(tmp_path, run, *asked(run))
+    films, heat = missed_films(tmp_path, over(run), *asked(run))
     assert isinstance(films, Films)
     assert films.films[0][0].width == films.films[0][0].height
     assert heat == "test_vit ends in tokens and has no feature map: there is no Grad-CAM of it."
@@ -109,7 +116,7 @@ def test_what_keeps_films_from_being_shown_is_said(
     held, given = asked(run)
     assert run.data.root is not None
     harm(tmp_path, run.data.root)
-    (sentence,) = missed_films(tmp_path, run, held, given)
+    (sentence,) = missed_films(tmp_path, over(run), held, given)
     assert isinstance(sentence, str)
     assert sentence.startswith("The films cannot be shown: ")
     assert told in sentence
@@ -121,11 +128,45 @@ def test_weights_that_give_other_probabilities_are_not_the_winners(
     run = make_run()
     weights(tmp_path, run)
     held, given = asked(run)
-    (sentence,) = missed_films(tmp_path, run, held, given / 2)
+    (sentence,) = missed_films(tmp_path, over(run), held, given / 2)
     assert "they are not the winner's weights" in str(sentence)
 
 
 def test_a_search_without_positives_misses_nothing(tmp_path: Path, make_run: Callable[..., RunConfig]) -> None:
     held, given = asked(make_run())
     without = Predictions(**vars(held) | {"truth": np.zeros_like(held.truth)})
-    assert missed_films(tmp_path, make_run(), without, given) == ["Nothing that was scored is positive."]
+    assert missed_films(tmp_path, over(make_run()), without, given) == ["Nothing that was scored is positive."]
+
+
+@pytest.mark.parametrize("form", ["zip", "tree"])
+def test_films_of_a_tree_that_was_another_machines_are_fetched_from_its_source(
+    form: str, tmp_path: Path, make_run: Callable[..., RunConfig], bucket: Callable[[str], str]
+) -> None:
+    run = make_run()
+    weights(tmp_path, run)
+    held, given = asked(run)
+    assert run.data.root is not None
+    local = zipped(run.data.root) if form == "zip" else run.data.root
+    source = upload(local, bucket(local.name))
+    here, _ = missed_films(tmp_path, over(run), held, given)
+    shutil.rmtree(run.data.root)
+    there, _ = missed_films(tmp_path, over(run, source), held, given)
+    assert isinstance(here, Films)
+    assert isinstance(there, Films)
+    assert [lines for _, lines in there.films] == [lines for _, lines in here.films]
+    assert all(one.tobytes() == other.tobytes() for (one, _), (other, _) in zip(there.films, here.films, strict=True))
+    films = [path.name for path in (run.image.cache / "stage").rglob("*.jpg")]
+    assert len(films) == EACH
+
+
+def test_a_source_that_cannot_be_reached_is_said_in_the_place_of_films(
+    tmp_path: Path, make_run: Callable[..., RunConfig]
+) -> None:
+    run = make_run()
+    weights(tmp_path, run)
+    nowhere = "gs://anonymous@films/x.zip?scheme=http&endpoint_override=127.0.0.1%3A1&retry_limit_seconds=1"
+    (sentence,) = missed_films(tmp_path, over(run, nowhere), *asked(run))
+    assert sentence == (
+        "The films cannot be shown: gs://anonymous@films/x.zip: its store cannot be reached; check the network and the "
+        "address."
+    )

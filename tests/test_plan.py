@@ -16,6 +16,7 @@ from search.plan import duration, plan
 from search.resources import Node, allotted
 from search.search_config import SearchConfig, load_search
 from search.speed import measured
+from tests.test_staging import upload, zipped
 
 SMOOTHS = {"policy.default": "smoothed_ones"}
 CONTENT: dict[str, Any] = {
@@ -164,12 +165,33 @@ def test_the_command_prints_the_page_and_writes_nothing(
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize("form", ["zip", "tree"])
+def test_a_tree_in_a_bucket_is_planned_with_as_one_on_a_disk_and_leaves_nothing(
+    form: str,
+    load: Callable[..., SearchConfig],
+    tmp_path: Path,
+    tree: Path,
+    bucket: Callable[[str], str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    load()
+    local = zipped(tree) if form == "zip" else tree
+    before = sorted(tmp_path.rglob("*"))
+    told = []
+    for data in (str(tree), upload(local, bucket(local.name))):
+        assert main(["plan", str(tmp_path / "small.yaml"), "--data", data, "--set", "image.size=32"]) == 0
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         (["--images-per-second", "0"], "--images-per-second 0: a speed is above 0; give images a second"),
         (["--images-per-second", "nan"], "--images-per-second nan: a speed is above 0; give images a second"),
         (["--data", "nowhere"], "nowhere is not a folder"),
+        (["--data", "ftp://films/x"], "'ftp://' is not supported; give gs://, s3:// or a path"),
         (["--set", "model.backbone=test_resnett"], "'test_resnett' is not a timm model; did you mean 'test_resnet'?"),
         (["--set", "points=[{optimizer.lr: 1}]"], "points: point 1: optimizer.lr is 1, outside loguniform"),
     ],

@@ -67,5 +67,6 @@ def test_a_winner_is_set_beside_the_base_config() -> None:
 def test_the_next_commands_name_the_folder() -> None:
     text = report(verdict(), ROWS, Path("results/demo").absolute(), baseline=False)
     assert "verdict results/demo" in text
+    assert "export results/demo OUT" in text
     assert "train results/demo/best.yaml" in text
     assert "--logdir results/demo" in text

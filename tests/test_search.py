@@ -153,7 +153,9 @@ def test_confirm_trains_the_best_again_on_the_same_new_seeds(home: Path, results
     assert set(again["state"]) == {"finished"}
     best = pd.read_csv(results / "trials.csv").nlargest(2, METRIC)
     assert sorted(again["optimizer.lr"].unique()) == sorted(best["optimizer.lr"])
-    assert not (results / "confirm" / "tables").exists()
+    tables = [path.relative_to(results / "confirm") for path in (results / "confirm" / "tables").rglob("*.*")]
+    assert sorted(map(str, tables)) == ["tables/forest/probabilities.csv", "tables/self_trained/probabilities.csv"]
+    assert "Trained again on new seeds" in (results / "report.html").read_text(encoding="utf-8")
     other = subprocess.run([*asked, "3"], capture_output=True, text=True, timeout=240, check=False)
     assert other.returncode == 2
     assert "confirm holds a confirmation of other trials or seeds; repeat it with the same --top and" in other.stderr

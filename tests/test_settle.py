@@ -53,6 +53,9 @@ def test_what_an_interrupted_run_settled_stays(make_run: Make, tmp_path: Path, m
     earlier = first.model_copy(update={"device": first.device.model_copy(update={"amp": "bf16"})})
     (tmp_path / "run.yaml").write_text(dump(earlier))
     assert settled(make_run({"batches.size": "auto"}), tmp_path / "run.yaml") == earlier
+    moved = make_run({"batches.size": "auto", "data.root": "/of/another/machine", "image.cache": "/scratch"})
+    there = settled(moved, tmp_path / "run.yaml")
+    assert (there.device.amp, there.data, there.image) == ("bf16", moved.data, moved.image)
     assert settled(make_run({"device.amp": "off"}), tmp_path / "run.yaml").device.amp == "off"
     assert settled(make_run({"seed": 5}), tmp_path / "run.yaml").device.amp == "off"
 

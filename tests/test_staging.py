@@ -14,8 +14,9 @@ import pytest
 from chex.errors import InputError
 from chex.records import load_tree
 from search import archive, staging
+from search.__main__ import main
 from search.bucket import reach
-from search.staging import LISTED, STAGED, listed, stage, stage_list, stage_tables, tree_path
+from search.staging import LISTED, STAGED, listed, stage, stage_list, stage_some, stage_tables, tree_path
 from tests.conftest import TREE
 
 Where = Callable[[str], str]
@@ -84,6 +85,16 @@ def files(root: Path) -> dict[str, bytes]:
     }
 
 
+def noted_readers(monkeypatch: pytest.MonkeyPatch) -> list[archive.BlockReader]:
+    """Those that are made from now on."""
+    readers: list[archive.BlockReader] = []
+    begin = archive.BlockReader.__init__
+    monkeypatch.setattr(
+        archive.BlockReader, "__init__", lambda self, *how: (readers.append(self), begin(self, *how))[1]
+    )
+    return readers
+
+
 @pytest.mark.parametrize("form", ["zip", "tree"])
 @pytest.mark.parametrize("home", ["bucket", "disk"])
 def test_a_zip_or_a_tree_in_a_bucket_or_on_a_disk_becomes_a_tree(
@@ -127,11 +138,7 @@ def test_a_killed_staging_of_a_zip_goes_on_with_the_files_that_are_missing(
     assert len(before) == 10
     monkeypatch.setattr(archive, "BLOCK", 4096)
     monkeypatch.setattr(archive, "AHEAD", 0)
-    readers: list[archive.BlockReader] = []
-    begin = archive.BlockReader.__init__
-    monkeypatch.setattr(
-        archive.BlockReader, "__init__", lambda self, place: (readers.append(self), begin(self, place))[1]
-    )
+    readers = noted_readers(monkeypatch)
     stage(uri, root)
     assert {name: (root / name).stat().st_ino for name in before} == before
     assert files(root) == files(tree)
@@ -310,9 +317,25 @@ def test_the_folder_of_a_place_is_told_by_its_name_and_whole_address() -> None:
 def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
-        InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder with --stage"
+        InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder on another disk, a"
     ):
         stage(str(tree), tmp_path / "file" / "tree")
+
+
+@pytest.mark.parametrize("form", ["zip", "tree"])
+def test_the_command_says_where_the_tree_then_lies(
+    form: str, tree: Path, bucket: Where, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    local = zipped(tree) if form == "zip" else tree
+    for place in (upload(local, bucket(local.name)), os.path.relpath(local)):
+        assert main(["stage", place, "--to", str(tmp_path / "disk")]) == 0
+        root = Path(capsys.readouterr().out.strip())
+        assert root.parent == tmp_path / "disk"
+        assert files(root) == files(tree)
+    assert main(["stage", bucket("nothing"), "--to", str(tmp_path / "disk")]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("chex-search stage: gs://")
+    assert told.endswith("/nothing: nothing is there; correct the address\n")
 
 
 def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
@@ -352,3 +375,42 @@ def test_what_staging_notes_for_itself_is_not_taken_for_a_file_of_the_tree(tree:
         about = listed(stage_list(source, tree_path(source, tmp_path)))
         assert about is not None
         assert len(about) == 38
+
+
+FILMS = ["valid/patient00101/study1/view1_frontal.jpg", "train/patient00007/study1/view2_frontal.jpg"]
+
+
+@pytest.mark.parametrize("form", ["zip", "tree"])
+def test_a_few_films_are_fetched_one_by_one_and_a_whole_staging_keeps_them(
+    form: str, tree: Path, bucket: Where, tmp_path: Path
+) -> None:
+    local = zipped(tree) if form == "zip" else tree
+    uri, root = upload(local, bucket(local.name)), tmp_path / "staged"
+    assert stage_some(uri, root, FILMS) == root
+    assert files(root) == {name: (tree / name).read_bytes() for name in FILMS}
+    assert stage_some("gs://nowhere/at-all", root, FILMS) == root
+    before = {name: (root / name).stat().st_ino for name in FILMS}
+    stage(uri, root)
+    assert {name: (root / name).stat().st_ino for name in FILMS} == before
+    with pytest.raises(InputError, match=r"there is no 'train/none.jpg'; upload it, or the archive with it"):
+        stage_some(uri, root, ["train/none.jpg"])
+
+
+def test_of_a_zip_little_more_is_asked_than_its_directory_and_the_films(
+    tree: Path, bucket: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packed = zipped(tree, {f"{TREE}/{number}": os.urandom(10**6) for number in range(3)})
+    uri = upload(packed, bucket("films.zip"))
+    monkeypatch.setattr(archive, "SMALL", 4096)
+    readers = noted_readers(monkeypatch)
+    stage_some(uri, tmp_path / "staged", FILMS)
+    assert readers[0].asked < 10**5
+
+
+def test_of_a_tree_whose_tables_lie_on_top_not_all_files_are_listed(
+    tree: Path, bucket: Where, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    above = upload(tree, bucket(f"above/{TREE}")).replace(f"/{TREE}", "")
+    assert files(stage_some(above, tmp_path / "one", FILMS)).keys() == {*FILMS}
+    monkeypatch.delattr("search.bucket.Place.entries")
+    assert files(stage_some(bucket(f"above/{TREE}"), tmp_path / "two", FILMS)).keys() == {*FILMS}

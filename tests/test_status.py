@@ -21,9 +21,9 @@ REPORT = {"percent": 100, "images_seen": 24, "auroc": 0.7, "best_auroc": 0.7}
 def begin(tmp_path: Path) -> Begin:
     """A search's folder with so much of a budget, and its book."""
 
-    def make(**budget: float) -> Book:
+    def make(storage: str | None = None, **budget: float) -> Book:
         content = {"base": {"data": {"root": "x"}}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}}
-        search = SearchConfig.model_validate(content | {"budget": budget})
+        search = SearchConfig.model_validate(content | {"budget": budget, "storage": storage})
         write_text(tmp_path / CONFIG, dump(search))
         return Book(tmp_path, search.knobs())
 
@@ -40,6 +40,12 @@ def told(folder: Path) -> str:
 def test_a_search_whose_process_is_gone_is_interrupted(begin: Begin, tmp_path: Path) -> None:
     begin(trials=2).begin({"optimizer.lr": 1e-3})
     assert told(tmp_path) == f"interrupted; `chex-search resume {tmp_path}` goes on with it"
+
+
+def test_a_search_in_a_storage_may_be_run_by_another_machine(begin: Begin, tmp_path: Path) -> None:
+    begin(storage="gs://films/searches", trials=2).begin({"optimizer.lr": 1e-3})
+    goes_on = f"where no other runs it, `chex-search resume {tmp_path}` goes on with it"
+    assert told(tmp_path) == f"not run by this machine; {goes_on}"
 
 
 def test_a_search_under_way_is_running(begin: Begin, tmp_path: Path) -> None:

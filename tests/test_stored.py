@@ -11,7 +11,7 @@ from search import stored as stores
 from search.book import BOOK, Book
 from search.bucket import Place
 from search.search_config import SearchConfig
-from search.stored import CONFIG, Stored, brought, check_storage, forget, kept
+from search.stored import CONFIG, Stored, check_storage, forget, kept
 
 SEARCH = SearchConfig.model_validate({"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}})
 
@@ -112,21 +112,6 @@ def test_what_happened_is_there_soon_and_what_happened_last_when_the_block_is_le
     assert (copy / "last").exists()
     with kept(folder, None) as nothing:
         assert nothing is None
-
-
-def test_a_search_is_brought_to_another_machine_once(folder: Path, copy: Path, book: Book, tmp_path: Path) -> None:
-    book.begin({"optimizer.lr": 1e-3})
-    Stored(folder, copy.as_uri()).keep()
-    for name in (checkpoint.REPORTS, checkpoint.STATE, checkpoint.WEIGHTS):
-        (copy / "trials" / "001" / name).touch()
-    there = brought(copy.as_uri(), tmp_path / "other")
-    assert there == tmp_path / "other" / "demo"
-    assert rows_in(there) == ["waiting"]
-    assert {path.name for path in (there / "trials" / "001").iterdir()} == {checkpoint.REPORTS}
-    with pytest.raises(InputError, match=r"other/demo is here already; `chex-search resume /.*/other/demo` goes on"):
-        brought(copy.as_uri(), tmp_path / "other")
-    with pytest.raises(InputError, match=r"storage/none holds no search \(no search.yaml in it\); give the folder"):
-        brought((copy.parent / "none").as_uri(), tmp_path / "other")
 
 
 def test_a_name_that_is_taken_in_the_storage_is_refused_before_anything_is_written(

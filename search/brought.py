@@ -1,0 +1,62 @@
+"""A search that is kept in a storage, brought to this machine, by whichever command is given its URI."""
+
+import shutil
+from pathlib import Path
+
+from chex.checkpoint import EARLIER, STATE, WEIGHTS
+from chex.errors import InputError
+from search.book import BOOK
+from search.bucket import is_uri, reach, shown
+from search.confirm import FOLDER as CONFIRM
+from search.mirror import KNOWN, as_mirrored, pull
+from search.stored import CONFIG
+from search.study import held, load_begun, storage_of
+
+
+def folder_of(where: str, results: Path) -> Path:
+    """The folder of the search at `where`: that path, or of a URI a copy below `results`, as the storage has it now.
+
+    The states of trials are left out. Raises InputError where no search is kept there, where the folder is here already
+    and is no copy of it or has gone on here, and Unreachable.
+    """
+    if not is_uri(where):
+        return Path(where).absolute()
+    path, mark, query = where.partition("?")
+    uri = f"{path.rstrip('/')}{mark}{query}"
+    folder = results.absolute() / path.rstrip("/").rpartition("/")[2]
+    if (folder / CONFIG).exists() and not as_mirrored(folder, uri, BOOK):
+        raise InputError(
+            f"{folder} is here already, and not as it came from {shown(uri)}; give that folder, or move it away"
+        )
+    if not (reach(uri) / CONFIG).is_file():
+        raise InputError(f"{shown(uri)} holds no search (no {CONFIG} in it); give the folder of one in its storage")
+    if (folder / CONFIG).exists():
+        _bring(uri, folder)
+        return folder
+    part = folder.with_name(f"{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    pull(uri, part, _of_anyone)
+    part.rename(folder)
+    return folder
+
+
+def bring_up_to_date(folder: Path) -> None:
+    """Brings what other machines did since to a search's folder that came from its storage and has not gone on here.
+
+    Raises Unreachable.
+    """
+    uri = storage_of(load_begun(folder), folder) if (folder / CONFIG).is_file() else None
+    if uri and as_mirrored(folder, uri, BOOK):
+        _bring(uri, folder)
+
+
+def _bring(uri: str, folder: Path) -> None:
+    confirmed_here = (folder / CONFIRM / KNOWN).exists()
+    with held(folder):
+        pull(uri, folder, lambda name: _of_anyone(name) and not (confirmed_here and name.startswith(f"{CONFIRM}/")))
+
+
+def _of_anyone(name: str) -> bool:
+    """All but what trials fetch themselves, and what they do not need once they have ended."""
+    return not name.endswith((STATE, EARLIER)) and not ("trials/" in name and name.endswith(WEIGHTS))

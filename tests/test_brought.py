@@ -1,0 +1,128 @@
+"""A search in a storage on this disk, brought to machines that did not run it."""
+
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+
+from chex import checkpoint
+from chex.atomic import write_text
+from chex.config import dump
+from chex.errors import InputError
+from search.book import Book
+from search.brought import bring_up_to_date, folder_of
+from search.search_config import SearchConfig
+from search.status import status
+from search.stored import CONFIG, Stored
+from search.study import LOCK, rows_of
+
+CONTENT = {"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}}
+
+
+class Machine:
+    """One on which searches are run, with a disk of its own and the storage of all."""
+
+    def __init__(self, disk: Path, storage: Path):
+        self.results, self.folder, self.uri = disk / "results", disk / "results" / "demo", (storage / "demo").as_uri()
+        self.search = SearchConfig.model_validate(CONTENT | {"storage": storage.as_uri()})
+
+    def begins(self) -> None:
+        """A trial more, as the driver of the search keeps it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not (self.folder / CONFIG).exists():
+            write_text(self.folder / CONFIG, dump(self.search))
+        book = Book(self.folder, self.search.knobs())
+        book.begin({"optimizer.lr": 1e-3})
+        book.close()
+        Stored(self.folder, self.uri).keep()
+
+    def trials(self) -> int:
+        return len(rows_of(self.search, self.folder))
+
+
+@pytest.fixture
+def head(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "head", tmp_path / "storage")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Machine:
+    return Machine(tmp_path / "other", tmp_path / "storage")
+
+
+def test_a_path_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert folder_of("results/demo", Path("elsewhere")) == tmp_path / "results" / "demo"
+
+
+def test_a_search_comes_without_what_trials_fetch_themselves(head: Machine, other: Machine, tmp_path: Path) -> None:
+    head.begins()
+    copy = tmp_path / "storage" / "demo"
+    for place in ("trials/001", "tables/self_trained", "confirm/trials/002"):
+        (copy / place).mkdir(parents=True)
+        for name in (checkpoint.REPORTS, checkpoint.STATE, checkpoint.WEIGHTS):
+            (copy / place / name).touch()
+    assert folder_of(f"{head.uri}/", other.results) == other.folder
+    came = {str(path.relative_to(other.folder)) for path in other.folder.rglob("*") if path.is_file()}
+    assert came == {
+        CONFIG,
+        ".mirror.json",
+        "optuna.db",
+        "trials/001/reports.csv",
+        "tables/self_trained/reports.csv",
+        f"tables/self_trained/{checkpoint.WEIGHTS}",
+        "confirm/trials/002/reports.csv",
+    }
+
+
+def test_a_copy_is_brought_up_to_date_as_often_as_it_is_asked_for(head: Machine, other: Machine) -> None:
+    for count in (1, 2, 3):
+        head.begins()
+        assert folder_of(head.uri, other.results) == other.folder
+        status(other.folder, width=100)
+        assert other.trials() == count
+    head.begins()
+    bring_up_to_date(other.folder)
+    assert other.trials() == 4
+
+
+def test_what_has_gone_on_here_is_left_alone(head: Machine, other: Machine) -> None:
+    head.begins()
+    folder_of(head.uri, other.results)
+    other.begins()
+    head.begins()
+    for machine in (head, other):
+        with pytest.raises(InputError) as refused:
+            folder_of(head.uri, machine.results)
+        given = (
+            f"{machine.folder} is here already, and not as it came from {head.uri}; give that folder, or move it away"
+        )
+        assert str(refused.value) == given
+        bring_up_to_date(machine.folder)
+    assert (head.trials(), other.trials()) == (2, 2)
+
+
+def test_a_copy_that_is_being_run_is_not_touched(head: Machine, other: Machine) -> None:
+    head.begins()
+    folder_of(head.uri, other.results)
+    with FileLock(other.folder / LOCK), pytest.raises(InputError, match=r"demo is being run by another process; wait"):
+        folder_of(head.uri, other.results)
+
+
+def test_a_confirmation_that_was_begun_here_is_not_touched(head: Machine, other: Machine, tmp_path: Path) -> None:
+    head.begins()
+    folder_of(head.uri, other.results)
+    for place, text in ((other.folder, "newer"), (tmp_path / "storage" / "demo", "old")):
+        (place / "confirm").mkdir()
+        (place / "confirm" / "optuna.db").write_text(text)
+    (other.folder / "confirm" / ".mirror.json").write_text("{}")
+    folder_of(head.uri, other.results)
+    assert (other.folder / "confirm" / "optuna.db").read_text() == "newer"
+
+
+def test_where_no_search_is_kept_nothing_is_brought(head: Machine, other: Machine) -> None:
+    with pytest.raises(
+        InputError, match=r"storage/demo holds no search \(no search.yaml in it\); give the folder of one"
+    ):
+        folder_of(head.uri, other.results)
+    assert not other.results.exists()
