@@ -24,7 +24,7 @@ from search.__main__ import main
 from search.bucket import reach, shown
 from search.confirm import CONFIRMED, TEXT
 from search.export import BEST, TRIALS
-from search.staging import STAGED
+from search.staging import LISTED, STAGED
 from search.study import PAGE, REPORT
 from tests.bench.cluster_chaos import Driver, Nodes, search_file
 from tests.conftest import TREE
@@ -97,14 +97,15 @@ def type_there(ran: Ran, other: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
 Typed = Callable[..., str]
 
 
-def test_each_node_fetched_the_films_and_the_table_that_one_teacher_made(ran: Ran) -> None:
+def test_films_are_decoded_where_they_are_not_yet_and_each_node_has_the_table_that_one_teacher_made(ran: Ran) -> None:
     trials = pd.read_csv(ran.results / TRIALS)
     assert trials["state"].tolist() == ["finished"] * TRIALS_RUN
     assert set(trials["policy.default"]) == {"zeros", "self_trained"}
     assert ran.said.count("training the teacher of self_trained, once for all trials") == 1
     for node in ("node1", "node2"):
-        assert {STAGED, TABLE} <= ran.nodes[node]
+        assert {LISTED, TABLE} <= ran.nodes[node]
         assert any(name.endswith("-32px.npy") for name in ran.nodes[node])
+    assert STAGED in ran.nodes["node1"] | ran.nodes["node2"]
     assert TABLE not in ran.nodes["head"]
     assert not any(name.endswith(".npy") for name in ran.nodes["head"])
     assert "TensorBoard will not show" not in ran.said
