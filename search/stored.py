@@ -1,20 +1,27 @@
 """The driver's part in a search's storage: its folder goes there, and what trials left there comes back."""
 
+import json
 import re
+import secrets
+import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from chex import checkpoint
+from chex.atomic import write_text
 from chex.errors import InputError
 from search.book import BOOK, LOCKED_SECONDS
-from search.bucket import Unreachable, below, check_writable, reach, shown
+from search.bucket import Place, Unreachable, below, check_writable, reach, shown
 from search.home import KEPT
 from search.mirror import pull, push
 
 CONFIG = "search.yaml"
+DRIVER = "driver.json"
+"""Which machine goes on with a search, and how often it has kept it; the same in its folder and in its storage."""
 EVERY_SECONDS = 2.0
 LARGE = (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS)
 """What of a trial is needed only until it has ended."""
@@ -22,22 +29,50 @@ OTHERS = re.compile(r"(tune|confirm)/|trials/[^/]+/(" + "|".join(map(re.escape, 
 """Below a search's folder: what Ray Tune writes for itself, a search of its own, and what trials keep themselves."""
 
 
+@dataclass(frozen=True)
+class _Driver:
+    """A command that goes on with a search, on one machine."""
+
+    host: str
+    token: str
+    kept: int = 0
+
+    @classmethod
+    def read(cls, content: bytes | str | None) -> "_Driver | None":
+        return cls(**json.loads(content)) if content else None
+
+
+class Superseded(Unreachable):
+    """Another machine goes on with the search."""
+
+    def __init__(self, uri: str, other: _Driver | None):
+        host = other.host if other else "another machine"
+        super().__init__(
+            shown(uri), f"{host} goes on with this search since", "this machine's part has ended; see there"
+        )
+
+
 class Stored:
     """What is kept of a search in its storage, at a URI.
 
     The book is copied after the files that it speaks of, and a trial's state is removed only after the book that says
-    how the trial ended: whatever is lost with this machine, a search goes on from what is there.
+    how the trial ended: whatever is lost with this machine, a search goes on from what is there. Who begins to keep a
+    search takes it over; an earlier one that is still at work then finds that out, and changes nothing more.
     """
 
     def __init__(self, folder: Path, uri: str):
         """Raises Unreachable."""
         self.folder, self.uri, self.place = folder, uri, reach(uri)
+        self.driver = _Driver(socket.gethostname(), secrets.token_hex(8))
+        self.superseded: Superseded | None = None
+        self._sign()
         self.tidied = set[int]()
         self.one_at_a_time, self.changed, self.over = threading.Lock(), threading.Event(), threading.Event()
 
     def keep(self) -> None:
         """Copies what is new in the search's folder; it is there when this returns. Raises Unreachable."""
         with self.one_at_a_time:
+            self._check_not_superseded()
             self.changed.clear()
             book, ended = _copied(self.folder / BOOK)
             push(self.folder, self.uri, _of_driver, patient=True)
@@ -47,9 +82,13 @@ class Stored:
                 for name in LARGE:
                     (self.place / "trials" / f"{number:03d}" / name).remove()
                 self.tidied.add(number)
+            self.driver = replace(self.driver, kept=self.driver.kept + 1)
+            self._sign()
 
     def soon(self) -> None:
-        """Copies what is new within a few seconds."""
+        """Copies what is new within a few seconds. Raises Superseded."""
+        if self.superseded:
+            raise self.superseded
         self.changed.set()
 
     def fetch(self, name: str, weights: bool = True) -> None:
@@ -65,8 +104,21 @@ class Stored:
                 return
             try:
                 self.keep()
+            except Superseded:
+                return
             except Unreachable:  # for a while, or for good: then a trial's start or the search's end says so
                 self.changed.set()
+
+    def _check_not_superseded(self) -> None:
+        there = _driver_at(self.place)
+        if there is None or there.token != self.driver.token:
+            self.superseded = Superseded(self.uri, there)
+            raise self.superseded
+
+    def _sign(self) -> None:
+        content = json.dumps(asdict(self.driver))
+        write_text(self.folder / DRIVER, content)
+        (self.place / DRIVER).write(content.encode())
 
 
 @contextmanager
@@ -102,15 +154,33 @@ def deliver(folder: Path, uri: str | None, *names: str) -> None:
 
 
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
-    """Raises InputError where another search is kept at `uri`, and Unreachable where nothing can be."""
+    """Raises InputError where another search is kept at `uri`, or where a machine that is not this one has gone on with
+    the search since `folder` had it, and Unreachable where nothing can be kept."""
     if uri is None:
         return
     check_writable(uri)
+    if not fresh and (folder / CONFIG).exists():
+        _check_followed(folder, uri)
     if not fresh and not (folder / CONFIG).exists() and (reach(uri) / CONFIG).is_file():
         raise InputError(
             f"{shown(uri)} holds a search already; go on with it: `chex-search resume {shown(uri)}`, give this "
             "one a --name of its own, or start over with --fresh"
         )
+
+
+def _check_followed(folder: Path, uri: str) -> None:
+    """Raises InputError where `folder` lacks what another machine has kept since."""
+    there = _driver_at(reach(uri))
+    ours = _Driver.read((folder / DRIVER).read_text(encoding="utf-8") if (folder / DRIVER).exists() else None)
+    if there and not (ours and ours.token == there.token and ours.kept >= there.kept):
+        raise InputError(
+            f"{folder} is behind {shown(uri)}, which {there.host} has gone on with; move the folder away, and go on "
+            f"with what is there: `chex-search resume {shown(uri)}`"
+        )
+
+
+def _driver_at(place: Place) -> _Driver | None:
+    return _Driver.read((place / DRIVER).read()) if (place / DRIVER).is_file() else None
 
 
 def forget(uri: str | None, name: str = "") -> None:
@@ -122,7 +192,7 @@ def forget(uri: str | None, name: str = "") -> None:
 
 
 def _of_driver(name: str) -> bool:
-    return not OTHERS.match(name) and name != BOOK
+    return not OTHERS.match(name) and name not in (BOOK, DRIVER)
 
 
 def _copied(book: Path) -> tuple[bytes, set[int]]:

@@ -101,6 +101,7 @@ def extend_search(
     """
     search = load_begun(folder)
     more = extended(search.budget, trials, images, hours)
+    check_storage(folder, storage_of(search, folder), fresh=False)
     with held(folder):
         for told in (REPORT, PAGE):
             forget(storage_of(search, folder), told)

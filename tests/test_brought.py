@@ -13,7 +13,7 @@ from search.book import Book
 from search.brought import bring_up_to_date, folder_of
 from search.search_config import SearchConfig
 from search.status import status
-from search.stored import CONFIG, Stored
+from search.stored import CONFIG, DRIVER, Stored
 from search.study import LOCK, rows_of
 
 CONTENT = {"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}}
@@ -66,6 +66,7 @@ def test_a_search_comes_without_what_trials_fetch_themselves(head: Machine, othe
     came = {str(path.relative_to(other.folder)) for path in other.folder.rglob("*") if path.is_file()}
     assert came == {
         CONFIG,
+        DRIVER,
         ".mirror.json",
         "optuna.db",
         "trials/001/reports.csv",

@@ -1,5 +1,7 @@
 """A search's folder in a storage on this disk: in which order things get there, and how they come back."""
 
+import shutil
+import socket
 import threading
 from pathlib import Path
 
@@ -11,7 +13,7 @@ from search import stored as stores
 from search.book import BOOK, Book
 from search.bucket import Place
 from search.search_config import SearchConfig
-from search.stored import CONFIG, Stored, check_storage, forget, kept
+from search.stored import CONFIG, DRIVER, Stored, Superseded, check_storage, forget, kept
 
 SEARCH = SearchConfig.model_validate({"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}})
 
@@ -66,7 +68,12 @@ def test_a_trials_state_goes_only_when_the_book_that_says_its_end_is_there(
     stored.keep()
     assert not state.exists()
     assert rows_in(copy) == ["finished"]
-    assert order == [(CONFIG, True), (BOOK, True), ("best.yaml", True), (BOOK, True)]
+    assert [each for each in order if each[0] != DRIVER] == [
+        (CONFIG, True),
+        (BOOK, True),
+        ("best.yaml", True),
+        (BOOK, True),
+    ]
 
 
 def test_what_trials_keep_themselves_and_what_is_anothers_is_left_alone(folder: Path, copy: Path, book: Book) -> None:
@@ -76,7 +83,7 @@ def test_what_trials_keep_themselves_and_what_is_anothers_is_left_alone(folder: 
     (folder / "trials" / "001" / "events.out.tfevents.1").touch()
     Stored(folder, copy.as_uri()).keep()
     found = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-    assert found == {CONFIG, BOOK, "trials/001/events.out.tfevents.1"}
+    assert found == {CONFIG, BOOK, DRIVER, "trials/001/events.out.tfevents.1"}
 
 
 def test_an_ended_trial_comes_back_without_its_state(folder: Path, copy: Path) -> None:
@@ -125,6 +132,58 @@ def test_a_name_that_is_taken_in_the_storage_is_refused_before_anything_is_writt
     check_storage(folder, copy.as_uri(), fresh=False)
     check_storage(folder, None, fresh=False)
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_machine_whose_search_another_goes_on_with_changes_nothing_more_and_says_who(
+    folder: Path, copy: Path, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Stored(folder, copy.as_uri())
+    first.keep()
+    elsewhere = tmp_path / "elsewhere"
+    shutil.copytree(folder, elsewhere)
+    check_storage(elsewhere, copy.as_uri(), fresh=False)
+    monkeypatch.setattr(socket, "gethostname", lambda: "second")
+    Stored(elsewhere, copy.as_uri()).keep()
+    book.begin({"optimizer.lr": 1e-3})
+    said = f"{copy.as_uri()}: second goes on with this search since; this machine's part has ended; see there"
+    with pytest.raises(Superseded) as refused:
+        first.keep()
+    assert str(refused.value) == said
+    with pytest.raises(Superseded):
+        first.soon()
+    assert rows_in(copy) == []
+    with pytest.raises(InputError) as behind:
+        check_storage(folder, copy.as_uri(), fresh=False)
+    assert str(behind.value) == (
+        f"{folder} is behind {copy.as_uri()}, which second has gone on with; move the folder away, and go on with what "
+        f"is there: `chex-search resume {copy.as_uri()}`"
+    )
+
+
+def test_a_copy_that_lacks_what_its_machine_has_kept_since_is_behind(folder: Path, copy: Path, tmp_path: Path) -> None:
+    first = Stored(folder, copy.as_uri())
+    first.keep()
+    shutil.copytree(folder, tmp_path / "fetched")
+    first.keep()
+    check_storage(folder, copy.as_uri(), fresh=False)
+    with pytest.raises(InputError, match=r"fetched is behind file:"):
+        check_storage(tmp_path / "fetched", copy.as_uri(), fresh=False)
+
+
+def test_a_search_that_is_taken_over_ends_at_its_next_report(
+    folder: Path, copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "EVERY_SECONDS", 0.01)
+
+    def reports_for_ever() -> None:
+        with kept(folder, copy.as_uri()) as stored:
+            assert stored
+            (copy / DRIVER).write_text('{"host": "second", "token": "2"}')
+            while True:
+                stored.soon()
+
+    with pytest.raises(Superseded):
+        reports_for_ever()
 
 
 @pytest.mark.parametrize(("name", "left"), [("report.txt", {"best.yaml"}), ("", set[str]())])
