@@ -75,7 +75,7 @@ def head(home: Path, environment: dict[str, str]) -> Iterator[int]:
         if "Ray runtime started" in line:
             break
     yield port
-    os.killpg(process.pid, signal.SIGTERM)
+    os.killpg(process.pid, signal.SIGKILL)  # on SIGTERM the raylet takes half a minute
     process.communicate(timeout=60)
 
 

@@ -18,6 +18,7 @@ from search.mirror import KNOWN, pull, push
 
 Where = Callable[[str], str]
 Make = Callable[..., RunConfig]
+TWO_ROUNDS = ({"epochs": 2}, {"epochs": 2})
 
 
 @pytest.fixture
@@ -192,8 +193,11 @@ def test_a_database_is_copied_whole_in_the_middle_of_a_write(folder: Path, bucke
         assert copy.execute("select count(*), max(value) from trials").fetchone() == (1000, 999)
 
 
-@pytest.mark.parametrize("sent", [0, 1, 2, 3])
-@pytest.mark.parametrize("rounds", [(), ({"epochs": 2}, {"epochs": 2})], ids=["one round", "a round begins"])
+@pytest.mark.parametrize(
+    ("rounds", "sent"),
+    [((), 0), ((), 2), (TWO_ROUNDS, 1), (TWO_ROUNDS, 3)],
+    ids=["one round, 0", "one round, 2", "a round begins, 1", "a round begins, 3"],
+)
 def test_a_run_goes_on_on_another_machine_from_a_push_cut_off_anywhere_and_ends_with_the_same_bits(
     rounds: tuple[dict[str, int], ...],
     sent: int,

@@ -182,7 +182,7 @@ SEARCHES = ((), *((event,) for event in EVENTS), EVENTS)
 """What happens to each: nothing, each event alone, all in turn."""
 
 
-def search_file(folder: Path, trials: int = 12, epochs: int = 288, share: float = 0.25) -> Path:
+def search_file(folder: Path, trials: int = 12, epochs: int = 200, share: float = 0.25) -> Path:
     """Writes a search whose proposals depend on no order, and its films; returns its file."""
     search = yaml.safe_load(tiny(folder).read_text(encoding="utf-8"))
     search["base"]["image"]["cache"] = "~/cache"

@@ -15,11 +15,13 @@ import sys
 from pathlib import Path
 
 HEAD = "head"
+SOON = {"RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_period_ms": "1000"}
+"""A node that is gone is missed in 5 seconds instead of 15."""
 
 
 def main(folder: Path, count: int, cpus: int) -> None:
     os.environ |= {"RAY_TMPDIR": str(folder), "RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
-    os.environ["RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO"] = "0"
+    os.environ |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"} | SOON
     from ray.cluster_utils import Cluster
 
     from search.preemption import drain_command
