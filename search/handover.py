@@ -35,6 +35,8 @@ from chex.split import split
 from chex.timm_layout import Layout, to_timm
 from chex.trained import Trained, load_trained
 from chex.uncertainty import TABLE_POLICIES
+from search.confirm import CONFIRMED
+from search.confirm import FOLDER as CONFIRM
 from search.export import BEST, TRIALS
 from search.ledger import ENDED
 from search.model_card import Chosen, Facts, Labels, Trees, card
@@ -89,7 +91,8 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
         with replacing_folder(out.resolve()) as beside:
             _write(beside, about, layout, config)
             apart, graph_apart = _checked(beside, trained, onnx)
-            facts = Facts(about, config, found, len(truth), estimate(), chosen, tree, graph_apart)
+            expected, again = estimate(), _again(folder, chosen.trial)
+            facts = Facts(about, config, found, len(truth), expected, again, chosen, tree, graph_apart)
             (beside / CARD).write_text(card(facts), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written ({str(error.strerror).lower()}); give another folder") from error
@@ -138,6 +141,16 @@ def drawn_films(image: ImageConfig) -> np.ndarray:
             Image.fromarray(draw_film(healthy, rng, rng)).save(path)
             films.append(decode(path, image.size, image.resize))
     return np.stack(films)
+
+
+def _again(folder: Path, trial: int) -> Estimate | None:
+    """What `chex-search confirm` found of the trial's config; None where it did not train it."""
+    path = folder / CONFIRM / CONFIRMED
+    if not path.is_file():
+        return None
+    frame = pd.read_csv(path)
+    rows = frame.loc[frame["trial"] == trial, ["again", "low", "high"]].to_numpy().tolist()
+    return Estimate(*rows[0]) if rows else None
 
 
 def _trials(folder: Path) -> pd.DataFrame:

@@ -65,6 +65,8 @@ class Facts:
     """Films or studies that were scored."""
     estimate: Estimate
     """The trial's AUROC corrected for its having been chosen."""
+    again: Estimate | None
+    """The mean AUROC of its config on new seeds, where `chex-search confirm` has trained it again."""
     chosen: Chosen
     tree: Trees | str
     """Or why nothing is known of it."""
@@ -248,7 +250,7 @@ def _counts(labels: Labels) -> list[str]:
 
 def _figures(facts: Facts) -> list[str]:
     found = facts.evaluation
-    corrected = _told(facts.estimate)
+    corrected, again = _told(facts.estimate), facts.again
     tried = sum(facts.chosen.states.values())
     rows = [
         [each.name, _told(each.figures["AUROC"]), f"{each.positives:,}", f"{each.negatives:,}"]
@@ -265,6 +267,7 @@ def _figures(facts: Facts) -> list[str]:
         f"Validation AUROC {_told(found.mean['AUROC'])}, of the best of {tried} trials on the very {_unit(facts)} that "
         "chose it: too high for new ones.",
         f"Corrected for that selection: {corrected}.",
+        *([f"Its config trained again on new seeds, mean on the same films: {_told(again)}."] if again else []),
         _table(["observation", "AUROC (95 % interval)", "positives", "negatives"], rows),
         _table(["observation", "rule", "threshold", "recall", "precision", "positives"], cuts),
     ]

@@ -264,6 +264,15 @@ def test_the_card_has_the_headings_of_a_model_card_and_the_corrected_auroc(make_
     assert "Corrected for that selection: .500 (.400 to .600)." in card
 
 
+def test_the_card_says_what_training_the_config_again_gave(make_search: Make, tmp_path: Path) -> None:
+    search, told = make_search(), "Its config trained again on new seeds, mean on the same films: .480 (.390 to .550)."
+    (search / "confirm").mkdir()
+    for trial in (1, 2):
+        (search / "confirm" / "confirmed.csv").write_text(f"trial,again,low,high\n{trial},.48,.39,.55\n")
+        export(search, tmp_path / "out", corrected, onnx=False)
+        assert (told in (tmp_path / "out" / CARD).read_text()) == (trial == 2)
+
+
 def test_the_card_tells_a_phantom_from_another_trees_truth(make_search: Make, tree: Path, tmp_path: Path) -> None:
     search, drawn = make_search(), "It is a phantom, drawn by `chex phantom`"
     columns = ["Path", *(column for name in FIVE for column in (name, f"{name} strength"))]
