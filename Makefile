@@ -39,7 +39,7 @@ bench-kill: $(READY) ## kills a run 100 times at random moments: about 5 minutes
 bench-kill-search: $(READY) ## kills searches KILLS (24) times, the command, trials, Ray, all: about 15 minutes on 2 cores
 	PYTHONPATH=. $(BIN)/python tests/bench/kill_search.py $(or $(KILLS),24) $(or $(SEED),0)
 
-bench-cluster: $(READY) ## takes nodes, processes and the head from searches on a cluster of real nodes: about 10 minutes
+bench-cluster: $(READY) ## takes nodes, processes and the head from searches on a cluster of real nodes: about 16 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/cluster_chaos.py
 
 bench-step: $(READY) ## what a step of a run costs beyond forward, backward and optimizer: 2 minutes
