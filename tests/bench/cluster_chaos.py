@@ -11,6 +11,7 @@ new report, and whether all files are equal to those of the search in peace.
 """
 
 import json
+import math
 import os
 import re
 import signal
@@ -59,8 +60,8 @@ class Strike:
     """Trials that were under way on what was taken."""
     before: int
     """Reports in the book then."""
-    recovery: float
-    """Seconds until all trials that were hit had a new report."""
+    recovery: float | None
+    """Seconds until all trials that were hit had a new report; None where the next event did not wait for that."""
 
 
 @dataclass
@@ -122,6 +123,9 @@ class Nodes:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
+        for pipe in filter(None, (self.process.stdin, self.process.stdout)):
+            with suppress(BrokenPipeError):
+                pipe.close()
 
     def end(self) -> None:
         """Lets the cluster end, and kills what is left of it."""
@@ -182,7 +186,7 @@ SEARCHES = ((), *((event,) for event in EVENTS), EVENTS)
 """What happens to each: nothing, each event alone, all in turn."""
 
 
-def search_file(folder: Path, trials: int = 12, epochs: int = 200, share: float = 0.25) -> Path:
+def search_file(folder: Path, trials: int = 12, epochs: int = 240, share: float = 0.25) -> Path:
     """Writes a search whose proposals depend on no order, and its films; returns its file."""
     search = yaml.safe_load(tiny(folder).read_text(encoding="utf-8"))
     search["base"]["image"]["cache"] = "~/cache"
@@ -198,8 +202,11 @@ def search_file(folder: Path, trials: int = 12, epochs: int = 200, share: float 
 def undergo(
     events: Sequence[str], config: Path, home: Path, scratch: Path, storage: str, peace: Path | None, cpus: int = 4
 ) -> Outcome:
-    """Runs a search to its end, to which the `events` happen on the way, one after the other."""
-    outcome, search, known = Outcome(), home / NAME, Reports()
+    """Runs a search to its end, to which the `events` happen on the way, each when the one before is got over.
+
+    A process that is killed is not waited for where another event follows.
+    """
+    outcome, search, known, hit = Outcome(), home / NAME, Reports(), set[int]()
     home.mkdir(parents=True, exist_ok=True)
     nodes = Nodes(_empty(scratch), 2, cpus)
     driver = Driver(["run", str(config), "--results", str(home), "--storage", storage], nodes, home / "0.log")
@@ -207,17 +214,19 @@ def undergo(
         for event in events:
             least = 0 if outcome.strikes else cpus - 1
             wait(lambda: ripe(search, nodes, outcome, least), driver, "trials under way with reports")  # noqa: B023
-            before, hit, happened = strike(event, nodes, driver, search)
-            known |= before
+            before, struck, happened = strike(event, nodes, driver, search)
+            known, hit = known | before, hit | struck
+            outcome.strikes.append(Strike(event, len(struck), len(before), None))
             if event == "head killed":
                 driver.process.wait()
                 nodes = Nodes(_empty(scratch), 2, cpus)
                 search = home / "again" / NAME
                 where = f"{storage.partition('?')[0]}/{NAME}?{storage.partition('?')[2]}".rstrip("?")
                 driver = Driver(["resume", where, "--results", str(search.parent)], nodes, home / "1.log")
+            if event == "process killed" and event != events[-1]:
+                continue
             wait(lambda: recovered(search, nodes, before, hit, outcome), driver, "new reports of what was hit")  # noqa: B023
-            seconds = round(time.monotonic() - happened, 1)
-            outcome.strikes.append(Strike(event, len(hit), len(before), seconds))
+            outcome.strikes[-1].recovery, hit = round(time.monotonic() - happened, 1), set()
         wait(lambda: sample(nodes, outcome) or driver.ended(), driver, "the search to end")
         assert driver.process.returncode == 0, driver.said()
     finally:
@@ -297,12 +306,16 @@ def caches(disk: Path) -> int:
 
 
 def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Path | None) -> None:
-    """Fills in what became of the trials of a `search`, of which `home` has what its commands said."""
+    """Fills in what became of the trials of a `search`, of which `home` has what its commands said.
+
+    A command says once that a trial has ended; one on another head says it again of what the first had said so shortly
+    before it was lost that the storage did not know it yet.
+    """
     rows = pd.read_csv(search / TRIALS)
     outcome.trials = int((rows["state"] == "finished").sum())
-    said = "".join(log.read_text(encoding="utf-8") for log in home.glob("*.log"))
-    told = Counter(int(number) for number in re.findall(r"^trial +(\d+) of", said, re.MULTILINE))
-    outcome.not_once = sum(told[number] != 1 for number in rows["trial"]) + (len(rows) - outcome.trials)
+    told = [_ended(log.read_text(encoding="utf-8")) for log in home.glob("*.log")]
+    once = sum(max(each[number] for each in told) == 1 for number in rows["trial"])
+    outcome.not_once = 2 * len(rows) - once - outcome.trials
     outcome.lost = len(before.keys() - reports_of(search).keys())
     trained = Reports()
     for number in {number for number, _ in before}:
@@ -312,6 +325,11 @@ def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Pa
     outcome.unlike = differences(search, peace) if peace else []
 
 
+def _ended(said: str) -> Counter[int]:
+    """How often a command said of a trial that it has ended."""
+    return Counter(int(number) for number in re.findall(r"^trial +(\d+) of", said, re.MULTILINE))
+
+
 def show(done: list[Outcome]) -> None:
     """A line for each event, the last of a search with what became of its trials."""
     table = Table()
@@ -319,7 +337,9 @@ def show(done: list[Outcome]) -> None:
     for name in titles.split(", "):
         table.add_column(name, justify="left" if name == "event" else "right")
     for one in done:
-        lines = [(each.event, f"{each.hit}", f"{each.before}", f"{each.recovery:.0f}") for each in one.strikes]
+        lines = [
+            (each.event, f"{each.hit}", f"{each.before}", f"{each.recovery or math.nan:.0f}") for each in one.strikes
+        ]
         *first, last = lines or [("none", "", "", "")]
         for line in first:
             table.add_row(*line)
