@@ -181,9 +181,10 @@ def _resume(options: argparse.Namespace) -> int:
 def _folder(options: argparse.Namespace, goes_on: bool = False) -> Path:
     """The folder of the search that is meant; where the command `goes_on` with it, with what other machines did."""
     from search.brought import bring_up_to_date, folder_of
+    from search.bucket import is_uri
 
     folder = folder_of(options.folder, options.results)
-    if goes_on:
+    if goes_on and not is_uri(options.folder):
         bring_up_to_date(folder)
     return folder
 

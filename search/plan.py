@@ -30,6 +30,7 @@ from search.search_config import SearchConfig
 from search.space import base_point, countable, described
 from search.speed import measured
 from search.staging import stage_tables, tree_path
+from search.study import with_root
 
 WIDTH = 100
 """Of the page where the output is no terminal."""
@@ -287,9 +288,7 @@ def _tables(search: SearchConfig) -> Iterator[SearchConfig]:
         yield search
         return
     with tempfile.TemporaryDirectory() as scratch:
-        root = stage_tables(search.source, tree_path(search.source, Path(scratch)))
-        data = search.base.data.model_copy(update={"root": root})
-        yield search.model_copy(update={"base": search.base.model_copy(update={"data": data})})
+        yield with_root(search, stage_tables(search.source, tree_path(search.source, Path(scratch))))
 
 
 def _selection(search: SearchConfig) -> Selection:

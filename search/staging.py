@@ -55,11 +55,7 @@ def stage(uri: str, root: Path, progress: Progress | None = None) -> Path:
     """
     if (root / STAGED).exists():
         return root
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
-    with FileLock(root.with_name(f"{root.name}.lock")):
+    with _alone_in(root):
         if not (root / STAGED).exists():
             with _opened(uri) as source:
                 _fill(root, source, progress)
@@ -76,11 +72,10 @@ def stage_some(uri: str, root: Path, names: Iterable[str]) -> Path:
 
     Asks nobody where they are already there. Raises InputError as `stage`, and where the tree has no such file.
     """
-    missing = [name for name in names if not (root / name).exists()]
+    missing = _missing(root, names)
     if not missing:
         return root
-    root.mkdir(parents=True, exist_ok=True)
-    with FileLock(root.with_name(f"{root.name}.lock")), _opened(uri, only=missing) as source:
+    with _alone_in(root), _opened(uri, only=missing) as source:
         for name in missing:
             if name not in source.names:
                 raise InputError(f"{source.uri}: there is no '{name}'; upload it, or the archive with it")
@@ -91,14 +86,30 @@ def stage_some(uri: str, root: Path, names: Iterable[str]) -> Path:
 
 def stage_list(uri: str, root: Path) -> Path:
     """`root`, which then holds the tables and knows all other files (see `listed`). Raises InputError as `stage`."""
-    stage_tables(uri, root)
     if not _is_known(root):
-        with FileLock(root.with_name(f"{root.name}.lock")):
+        with _alone_in(root):
             if not _is_known(root):
                 with _opened(uri) as source:
+                    for name in _missing(root, TABLES):
+                        _copy(source, name, root)
                     found = {name: (source.size(name), source.changed(name)) for name in source.names}
                 write_text(root / LISTED, json.dumps(found))
     return root
+
+
+@contextmanager
+def _alone_in(root: Path) -> Iterator[None]:
+    """No other process fills `root`, which is there then, while the block runs. Raises InputError."""
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
+    with FileLock(root.with_name(f"{root.name}.lock")):
+        yield
+
+
+def _missing(root: Path, names: Iterable[str]) -> list[str]:
+    return [name for name in names if not (root / name).exists()]
 
 
 def _is_known(root: Path) -> bool:

@@ -36,10 +36,17 @@ class _Driver:
     host: str
     token: str
     kept: int = 0
+    after: str = ""
+    """The mark of whom it takes the search over from: until it is in the storage, that one's is there."""
 
-    @classmethod
-    def read(cls, content: bytes | str | None) -> "_Driver | None":
-        return cls(**json.loads(content)) if content else None
+    @property
+    def mark(self) -> str:
+        """Changes with each keeping."""
+        return f"{self.token} {self.kept}"
+
+    def follows(self, there: "_Driver") -> bool:
+        """Whether the folder that has this lacks nothing of a storage that has `there`."""
+        return (self.token == there.token and self.kept >= there.kept) or self.after == there.mark
 
 
 class Superseded(Unreachable):
@@ -63,7 +70,8 @@ class Stored:
     def __init__(self, folder: Path, uri: str):
         """Raises Unreachable."""
         self.folder, self.uri, self.place = folder, uri, reach(uri)
-        self.driver = _Driver(socket.gethostname(), secrets.token_hex(8))
+        before = _driver_at(self.place)
+        self.driver = _Driver(socket.gethostname(), secrets.token_hex(8), after=before.mark if before else "")
         self.superseded: Superseded | None = None
         self._sign()
         self.tidied = set[int]()
@@ -154,33 +162,36 @@ def deliver(folder: Path, uri: str | None, *names: str) -> None:
 
 
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
-    """Raises InputError where another search is kept at `uri`, or where a machine that is not this one has gone on with
-    the search since `folder` had it, and Unreachable where nothing can be kept."""
+    """Raises InputError where another search is kept at `uri`, or where another machine has gone on with the search
+    since `folder` had it; and Unreachable where nothing can be kept."""
     if uri is None:
         return
     check_writable(uri)
-    if not fresh and (folder / CONFIG).exists():
-        _check_followed(folder, uri)
-    if not fresh and not (folder / CONFIG).exists() and (reach(uri) / CONFIG).is_file():
+    if fresh:
+        return
+    place = reach(uri)
+    if (folder / CONFIG).exists():
+        _check_followed(folder, place)
+    elif (place / CONFIG).is_file():
         raise InputError(
-            f"{shown(uri)} holds a search already; go on with it: `chex-search resume {shown(uri)}`, give this "
-            "one a --name of its own, or start over with --fresh"
+            f"{place.uri} holds a search already; go on with it: `chex-search resume {place.uri}`, give this one a "
+            "--name of its own, or start over with --fresh"
         )
 
 
-def _check_followed(folder: Path, uri: str) -> None:
+def _check_followed(folder: Path, place: Place) -> None:
     """Raises InputError where `folder` lacks what another machine has kept since."""
-    there = _driver_at(reach(uri))
-    ours = _Driver.read((folder / DRIVER).read_text(encoding="utf-8") if (folder / DRIVER).exists() else None)
-    if there and not (ours and ours.token == there.token and ours.kept >= there.kept):
+    there, path = _driver_at(place), folder / DRIVER
+    ours = _Driver(**json.loads(path.read_bytes())) if path.exists() else None
+    if there and not (ours and ours.follows(there)):
         raise InputError(
-            f"{folder} is behind {shown(uri)}, which {there.host} has gone on with; move the folder away, and go on "
-            f"with what is there: `chex-search resume {shown(uri)}`"
+            f"{folder} is behind {place.uri}, which {there.host} has gone on with; move the folder away, and go on "
+            f"with what is there: `chex-search resume {place.uri}`"
         )
 
 
 def _driver_at(place: Place) -> _Driver | None:
-    return _Driver.read((place / DRIVER).read()) if (place / DRIVER).is_file() else None
+    return _Driver(**json.loads((place / DRIVER).read())) if (place / DRIVER).is_file() else None
 
 
 def forget(uri: str | None, name: str = "") -> None:

@@ -137,6 +137,11 @@ def located(search: SearchConfig, whole: bool) -> SearchConfig:
         return search
     root = tree_path(search.source, search.base.image.cache / STAGE)
     (stage if whole else stage_tables)(search.source, root)
+    return with_root(search, root)
+
+
+def with_root(search: SearchConfig, root: Path) -> SearchConfig:
+    """`search` with its tree in the folder `root`."""
     data = search.base.data.model_copy(update={"root": root})
     return search.model_copy(update={"base": search.base.model_copy(update={"data": data})})
 

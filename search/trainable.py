@@ -38,10 +38,10 @@ def train_trial(
 
     Where the tree has a `source`, it is staged on this node, as far as the caches at `images` leave something to be
     decoded (see `fed`); where the search is `stored`, the run lies on this node's disk (see `at_home`), and a report is
-    in the storage before it is told. Reports each report's row to Tune, those
-    from before an interruption first. A run that cannot give a result for a reason that a retry would meet again
-    reports FAILURE, a full disk or a storage that cannot be reached HALT; any other exception is left to Tune, which
-    tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of its process.
+    in the storage before it is told. Reports each report's row to Tune, those from before an interruption first. A run
+    that cannot give a result for a reason that a retry would meet again reports FAILURE, a full disk or a storage that
+    cannot be reached HALT; any other exception is left to Tune, which tries again. Keeps to its `share` of a GPU, and
+    leaves nothing in memory to the next trial of its process.
     """
     with memory_freed():
         ending = _ending(trial, base, share, stored, source, images)

@@ -314,12 +314,15 @@ def test_the_folder_of_a_place_is_told_by_its_name_and_whole_address() -> None:
     assert tree_path("gs://a/x.zip").is_absolute()
 
 
-def test_a_stage_that_cannot_be_written_is_told(tree: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("staging", [stage, stage_tables, stage_list])
+def test_a_stage_that_cannot_be_written_is_told(
+    staging: Callable[[str, Path], Path], tree: Path, tmp_path: Path
+) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(
         InputError, match=r"file/tree cannot be written \(Not a directory\); give a folder on another disk, a"
     ):
-        stage(str(tree), tmp_path / "file" / "tree")
+        staging(str(tree), tmp_path / "file" / "tree")
 
 
 @pytest.mark.parametrize("form", ["zip", "tree"])

@@ -11,7 +11,7 @@ from chex import checkpoint
 from chex.errors import InputError
 from search import stored as stores
 from search.book import BOOK, Book
-from search.bucket import Place
+from search.bucket import Place, Unreachable
 from search.search_config import SearchConfig
 from search.stored import CONFIG, DRIVER, Stored, Superseded, check_storage, forget, kept
 
@@ -158,6 +158,25 @@ def test_a_machine_whose_search_another_goes_on_with_changes_nothing_more_and_sa
         f"{folder} is behind {copy.as_uri()}, which second has gone on with; move the folder away, and go on with what "
         f"is there: `chex-search resume {copy.as_uri()}`"
     )
+
+
+def test_who_was_cut_off_while_it_took_a_search_over_is_not_behind_until_another_has_kept_it(
+    folder: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Stored(folder, copy.as_uri())
+    first.keep()
+
+    def cut(place: Place, content: bytes) -> None:
+        raise Unreachable(place.uri, "its store cannot be reached", "check the network")
+
+    with monkeypatch.context() as away:
+        away.setattr(Place, "write", cut)
+        with pytest.raises(Unreachable):
+            Stored(folder, copy.as_uri())
+    check_storage(folder, copy.as_uri(), fresh=False)
+    Stored(tmp_path, copy.as_uri()).keep()
+    with pytest.raises(InputError, match="is behind"):
+        check_storage(folder, copy.as_uri(), fresh=False)
 
 
 def test_a_copy_that_lacks_what_its_machine_has_kept_since_is_behind(folder: Path, copy: Path, tmp_path: Path) -> None:
