@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ import search
 from chex.config import RunConfig, override, validated
 from chex.labels import OBSERVATIONS
 from chex.records import DESCRIPTION_COLUMNS
+from search.bucket import below
 from tests.browser import Browser
 
 HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
@@ -176,20 +178,29 @@ def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteClust
     return make
 
 
-@pytest.fixture(scope="session")
-def bucket_server() -> Iterator[int]:
-    """The port of an emulated Google Cloud Storage on this machine, with one bucket, `films`."""
+@contextmanager
+def emulated_bucket() -> Iterator[str]:
+    """The URI of a bucket in an emulated Google Cloud Storage on this machine."""
     command = [sys.executable, str(Path(__file__).with_name("bucket_server.py"))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdin
         assert server.stdout
-        yield int(server.stdout.readline())
-        server.stdin.close()
+        port = int(server.stdout.readline())
+        try:
+            yield f"gs://anonymous@films?scheme=http&endpoint_override=127.0.0.1%3A{port}"
+        finally:
+            server.stdin.close()
+
+
+@pytest.fixture(scope="session")
+def whole_bucket() -> Iterator[str]:
+    """The URI of an emulated bucket that all tests share."""
+    with emulated_bucket() as uri:
+        yield f"{uri}&retry_limit_seconds=1"
 
 
 @pytest.fixture
-def bucket(bucket_server: int, request: pytest.FixtureRequest) -> Callable[[str], str]:
+def bucket(whole_bucket: str, request: pytest.FixtureRequest) -> Callable[[str], str]:
     """The URI of a path below a folder of the test's own in the emulated bucket."""
     own = f"{abs(hash(request.node.nodeid)):x}"
-    where = f"scheme=http&endpoint_override=127.0.0.1%3A{bucket_server}&retry_limit_seconds=1"
-    return lambda path: f"gs://anonymous@films/{own}/{path}?{where}"
+    return lambda path: below(whole_bucket, f"{own}/{path}")

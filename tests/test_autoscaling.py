@@ -5,20 +5,19 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from filelock import FileLock
 from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG
 from ray.util import get_node_ip_address
 
 from search.bucket import below
 from search.home import scratch
-from tests.bench.cluster_chaos import LONGEST, NAME, OURS, Driver, Nodes, Outcome, judge, processes, search_file
+from tests.bench.cluster_chaos import NAME, OURS, THE_END, Driver, Nodes, Outcome, judge, search_file, wait
 from tests.bench.kill_search import TRIAL_PROCESS, Reports
+from tests.bench.processes import of_ray, parents, title
 
 HEAD_ID = "f" * 51 + "00000"
 """From which the provider counts its nodes on."""
@@ -59,12 +58,13 @@ class Growing(Nodes):
 
     def workers(self) -> set[int]:
         """The processes of the nodes beside the head."""
-        told = {pid: _command(pid) for pid in processes(self.folder)}
+        told = {pid: title(pid) for pid in of_ray(self.folder)}
         return {pid for pid, command in told.items() if "/raylet/raylet\0" in command and HEAD_ID not in command}
 
     def with_trials(self) -> set[int]:
         """Those nodes on which a trial's process is."""
-        return {_parent(pid) for pid in processes(self.folder) if TRIAL_PROCESS.match(_command(pid))}
+        above = parents()
+        return {above.get(pid, 0) for pid in of_ray(self.folder) if TRIAL_PROCESS.match(title(pid))}
 
 
 def scaling(address: str) -> dict[str, object]:
@@ -97,19 +97,19 @@ def test_two_workers_come_for_trials_and_each_goes_when_none_is_left_for_it(tmp_
     given = ["run", str(config), "--name", NAME, "--results", str(results), "--storage", storage]
     with growing() as nodes:
         first, second = (kept_waiting(nodes, below(storage, NAME), number) for number in (1, 2))
-        wait(nodes.started, "the head")
+        wait(nodes.started, None, "the head")
         assert not nodes.workers()
         driver = Driver([*given, "--set", "resources.at_once=2"], nodes, results / "0.log")
-        wait(nodes.with_trials, "a trial on a worker", driver)
+        wait(nodes.with_trials, driver, "a trial on a worker")
         assert len(nodes.workers()) == 2  # asked for together
-        wait(lambda: len(nodes.with_trials()) == 2, "a trial on each of two workers", driver)
+        wait(lambda: len(nodes.with_trials()) == 2, driver, "a trial on each of two workers")
         assert nodes.with_trials() == nodes.workers()
         first.release()
-        wait(lambda: len(nodes.workers()) == 1, "the worker to go for which no trial is left", driver)
+        wait(lambda: len(nodes.workers()) == 1, driver, "the worker to go for which no trial is left")
         second.release()
-        wait(driver.ended, "the search to end")
+        wait(driver.ended, driver, THE_END)
         assert driver.process.returncode == 0, driver.said()
-        wait(lambda: not nodes.workers(), "the last worker to go")
+        wait(lambda: not nodes.workers(), None, "the last worker to go")
     outcome = Outcome()
     judge(outcome, results / NAME, results, Reports(), None)
     assert (outcome.trials, outcome.not_once) == (3, 0)
@@ -131,27 +131,3 @@ def kept_waiting(nodes: Growing, stored: str, number: int) -> FileLock:
     Path(lock.lock_file).parent.mkdir(parents=True, exist_ok=True)
     lock.acquire()
     return lock
-
-
-def wait(condition: Callable[[], object], what: str, driver: Driver | None = None) -> None:
-    """Raises where the `driver` ends first."""
-    deadline = time.monotonic() + LONGEST
-    while not condition():
-        if driver and driver.ended():
-            pytest.fail(f"the search ended before {what}: {driver.said()}")
-        assert time.monotonic() < deadline, f"waited {LONGEST} s for {what}: {driver.said() if driver else ''}"
-        time.sleep(0.2)
-
-
-def _command(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _parent(pid: int) -> int:
-    try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
-    except OSError:
-        return 0

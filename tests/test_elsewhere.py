@@ -21,7 +21,7 @@ from chex.__main__ import main as chex
 from chex.metrics import METRIC
 from chex.relabel import TABLE
 from search.__main__ import main
-from search.bucket import reach, shown
+from search.bucket import below, reach, shown
 from search.confirm import CONFIRMED, TEXT
 from search.export import BEST, TRIALS
 from search.staging import LISTED, STAGED
@@ -46,10 +46,9 @@ class Ran:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory, bucket_server: int) -> Ran:
+def ran(tmp_path_factory: pytest.TempPathFactory, whole_bucket: str) -> Ran:
     folder = tmp_path_factory.mktemp("elsewhere")
-    where = f"scheme=http&endpoint_override=127.0.0.1%3A{bucket_server}&retry_limit_seconds=1"
-    data, storage = (f"gs://anonymous@films/{folder.name}/{name}?{where}" for name in ("films.zip", "searches"))
+    data, storage = (below(whole_bucket, f"{folder.name}/{name}") for name in ("films.zip", "searches"))
     search = yaml.safe_load(search_file(folder, TRIALS_RUN, epochs=2, share=0).read_text(encoding="utf-8"))
     search["base"] |= {"reports": 2, "data": {}}
     search["space"] = {
@@ -71,8 +70,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory, bucket_server: int) -> Ran:
         assert driver.process.returncode == 0, driver.said()
         disks = {name: nodes.folder / name for name in ("head", "node1", "node2")}
         there = {name: {path.name for path in disk.rglob("*.*")} for name, disk in disks.items()}
-    kept = storage.replace("/searches?", "/searches/two?")
-    return Ran(data, kept, folder / "results" / "two", driver.said(), there)
+    return Ran(data, below(storage, "two"), folder / "results" / "two", driver.said(), there)
 
 
 @pytest.fixture(scope="module")

@@ -19,13 +19,9 @@ import json
 import re
 import shutil
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -36,25 +32,12 @@ from chex.config import RunConfig, override, validated
 from chex.prepare import prepare, select
 from search.bucket import below, reach
 from search.feed import fed
+from tests.conftest import emulated_bucket
 
 LEGS = ("decode", "first", "taken")
 FORMS = ("zip", "folder")
 AMONG = 100_000
 """Between the numbers of a patient in two copies of the tree."""
-
-
-@contextmanager
-def emulated() -> Iterator[str]:
-    """The URI of an emulated bucket."""
-    command = [sys.executable, str(Path(__file__).parents[1] / "bucket_server.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        assert server.stdin
-        assert server.stdout
-        port = int(server.stdout.readline())
-        try:
-            yield f"gs://anonymous@films?scheme=http&endpoint_override=127.0.0.1%3A{port}"
-        finally:
-            server.stdin.close()
 
 
 def copied(tree: Path, copies: int, target: Path) -> Path:
@@ -127,7 +110,7 @@ def digest(images: np.ndarray) -> str:
 def main(tree: Path, rounds: int, sizes: list[int], forms: list[str], copies: int) -> None:
     table = Table("tree", "pixels", *(f"{name}, s" for name in LEGS), "decode / taken", "first / decode")
     figures = []
-    with tempfile.TemporaryDirectory() as own, emulated() as bucket:
+    with tempfile.TemporaryDirectory() as own, emulated_bucket() as bucket:
         scratch = Path(own)
         films = copied(tree, copies, scratch / tree.name)
         for form in forms:

@@ -20,8 +20,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,11 @@ from rich.table import Table
 
 from chex import checkpoint
 from search import RAY_SETTINGS
+from search.bucket import below
 from search.export import TRIALS, trial_folder
 from tests.bench.kill_search import Reports, differences, reports_of, tiny
+from tests.bench.processes import family, of_ray
+from tests.conftest import emulated_bucket
 
 TESTS = Path(__file__).parents[1]
 OURS = {name: value for name, value in os.environ.items() if name not in RAY_SETTINGS} | {
@@ -43,6 +46,7 @@ OURS = {name: value for name, value in os.environ.items() if name not in RAY_SET
 }
 """The environment of a user: what this process has set for a Ray of its own is no other's."""
 NAME = "chaos"
+THE_END = "the search to end"
 LONGEST = 300
 """Seconds that anything waited for may take."""
 NOTICE_SECONDS = 4.0
@@ -119,7 +123,7 @@ class Nodes:
 
     def vanish(self) -> None:
         """Kills every process at once."""
-        for pid in [self.process.pid, *_family(self.process.pid), *processes(self.folder)]:
+        for pid in [self.process.pid, *family(self.process.pid), *of_ray(self.folder)]:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         self.process.wait()
@@ -165,9 +169,10 @@ def main(folder: Path, scratch: Path) -> bool:
     config = search_file(folder)
     peace = folder / "0" / NAME
     done = []
-    with bucket() as storage:
+    with emulated_bucket() as uri:
         for number, events in enumerate(SEARCHES):
-            done.append(undergo(events, config, folder / f"{number}", scratch, storage(f"{number}"), peace))
+            storage = below(uri, f"{number}")
+            done.append(undergo(events, config, folder / f"{number}", scratch, storage, peace))
             print(json.dumps(asdict(done[-1])), flush=True)
     show(done)
     figures = {name: sum(getattr(one, name) for one in done) for name in ("trials", "not_once", "lost", "repeated")}
@@ -221,13 +226,13 @@ def undergo(
                 driver.process.wait()
                 nodes = Nodes(_empty(scratch), 2, cpus)
                 search = home / "again" / NAME
-                where = f"{storage.partition('?')[0]}/{NAME}?{storage.partition('?')[2]}".rstrip("?")
-                driver = Driver(["resume", where, "--results", str(search.parent)], nodes, home / "1.log")
+                resume = ["resume", below(storage, NAME), "--results", str(search.parent)]
+                driver = Driver(resume, nodes, home / "1.log")
             if event == "process killed" and event != events[-1]:
                 continue
             wait(lambda: recovered(search, nodes, before, hit, outcome), driver, "new reports of what was hit")  # noqa: B023
             outcome.strikes[-1].recovery, hit = round(time.monotonic() - happened, 1), set()
-        wait(lambda: sample(nodes, outcome) or driver.ended(), driver, "the search to end")
+        wait(lambda: sample(nodes, outcome) or driver.ended(), driver, THE_END)
         assert driver.process.returncode == 0, driver.said()
     finally:
         driver.process.kill()
@@ -291,7 +296,7 @@ def sample(nodes: Nodes, outcome: Outcome) -> None:
 def running(nodes: Nodes) -> dict[int, tuple[str, int]]:
     """The node and the process of each trial under way, by the lock that it holds."""
     found = {}
-    for pid in processes(nodes.folder):
+    for pid in of_ray(nodes.folder):
         with suppress(OSError):
             for link in Path(f"/proc/{pid}/fd").iterdir():
                 with suppress(OSError):
@@ -348,49 +353,14 @@ def show(done: list[Outcome]) -> None:
     Console(width=140).print(table)
 
 
-@contextmanager
-def bucket() -> Iterator[Callable[[str], str]]:
-    """An emulated Google bucket: the URI of a folder in it."""
-    command = [sys.executable, str(TESTS / "bucket_server.py")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
-        assert server.stdout
-        assert server.stdin
-        port = int(server.stdout.readline())
-        where = f"scheme=http&endpoint_override=127.0.0.1%3A{port}"
-        try:
-            yield lambda name: f"gs://anonymous@films/{name.replace(' ', '-')}?{where}"
-        finally:
-            server.stdin.close()
-
-
-def wait(condition: Callable[[], object], driver: Driver, what: str) -> None:
+def wait(condition: Callable[[], object], driver: Driver | None, what: str) -> None:
+    """Fails where the `driver` ends first, unless its end is waited for."""
     deadline = time.monotonic() + LONGEST
     while not condition():
-        assert time.monotonic() < deadline, f"waited {LONGEST} s for {what}: {driver.said()}"
-        assert what == "the search to end" or not driver.ended(), f"ended while waiting for {what}: {driver.said()}"
+        assert time.monotonic() < deadline, f"waited {LONGEST} s for {what}: {driver.said() if driver else ''}"
+        if driver and what != THE_END:
+            assert not driver.ended(), f"ended while waiting for {what}: {driver.said()}"
         time.sleep(0.2)
-
-
-def processes(folder: Path) -> list[int]:
-    """The processes that have `folder` for their Ray's."""
-    wanted = f"RAY_TMPDIR={folder}".encode()
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        with suppress(OSError):
-            if wanted in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-    return [pid for pid in found if pid != os.getpid()]
-
-
-def _family(pid: int) -> list[int]:
-    children: dict[int, list[int]] = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            children.setdefault(int(path.read_text().rpartition(")")[2].split()[1]), []).append(int(path.parent.name))
-    found = [pid]
-    for each in found:
-        found += children.get(each, [])
-    return found[1:]
 
 
 if __name__ == "__main__":

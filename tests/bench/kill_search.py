@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,7 @@ from chex.metrics import METRIC
 from search.book import BOOK, STATES, STUDY
 from search.export import BEST, TRIALS, trial_folder
 from search.stored import CONFIG
+from tests.bench.processes import family, title
 from tests.conftest import TREE, write_split
 
 KINDS = ("command", "trial", "Ctrl-C", "Ray", "machine")
@@ -121,17 +122,11 @@ class Command:
 
     def family(self) -> list[int]:
         """The processes that it started, and those started by them."""
-        children: dict[int, list[int]] = {}
-        for pid, parent in _parents():
-            children.setdefault(parent, []).append(pid)
-        found = [self.process.pid]
-        for pid in found:
-            found += children.get(pid, [])
-        return found[1:]
+        return family(self.process.pid)
 
     def trial(self) -> int | None:
         """The process of the trial under way."""
-        return next((pid for pid in self.family() if TRIAL_PROCESS.match(_title(pid))), None)
+        return next((pid for pid in self.family() if TRIAL_PROCESS.match(title(pid))), None)
 
     def ended(self) -> bool:
         return self.process.poll() is not None
@@ -342,21 +337,6 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, f"waited {LONGEST} s for {what}"
         time.sleep(0.05)
-
-
-def _parents() -> Iterator[tuple[int, int]]:
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            yield int(path.parent.name), int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:  # gone meanwhile
-            continue
-
-
-def _title(pid: int) -> str:
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_text(errors="replace")
-    except OSError:
-        return ""
 
 
 def _end(pid: int) -> None:
