@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from hypothesis import settings
 from PIL import Image
 
 import search
@@ -24,6 +25,9 @@ from chex.labels import OBSERVATIONS
 from chex.records import DESCRIPTION_COLUMNS
 from search.bucket import below
 from tests.browser import Browser
+
+settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
+settings.load_profile("repeatable")
 
 HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
 TREE = "CheXpert-v1.0-small"
