@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chex.errors import InputError
+from chex.versions import add_version
 
 if TYPE_CHECKING:
     from chex.config import RunConfig
@@ -38,6 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="chex", description="One run on a CheXpert tree.")
+    add_version(parser, ("torch", "timm"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     train = commands.add_parser("train", help="train one run and keep its best weights")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import chex
 import search
+from chex.versions import add_version
 from search.cluster import add_cluster
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="chex-search", description="Searches over runs for the best validation AUROC."
     )
+    add_version(parser, ("torch", "timm", "ray", "optuna"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a search, or go on with one that was interrupted")
     run.add_argument("config", type=Path, metavar="SEARCH.yaml")
