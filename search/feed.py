@@ -19,12 +19,16 @@ def images_below(storage: str | None) -> str | None:
     return below(storage, IMAGES) if storage else None
 
 
-def fed(base: dict[str, Any], source: str | None, images: str | None, cache: Path) -> tuple[dict[str, Any], Opening]:
+def fed(
+    base: dict[str, Any], source: str | None, images: str | None, cache: Path, digest: str = ""
+) -> tuple[dict[str, Any], Opening]:
     """`base` with its tree where this node has it, and what opens the images.
 
     Where caches are shared at the URI `images`, a tree that has a `source` is here by its tables alone until films have
-    to be decoded; otherwise all of it is staged. Raises InputError.
+    to be decoded; otherwise all of it is staged. The `digest` is that of its tables on the head (see
+    `with_local_tree`). Raises InputError.
     """
     if images is None:
-        return with_local_tree(base, source, cache), open_images
-    return with_local_tree(base, source, cache, whole=False), partial(shared_images, uri=images, source=source)
+        return with_local_tree(base, source, cache, digest=digest), open_images
+    own = with_local_tree(base, source, cache, whole=False, digest=digest)
+    return own, partial(shared_images, uri=images, source=source)

@@ -22,7 +22,7 @@ from chex.tables import teacher_cost, write_forest_table
 from chex.teacher import teach, teacher_of
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
 from search.feed import fed
-from search.home import at_home
+from search.home import at_home, tables_digest
 from search.nodes import nodes_there
 from search.search_config import SearchConfig
 from search.space import Space
@@ -115,7 +115,8 @@ def _make(
     gpus = min(math.ceil(search.resources.gpus_per_trial), 1)
     whole = {"num_cpus": max(1, largest.cpus), "num_gpus": gpus}
     config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
-    where = str(home), str(folder), stored and stored.uri, search.source, images
+    digest = tables_digest(base.data.root) if search.source and base.data.root else ""
+    where = str(home), str(folder), stored and stored.uri, search.source, images, digest
     try:
         for ref in _teach.options(**whole).remote(config, *where):
             row = ray.get(ref)
@@ -137,10 +138,16 @@ def _make(
 
 @ray.remote(max_calls=1)  # type: ignore[untyped-decorator]  # its process ends with it, and so gives back the GPU's memory
 def _teach(
-    config: dict[str, Any], folder: str, search: str, stored: str | None, source: str | None, images: str | None
+    config: dict[str, Any],
+    folder: str,
+    search: str,
+    stored: str | None,
+    source: str | None,
+    images: str | None,
+    digest: str,
 ) -> Iterator[dict[str, float]]:
     cache = Path(config["image"]["cache"])
-    own, opening = fed(config, source, images, cache)
+    own, opening = fed(config, source, images, cache, digest)
     teacher = validated(RunConfig, own, "teacher")
     with at_home(Path(folder), Path(search), stored, cache) as home:
         for report in teach(teacher, prepare(teacher, select(teacher), opening=opening), home.folder):

@@ -97,6 +97,12 @@ def stage_list(uri: str, root: Path) -> Path:
     return root
 
 
+def forget_tables(root: Path) -> None:
+    """Removes from the staged tree in `root` its tables, and what is known of its other files."""
+    for name in (*OURS, *TABLES):
+        (root / name).unlink(missing_ok=True)
+
+
 @contextmanager
 def _alone_in(root: Path) -> Iterator[None]:
     """No other process fills `root`, which is there then, while the block runs. Raises InputError."""

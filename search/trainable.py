@@ -18,12 +18,14 @@ from chex.metrics import METRIC
 from chex.prepare import Opening, prepare, select
 from search.bucket import Unreachable
 from search.feed import fed
-from search.home import Home, at_home, with_local_tables
+from search.home import Contents, Home, at_home, with_local_tables
 from search.ledger import COMPLETE_PERCENT
 from search.room import out_of_room
 
 FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
+UNKNOWN = Contents()
+"""Nothing that a node has is compared with what the head has."""
 
 
 def train_trial(
@@ -33,18 +35,20 @@ def train_trial(
     stored: str | None = None,
     source: str | None = None,
     images: str | None = None,
+    contents: Contents = UNKNOWN,
 ) -> None:
     """Trains `base` with trial["knobs"] laid over it in trial["folder"]; goes on with what the folder holds.
 
     Where the tree has a `source`, it is staged on this node, as far as the caches at `images` leave something to be
     decoded (see `fed`); where the search is `stored`, the run lies on this node's disk (see `at_home`), and a report is
-    in the storage before it is told. Reports each report's row to Tune, those from before an interruption first. A run
-    that cannot give a result for a reason that a retry would meet again reports FAILURE, a full disk or a storage that
-    cannot be reached HALT; any other exception is left to Tune, which tries again. Keeps to its `share` of a GPU, and
-    leaves nothing in memory to the next trial of its process.
+    in the storage before it is told. What the node kept of tables and tree has to have these `contents`. Reports each
+    report's row to Tune, those from before an interruption first. A run that cannot give a result for a reason that a
+    retry would meet again reports FAILURE, a full disk or a storage that cannot be reached HALT; any other exception is
+    left to Tune, which tries again. Keeps to its `share` of a GPU, and leaves nothing in memory to the next trial of
+    its process.
     """
     with memory_freed():
-        ending = _ending(trial, base, share, stored, source, images)
+        ending = _ending(trial, base, share, stored, source, images, contents)
     if ending:
         tune.report({METRIC: math.nan} | ending)
 
@@ -76,6 +80,7 @@ def _ending(
     stored: str | None,
     source: str | None,
     images: str | None,
+    contents: Contents,
 ) -> dict[str, str]:
     """Trains; what is to be told where that gives no result."""
     folder = Path(trial["folder"])
@@ -83,7 +88,8 @@ def _ending(
     try:
         hold_to_share(share)
         with at_home(folder, search, stored, cache) as home:
-            own, opening = fed(with_local_tables(base, search, stored, cache), source, images, cache)
+            local = with_local_tables(base, search, stored, cache, contents)
+            own, opening = fed(local, source, images, cache, contents.tree)
             _train(trial_config(own, trial["knobs"]), home, opening)
     except Unreachable as error:
         return {HALT: str(error)}

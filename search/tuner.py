@@ -15,6 +15,7 @@ from ray.tune.search import Searcher, SearchGenerator
 from chex.metrics import METRIC, MODE
 from search.conductor import Conductor, Over
 from search.export import note_error, trial_folder
+from search.home import contents_of
 from search.ledger import FIGURES
 from search.resources import Allotment
 from search.trainable import FAILURE, HALT, train_trial
@@ -50,6 +51,7 @@ def run_trials(
                 stored=stored,
                 source=conductor.search.source,
                 images=images,
+                contents=contents_of(base, folder, conductor.search.source),
             ),
             {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
         ),

@@ -10,10 +10,11 @@ from ray import tune
 
 from chex import checkpoint
 from chex.config import RunConfig
+from chex.errors import InputError
 from chex.relabel import TABLE
 from search import home as homes
 from search.bucket import Unreachable
-from search.home import at_home, scratch, with_local_tables
+from search.home import Contents, at_home, contents_of, scratch, with_local_tables, with_local_tree
 from search.ledger import COMPLETE_PERCENT
 from search.trainable import HALT, train_trial
 
@@ -90,20 +91,90 @@ def test_what_an_earlier_attempt_left_on_the_node_gives_way_to_the_copy(tmp_path
     assert not here.exists()
 
 
-def test_tables_of_the_search_are_fetched_once_a_node_and_others_stay_where_they_are(
-    tmp_path: Path, stored: str
-) -> None:
+@pytest.fixture
+def table(tmp_path: Path) -> Callable[[str], tuple[Path, Contents, Path]]:
+    """Writes the head's table of the policy forest, and its copy; gives the head's folder, contents and the copy."""
     search, copy = tmp_path / "head" / "search", tmp_path / "storage" / "search" / "tables" / "forest" / TABLE
-    copy.parent.mkdir(parents=True)
-    copy.write_text("Path\n")
-    given = {"relabel": {"self_trained": "/lab/mine.csv", "forest": str(search / "tables" / "forest" / TABLE)}}
-    local = with_local_tables(given, search, stored, tmp_path)["relabel"]
+
+    def write(text: str) -> tuple[Path, Contents, Path]:
+        for path in (search / "tables" / "forest" / TABLE, copy):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+        return search, contents_of(with_table(search), search, None), copy
+
+    return write
+
+
+def with_table(search: Path) -> dict[str, Any]:
+    return {"relabel": {"self_trained": "/lab/mine.csv", "forest": str(search / "tables" / "forest" / TABLE)}}
+
+
+def test_tables_of_the_search_are_fetched_once_a_node_and_others_stay_where_they_are(
+    tmp_path: Path, stored: str, table: Callable[[str], tuple[Path, Contents, Path]]
+) -> None:
+    search, contents, copy = table("Path\n")
+    local = with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"]
     assert local["self_trained"] == "/lab/mine.csv"
-    assert local["forest"] == str(scratch(stored, tmp_path) / "tables" / "forest" / TABLE)
+    assert Path(local["forest"]).is_relative_to(scratch(stored, tmp_path))
     copy.unlink()
-    assert with_local_tables(given, search, stored, tmp_path)["relabel"] == local
+    assert with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"] == local
     assert Path(local["forest"]).read_text() == "Path\n"
-    assert with_local_tables(given, search, None, tmp_path) is given
+    given = with_table(search)
+    assert with_local_tables(given, search, None, tmp_path, contents) is given
+
+
+def test_a_node_takes_no_table_of_an_earlier_search_of_the_same_name_nor_a_damaged_one(
+    tmp_path: Path, stored: str, table: Callable[[str], tuple[Path, Contents, Path]]
+) -> None:
+    search, contents, _ = table("Path,Edema\nold,0.1\n")
+    with_local_tables(with_table(search), search, stored, tmp_path, contents)
+    search, contents, copy = table("Path,Edema\nnew,0.9\n")  # after --fresh
+    local = with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"]["forest"]
+    assert Path(local).read_text() == "Path,Edema\nnew,0.9\n"
+    Path(local).write_text("Path,Ed")
+    with_local_tables(with_table(search), search, stored, tmp_path, contents)
+    assert Path(local).read_text() == "Path,Edema\nnew,0.9\n"
+    Path(local).unlink()
+    copy.write_text("another search's")
+    with pytest.raises(InputError) as refused:
+        with_local_tables(with_table(search), search, stored, tmp_path, contents)
+    assert str(refused.value) == (
+        f"{copy.as_uri()} is not the table that this search made; look which other search writes there, and go on with "
+        "`chex-search resume`"
+    )
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_node_that_staged_a_tree_before_it_changed_stages_it_anew_beside_the_old_one(
+    tree: Path, tmp_path: Path, whole: bool
+) -> None:
+    given, source = {"data": {"root": str(tree)}, "relabel": {}}, tree.as_uri()
+    before = with_local_tree(given, source, tmp_path, whole, contents_of(given, tmp_path, source).tree)["data"]["root"]
+    table = (tree / "train.csv").read_text().splitlines(keepends=True)
+    (tree / "train.csv").write_text("".join(table[:-1]))
+    contents = contents_of(given, tmp_path, source)
+    after = with_local_tree(given, source, tmp_path, whole, contents.tree)["data"]["root"]
+    assert (Path(before) / "train.csv").read_text() == "".join(table)
+    assert (Path(after) / "train.csv").read_text() == "".join(table[:-1])
+    assert with_local_tree(given, source, tmp_path, whole, contents.tree)["data"]["root"] == after
+
+
+def test_a_tree_that_has_changed_since_the_head_read_it_is_refused_until_it_is_as_it_was(
+    tree: Path, tmp_path: Path
+) -> None:
+    given, source = {"data": {"root": str(tree)}, "relabel": {}}, tree.as_uri()
+    digest, table = contents_of(given, tmp_path, source).tree, (tree / "train.csv").read_text()
+    (tree / "train.csv").write_text(table + "\n")
+    said = (
+        r"CheXpert-v1.0-small: its train.csv or valid.csv \(SHA-256 \w+...\) is not what the head of this search has "
+        rf"read \({digest[:8]}...\); give a changed tree an address of its own, or remove the head's copy, {tree}, and "
+        "begin the search anew with --fresh"
+    )
+    for _ in range(2):
+        with pytest.raises(InputError, match=said):
+            with_local_tree(given, source, tmp_path, False, digest)
+    (tree / "train.csv").write_text(table)
+    with_local_tree(given, source, tmp_path, False, digest)
 
 
 def test_a_storage_that_cannot_be_reached_halts_the_search_and_is_not_the_trials_failure(
