@@ -36,7 +36,8 @@ class BatchesConfig(BaseModel):
     size: BatchSize = 32
     """Films that a step learns from; `auto`: as many as the memory of the trial's share of the GPU allows."""
     micro: int | None = Field(None, ge=2, le=4096)
-    """Films that pass through the network at once; a step gathers the gradients of several passes. Blank: `size`."""
+    """Images that pass through the network at once; a step gathers the gradients of several passes. Blank: `size`. With
+    2, one pass of an odd batch has 3."""
     lighting: float = Field(0.2, ge=0, lt=1)
     """Each film's contrast is scaled by 1 +- lighting and its brightness moved by +- lighting standard deviations."""
     affine: AffineConfig = AffineConfig()
@@ -107,10 +108,23 @@ def check_batch(size: int) -> None:
 
 
 def passes(count: int, most: int) -> list[slice]:
-    """The `count` films of a batch in pieces of about equal length and at most `most`."""
-    pieces = -(-count // most)
+    """The `count` images of a batch in pieces of about equal length: at most `most` images each, which is 2 or more.
+
+    No piece of several images has a single one, because batch norm cannot be trained on it: with `most` 2 and an odd
+    `count`, one piece has 3.
+    """
+    pieces = max(1, min(-(-count // most), count // 2))
     edges = [count * k // pieces for k in range(pieces + 1)]
     return [slice(start, end) for start, end in itertools.pairwise(edges)]
+
+
+def drawn(rows: np.ndarray, count: int, most: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """`count` of `rows`, or all where there are fewer, drawn at random, in batches as `passes` gives them.
+
+    Each position is equally likely and is drawn once at most; a row that `rows` repeats may come again.
+    """
+    chosen = rng.permutation(rows)[:count]
+    return [chosen[piece] for piece in passes(len(chosen), most)]
 
 
 def in_order(count: int, size: int) -> Iterator[np.ndarray]:

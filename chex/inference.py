@@ -36,7 +36,7 @@ def predict(
         try:
             with autocast(config, device):
                 raw = model(load_batch(images, piece, device))
-            logits.append(outputs.logits(raw.float()).cpu())
+            logits.append(outputs.logits(raw).cpu())
         except torch.OutOfMemoryError as error:
             if batch == 1:
                 raise InputError(

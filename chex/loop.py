@@ -15,7 +15,7 @@ import torch
 from chex import checkpoint
 from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
-from chex.batches import augmented, batch_size, in_order, load_batch, passes
+from chex.batches import augmented, batch_size, drawn, load_batch, passes
 from chex.config import RunConfig, identity
 from chex.device import autocast, gradient_scaler, pick_device
 from chex.errors import InputError
@@ -29,7 +29,7 @@ from chex.outputs import Outputs
 from chex.prepare import Prepared
 from chex.reader import prefetched
 from chex.schedule import rate_and_momentum
-from chex.seeds import stream_seed
+from chex.seeds import stream, stream_seed
 from chex.stages import Stage, Stages
 
 LOSSES_AT_ONCE = 16
@@ -245,7 +245,7 @@ class Training:
             with autocast(self.config.device, self.device):
                 raw = self.forward(films[piece])
             values, weights, doubt = (each[piece] for each in cells)
-            part = masked_loss(raw.float(), self.data.outputs, values, weights, doubt, total)
+            part = masked_loss(raw, self.data.outputs, values, weights, doubt, total)
             self.scaler.scale(part).backward()  # type: ignore[no-untyped-call]
             loss += part.detach()
         return loss
@@ -317,12 +317,18 @@ class Training:
         )
 
     def _refresh_statistics(self, model: torch.nn.Module) -> None:
-        rows = self.stages.at(self.progress.step - 1).rows[: self.config.model.statistics_films]
+        """From rows drawn at random, because a sample may be in the order of its classes; the same all through a round.
+
+        A simple random draw is what each batch of training is, too. Which classes to stratify by is not defined for
+        several observations.
+        """
+        count, stage = self.config.model.statistics_films, self.stages.at(self.progress.step - 1)
+        if count == 0:
+            return
+        rng = stream(self.config.seed, "rows for statistics", stage.number)
         torch.manual_seed(stream_seed(self.config.seed, "statistics"))  # dropout before a final batch norm
-        size = min(self.size, self.progress.micro)
-        pieces = [rows[piece] for piece in in_order(len(rows), size) if len(piece) == min(size, len(rows))]
-        if pieces:
-            refresh_statistics(model, (load_batch(self.data.images, piece, self.device) for piece in pieces))
+        batches = drawn(stage.rows, count, min(self.size, self.progress.micro), rng)
+        refresh_statistics(model, (load_batch(self.data.images, rows, self.device) for rows in batches))
 
     def _validate(self, model: torch.nn.Module) -> tuple[np.ndarray, float]:
         """Probabilities (U, K) of what is scored, and the loss over its films."""

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import timm
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
 from chex.errors import InputError, one_of
@@ -32,11 +32,26 @@ class ModelConfig(BaseModel):
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, worth it in long runs on GPUs."""
     statistics_films: int = Field(256, ge=0)
-    """Training films from which batch norm statistics are taken anew before each report; 0: the running averages."""
+    """Images from which batch norm statistics are taken anew before each report, drawn at random from the rows that the
+    round trains on; 0: the running averages."""
+
+    @field_validator("statistics_films")
+    @classmethod
+    def _two_or_none(cls, films: int) -> int:
+        if films == 1:
+            raise ValueError(
+                "1 is refused, batch norm takes no statistics from a single image; give 2 or more, or 0 for running "
+                "averages"
+            )
+        return films
 
 
 class Classifier(nn.Module):
-    """Films (B, 1, H, W) to outputs (B, outputs)."""
+    """Films (B, 1, H, W) to float32 outputs (B, outputs).
+
+    The head computes in float32 under autocast too: bf16 has 8 bits of precision, in which different films get the same
+    logit.
+    """
 
     def __init__(self, backbone: nn.Module, features: int, outputs: int, dropout: float, final_batch_norm: bool):
         super().__init__()
@@ -47,7 +62,9 @@ class Classifier(nn.Module):
         self.head = nn.Sequential(*layers)
 
     def forward(self, films: torch.Tensor) -> torch.Tensor:
-        raw: torch.Tensor = self.head(self.backbone(films))
+        features: torch.Tensor = self.backbone(films)
+        with torch.autocast(features.device.type, enabled=False):
+            raw: torch.Tensor = self.head(features.float())
         return raw
 
 

@@ -22,6 +22,10 @@ class Outputs:
         """How many outputs there are."""
         return self.observations + 2 * len(self.multiclass)
 
+    def spread(self, cells: torch.Tensor) -> torch.Tensor:
+        """(B, count) from one value per observation, (B, K): for each output the value of its observation."""
+        return torch.cat([cells, cells[:, list(self.multiclass)].repeat_interleave(2, dim=1)], dim=1)
+
     def classes(self, raw: torch.Tensor) -> torch.Tensor:
         """(B, M, 3) from outputs (B, count): uncertain, negative and positive of each of `multiclass`."""
         more = raw[:, self.observations :].reshape(len(raw), -1, 2)

@@ -7,10 +7,12 @@ from chex.batches import (
     BLACK,
     BatchesConfig,
     augmented,
+    drawn,
     epoch_batches,
     in_order,
     light,
     load_batch,
+    passes,
     steps_per_epoch,
 )
 from chex.seeds import stream
@@ -58,6 +60,32 @@ def test_lighting_changes_each_film_by_its_own_line() -> None:
 
 def test_in_order_covers_all_rows_with_a_smaller_end() -> None:
     assert [list(piece) for piece in in_order(5, 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_no_pass_of_a_batch_has_a_single_image_and_none_more_than_asked_for_but_where_two_leave_one_over() -> None:
+    for most in range(2, 40):
+        for count in range(2, 140):
+            pieces = passes(count, most)
+            sizes = [piece.stop - piece.start for piece in pieces]
+            assert np.concatenate([np.arange(count)[piece] for piece in pieces]).tolist() == list(range(count))
+            assert min(sizes) >= 2
+            assert max(sizes) <= most + (most == 2 and count % 2)
+            assert max(sizes) - min(sizes) <= 1
+
+
+def test_drawn_batches_hold_each_position_once_at_most_and_all_where_so_many_are_asked_for() -> None:
+    rows = np.repeat(np.arange(50), 2)
+    some, every = (drawn(rows, count, 8, stream(0, "rows")) for count in (30, 1000))
+    assert [len(batch) for batch in some] == [7, 8, 7, 8]
+    assert np.bincount(np.concatenate(some)).max() <= 2
+    assert sorted(np.concatenate(every)) == rows.tolist()
+
+
+def test_rows_in_the_order_of_their_classes_are_drawn_in_the_share_that_they_have() -> None:
+    positive = np.repeat([0, 1], 400)
+    shares = [positive[np.concatenate(drawn(np.arange(800), 256, 32, stream(seed, "rows")))] for seed in range(50)]
+    assert np.mean(shares) == pytest.approx(0.5, abs=0.02)
+    assert all(0.3 < positive[batch].mean() < 0.7 for batch in drawn(np.arange(800), 256, 128, stream(0, "rows")))
 
 
 def test_augmentation_is_the_same_for_a_step_and_another_for_the_next() -> None:

@@ -62,6 +62,7 @@ SETS = {
     "model.backbone=densenet12": "model.backbone: 'densenet12' is not a timm model; did you mean 'densenet121'?",
     "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; choices: name, lr, lr_low, weight_decay",
     "model.pretrained=true": "give a file with model.weights=FILE, or start from random weights with model.pretrained=",
+    "model.statistics_films=1": "model.statistics_films: 1 is refused, batch norm takes no statistics from a single",
     "sampling.fraction=0": "sampling.fraction: 0 is refused, it should be greater than 0",
 }
 SEARCH_SETS = {

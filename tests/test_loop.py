@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from chex import checkpoint
+from chex.batches import load_batch
 from chex.config import RunConfig
 from chex.errors import InputError
 from chex.loop import Diverged, Paused, Training, fit
@@ -149,6 +150,53 @@ def test_taking_statistics_anew_does_not_change_how_training_goes(make_run: Make
     rows = [run(make_run({"model.statistics_films": films}), tmp_path / str(films)) for films in (0, 24)]
     assert [row["train_loss"] for row in rows[0]] == [row["train_loss"] for row in rows[1]]
     assert rows[0][0]["valid_loss"] != rows[1][0]["valid_loss"]
+
+
+@pytest.mark.parametrize("balance", ["none", "over", "under"])
+def test_statistics_come_from_rows_drawn_once_a_round_from_all_that_it_trains_on(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, balance: str
+) -> None:
+    config = make_run({"sampling.balance": balance, "model.statistics_films": 12, "rounds": [{}, {"epochs": 1}]})
+    data, taken = prepared(config), list[np.ndarray]()
+
+    def noted(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+        taken.append(rows)
+        return load_batch(images, rows, device)
+
+    monkeypatch.setattr("chex.loop.load_batch", noted)  # validation has its own
+    rounds = [report.round for report in fit(config, data, tmp_path)]
+    drawn = np.concatenate(taken).reshape(len(rounds), 12)
+    assert rounds.count(1) > 1
+    for number, rows in zip(rounds, drawn, strict=True):
+        assert rows.tolist() == drawn[rounds.index(number)].tolist()
+    assert sorted(drawn[0]) != sorted(drawn[-1])
+    positive = data.targets.values[:, 0] > 0.5
+    assert 0.2 < positive[drawn[0]].mean() < 0.8
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"batches.size": 7, "batches.micro": 2},
+        {"batches.size": 3, "batches.micro": 2, "model.final_batch_norm": True},
+        {"batches.size": 5, "batches.micro": 4, "model.statistics_films": 9},
+        {"batches.size": 4096, "sampling.fraction": 0.13, "batches.micro": 2},
+    ],
+)
+def test_no_pass_is_left_with_one_image_that_batch_norm_would_refuse(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, values: dict[str, Any]
+) -> None:
+    forward, passed = Classifier.forward, list[int]()
+
+    def noted(self: Classifier, films: torch.Tensor) -> torch.Tensor:
+        if self.training:
+            passed.append(len(films))
+        return forward(self, films)
+
+    monkeypatch.setattr(Classifier, "forward", noted)
+    rows = run(make_run({"schedule.epochs": 1, "reports": 1} | values), tmp_path)
+    assert rows[-1]["percent"] == 100
+    assert min(passed) >= 2
 
 
 def test_a_run_may_be_scored_with_averaged_weights(make_run: Make, tmp_path: Path) -> None:

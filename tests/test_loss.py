@@ -48,3 +48,23 @@ def test_a_batch_without_any_weight_costs_a_finite_zero_and_moves_nothing(output
     assert told.item() == 0
     assert raw.grad is not None
     assert (raw.grad == 0).all()
+
+
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan])
+@pytest.mark.parametrize("outputs", [Outputs(2), Outputs(2, (1,)), Outputs(2, (0, 1))])
+def test_an_ignored_cell_has_no_part_in_loss_and_gradients_whatever_is_in_it(outputs: Outputs, bad: float) -> None:
+    weights, plain = torch.tensor([[1.0, 0.0], [1.0, 1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    ignored, doubt = outputs.spread(weights == 0), torch.zeros(2, 2)
+
+    def told(cell: float) -> tuple[float, torch.Tensor]:
+        raw = torch.linspace(-1, 1, 2 * outputs.count).reshape(2, -1).masked_fill(ignored, cell).requires_grad_()
+        loss = masked_loss(raw, outputs, plain.masked_fill(weights == 0, cell), weights, doubt)
+        loss.backward()
+        assert raw.grad is not None
+        return loss.item(), raw.grad
+
+    (loss, gradients), (as_if_zero, gradients_of_zero) = told(bad), told(0.0)
+    assert loss == as_if_zero
+    assert torch.equal(gradients, gradients_of_zero)
+    assert (gradients[ignored] == 0).all()
+    assert (gradients[~ignored] != 0).all()

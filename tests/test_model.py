@@ -31,6 +31,25 @@ def test_dropout_and_final_batch_norm_stand_in_the_head() -> None:
     assert head[0].p == 0.3
 
 
+def test_different_films_get_different_logits_in_bf16_too() -> None:
+    model = build_model(TINY, 1, seed=0).eval()
+    films = torch.randn(234, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        logits = model(films)
+    assert logits.dtype == torch.float32
+    assert len(logits.unique()) == 234
+
+
+@pytest.mark.parametrize("batch_norm", [False, True])
+def test_the_head_learns_in_float32_under_autocast(batch_norm: bool) -> None:
+    model = build_model(TINY.model_copy(update={"final_batch_norm": batch_norm}), 2, seed=0)
+    with torch.autocast("cpu", torch.bfloat16):
+        raw = model(torch.randn(6, 1, 32, 32, generator=torch.Generator().manual_seed(0)))
+    assert raw.dtype == torch.float32
+    raw.square().sum().backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in model.parameters())
+
+
 def test_an_unknown_backbone_is_refused_with_the_nearest_name() -> None:
     with pytest.raises(
         InputError, match=r"model.backbone: 'densnet121' is not a timm model; did you mean 'densenet121'\?"

@@ -23,3 +23,8 @@ def test_binary_and_multiclass_observations_share_a_model() -> None:
     assert outputs.count == 7
     assert outputs.logits(raw).tolist() == [[10 - 1, 20, 30 - 3]]
     assert outputs.classes(raw).tolist() == [[[2, 1, 10], [4, 3, 30]]]
+
+
+def test_a_value_per_observation_is_spread_over_its_outputs() -> None:
+    assert Outputs(3, (0, 2)).spread(torch.tensor([[1, 2, 3]])).tolist() == [[1, 2, 3, 1, 1, 3, 3]]
+    assert Outputs(2).spread(torch.tensor([[1, 2]])).tolist() == [[1, 2]]
