@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from chex.errors import InputError
+from chex.interrupt import terminable
 from chex.versions import add_version
 
 if TYPE_CHECKING:
@@ -22,10 +23,11 @@ AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from 
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted."""
+    """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted, by Ctrl-C or SIGTERM."""
     options = _parser().parse_args(arguments)
     try:
-        return int(options.run(options))
+        with terminable():
+            return int(options.run(options))
     except KeyboardInterrupt:
         print(
             f"\nchex {options.command}: interrupted; {AFTERWARDS.get(options.command, 'start it again')}",

@@ -22,7 +22,7 @@ RECALL = 0.9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted."""
+    """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted, by Ctrl-C or SIGTERM."""
     ours, other = Path(search.__file__).parents[1], Path(chex.__file__).parents[1]
     if ours != other:
         print(
@@ -35,9 +35,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if getattr(options, "cluster", None):
         search.as_member()
     from chex.errors import InputError
+    from chex.interrupt import terminable
 
     try:
-        return int(options.run(options))
+        with terminable():
+            return int(options.run(options))
     except InputError as error:
         print(f"chex-search {options.command}: {error}", file=sys.stderr)
         return EXIT_BAD_INPUT
@@ -192,9 +194,10 @@ def _folder(options: argparse.Namespace, goes_on: bool = False) -> Path:
 
 
 def _finished(folder: Path, how: str) -> int:
+    from search.report import places
     from search.study import REPORT
 
-    print(f"{folder} is finished; {how}\n\n{(folder / REPORT).read_text(encoding='utf-8')}", end="")
+    print(f"{(folder / REPORT).read_text(encoding='utf-8')}\n{places(folder)}\n{folder} is finished; {how}")
     return 0
 
 
@@ -311,7 +314,7 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
-    from search.report import conclude  # its statistics load while nothing waits for a start
+    from search.report import conclude, places  # its statistics load while nothing waits for a start
     from search.study import PAGE, REPORT, load_begun
 
     text = conclude(rows, folder, load_begun(folder))
@@ -325,7 +328,7 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
     if text is None:
         print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
         return EXIT_FAILED
-    print(text, flush=True)
+    print(f"{text}\n\n{places(folder)}", flush=True)
     return _page(options, folder, RECALL, REPORT, PAGE)
 
 

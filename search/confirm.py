@@ -94,13 +94,15 @@ def told(chosen: Sequence[TrialRow], rows: Sequence[TrialRow], home: Path, seed:
     lost = sum(run is None for of_seed in runs for run in of_seed)
     shared = [whole for of_seed in runs if len(whole := [run for run in of_seed if run]) == len(chosen)]
     if not shared:
-        return f"No seed was trained to its end with every config ({lost} runs failed); {home / TRIALS} says why."
+        return f"No seed was trained to its end with every config ({lost} runs failed); {home.name}/{TRIALS} says why."
     kept = load_predictions(home)
     places = np.array([[kept_report(run, kept) for run in of_seed] for of_seed in shared])
     numbers = [row.number for row in chosen]
     found = confirmation(numbers, kept.probability[places.T], kept.truth, kept.patients, stream(seed, "confirm"))
     save_table(home / CONFIRMED, _figures(chosen, found))
-    return "\n".join([*_head(len(shared), kept), *map(_line, chosen, found), "", *_proved(found), *_lost(lost, home)])
+    return "\n".join(
+        [*_head(len(shared), kept), *map(_line, chosen, found), "", *_proved(found), *_lost(lost, home.name)]
+    )
 
 
 def _figures(chosen: Sequence[TrialRow], found: Sequence[Retrained]) -> pd.DataFrame:
@@ -170,8 +172,8 @@ def _than(one: Retrained) -> str:
     return "better" if one.difference > 0 else "worse"
 
 
-def _lost(lost: int, home: Path) -> list[str]:
-    return [f"{lost} runs failed ({home / TRIALS} says why); their seeds are left out."] if lost else []
+def _lost(lost: int, home: str) -> list[str]:
+    return [f"{lost} runs failed ({home}/{TRIALS} says why); their seeds are left out."] if lost else []
 
 
 def _signed(value: float) -> str:

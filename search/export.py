@@ -62,7 +62,7 @@ def export_best(folder: Path, row: TrialRow, base: dict[str, Any], source: str |
     header = (
         f"# Trial {row.number} of the search {folder.name}: validation AUROC {decimal(row.value)}, "
         f"{row.percent} % of its schedule.\n# To train it again, without Ray: chex train {BEST}\n"
-        f"# On another machine: {_train_elsewhere(config, folder)}\n"
+        f"# Where the tree or this folder lies elsewhere: {_train_elsewhere(config, folder)}\n"
         + (f"# The TREE: what `chex-search stage {shlex.quote(source)}` says\n" if source else "")
     )
     _copy(home / checkpoint.WEIGHTS, folder / checkpoint.WEIGHTS)

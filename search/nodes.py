@@ -13,6 +13,7 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from chex.errors import InputError
+from chex.interrupt import sigterm_kept
 from search.resources import Node, machine
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -23,7 +24,8 @@ ANSWER_SECONDS = 5.0
 def started() -> Iterator[None]:
     """Ray on this machine, for this process alone."""
     here = machine()
-    ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
+    with sigterm_kept():
+        ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
     _hush()
     try:
         yield
@@ -40,7 +42,8 @@ def joined(address: str) -> Iterator[None]:
     """
     where = _found(address)
     try:
-        ray.init(address=where, **QUIET)
+        with sigterm_kept():
+            ray.init(address=where, **QUIET)
         _hush()
         ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
     except (RuntimeError, ConnectionError, ValueError, RayError) as error:

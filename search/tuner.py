@@ -12,6 +12,7 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher, SearchGenerator
 
+from chex.interrupt import interrupts_are_ignored
 from chex.metrics import METRIC, MODE
 from search.conductor import Conductor, Over
 from search.export import note_error, trial_folder
@@ -33,11 +34,12 @@ def run_trials(
     stored: str | None,
     images: str | None,
 ) -> None:
-    """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C.
+    """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C or SIGTERM.
 
     Needs a running Ray. What the conductor raised is raised here.
     """
     os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.at_once)  # else trials start one after the other
+    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = str(int(interrupts_are_ignored()))
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what concerns the user is told by the conductor
     desk = _Desk(conductor, folder)
     scratch = folder / "tune"

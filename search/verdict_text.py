@@ -19,15 +19,15 @@ FEW = 10
 
 
 def told(verdict: Verdict, unit: str = "films") -> str:
-    """The whole verdict; `unit` is what was scored."""
+    """The whole verdict, what matters most at its end, where a terminal has it; `unit` is what was scored."""
     parts = [
-        sentences(verdict, unit),
-        ["What this does not prove:", *unproven(verdict)],
-        _trials(verdict),
-        _observations(verdict),
-        _rivals(verdict.rivals),
         *([_importances(verdict.importances)] if verdict.importances else []),
+        _rivals(verdict.rivals),
+        _observations(verdict),
+        _trials(verdict),
         *([_ensemble(verdict.ensemble)] if verdict.ensemble else []),
+        ["What this does not prove:", *unproven(verdict)],
+        sentences(verdict, unit),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
 
@@ -78,9 +78,10 @@ def _tied(verdict: Verdict) -> str:
     if len(ties.trials) == 1:
         return "All other trials are worse than that one." if ties.of > 1 else "No other trial has a result."
     kind = f", {ties.backbone}" if ties.backbone else ""
+    cheapest = "it is the cheapest" if ties.cheapest == verdict.winner else f"the cheapest is trial {ties.cheapest}"
     return (
         f"{len(ties.trials)} of {ties.of} trials, trial {verdict.winner} among them, are not distinguishable from the "
-        f"best; the cheapest is trial {ties.cheapest} ({ties.images:,} training images{kind})."
+        f"best; {cheapest} ({ties.images:,} training images{kind})."
     )
 
 

@@ -38,9 +38,9 @@ def test_the_best_config_says_how_it_is_trained_on_another_machine(tmp_path: Pat
     export_best(tmp_path, row, base, "gs://films/x.zip?region=a&b=c")
     lines = (tmp_path / BEST).read_text().splitlines()
     made = "relabel.self_trained=tables/self_trained/probabilities.csv"
-    assert lines[2] == f"# On another machine: chex train best.yaml --data TREE --set {made}"
+    assert lines[2] == f"# Where the tree or this folder lies elsewhere: chex train best.yaml --data TREE --set {made}"
     assert lines[3] == "# The TREE: what `chex-search stage 'gs://films/x.zip?region=a&b=c'` says"
     export_best(tmp_path, replace(row, knobs={"policy.default": "forest"}), base)
     lines = (tmp_path / BEST).read_text().splitlines()
-    assert lines[2] == "# On another machine: chex train best.yaml --data TREE"
+    assert lines[2] == "# Where the tree or this folder lies elsewhere: chex train best.yaml --data TREE"
     assert not lines[3].startswith("#")

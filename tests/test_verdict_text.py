@@ -89,6 +89,15 @@ def test_a_winner_without_ties_is_said(of: int, said: str) -> None:
     assert said in one_line(replace(VERDICT, ties=Ties((17,), of, 17, 5, "")))
 
 
+def test_a_winner_that_is_the_cheapest_is_not_named_as_another_trial() -> None:
+    said = one_line(replace(VERDICT, ties=Ties((3, 17), 50, 17, 5, "")))
+    assert "2 of 50 trials, trial 17 among them, are not distinguishable from the best; it is the cheapest (5" in said
+
+
+def test_what_matters_most_comes_last_where_a_terminal_has_it() -> None:
+    assert told(VERDICT).endswith("\n".join(sentences(VERDICT)))
+
+
 def test_what_is_not_proven_names_few_positives_and_trials_under_way() -> None:
     told = " ".join(unproven(replace(VERDICT, positives=(3, 0), unfinished=2)))
     assert f"So few positives that their intervals are too short: {LONG} (3)." in told

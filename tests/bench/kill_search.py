@@ -345,6 +345,7 @@ def _end(pid: int) -> None:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell ignores in the background, children too
     with tempfile.TemporaryDirectory() as own, tempfile.TemporaryDirectory(prefix="r") as scratch:
         where = Path(sys.argv[3]) if len(sys.argv) > 3 else Path(own)
         sys.exit(not main(int(sys.argv[1]), int(sys.argv[2]), where, Path(scratch)))
