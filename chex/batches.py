@@ -10,12 +10,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from chex.affine import AffineConfig, draw_affine, warp
 from chex.errors import InputError
+from chex.normalisation import Normalisation
 from chex.seeds import stream
-
-GRAY_MEAN, GRAY_STD = 0.449, 0.226
-"""Mean over the colour channels of ImageNet's usual mean and standard deviation."""
-BLACK = -GRAY_MEAN / GRAY_STD
-"""What a black pixel is in a batch."""
 
 
 def _batch_size(value: object) -> object:
@@ -55,35 +51,36 @@ def steps_per_epoch(rows: int, size: int) -> int:
     return max(1, rows // size)
 
 
-def load_batch(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+def load_batch(
+    images: np.ndarray, rows: np.ndarray, normalisation: Normalisation, device: torch.device
+) -> torch.Tensor:
     """float32 (B, 1, H, W): the films of `rows`, normalised."""
     if device.type != "cpu":
-        return normalised(torch.from_numpy(np.take(images, rows, axis=0)), device)
-    return fill(torch.empty(len(rows), 1, *images.shape[1:]), images, rows)
+        return normalised(torch.from_numpy(np.take(images, rows, axis=0)), normalisation, device)
+    return fill(torch.empty(len(rows), 1, *images.shape[1:]), images, rows, normalisation)
 
 
-def fill(films: torch.Tensor, images: np.ndarray, rows: np.ndarray) -> torch.Tensor:
+def fill(films: torch.Tensor, images: np.ndarray, rows: np.ndarray, normalisation: Normalisation) -> torch.Tensor:
     """`films`, float32 (B, 1, H, W) on the CPU, written over with the films of `rows`, normalised."""
     pixels = np.asarray(images)
     for film, values, row in zip(films, films.numpy(), rows, strict=True):
         np.copyto(values, pixels[row])  # film by film, each stays in the core's cache until it is done
-        _normalise(film)
+        normalisation.over(film)
     return films
 
 
-def normalised(pixels: torch.Tensor, device: torch.device) -> torch.Tensor:
+def normalised(pixels: torch.Tensor, normalisation: Normalisation, device: torch.device) -> torch.Tensor:
     """float32 (B, 1, H, W) on `device`, from uint8 (B, H, W)."""
-    return _normalise(pixels.unsqueeze(1).to(device, non_blocking=True).float())
+    return normalisation.over(pixels.unsqueeze(1).to(device, non_blocking=True).float())
 
 
-def _normalise(values: torch.Tensor) -> torch.Tensor:
-    return torch.add(torch.tensor(BLACK), values, alpha=1 / (255 * GRAY_STD), out=values)  # in one pass
+def augmented(films: torch.Tensor, black: float, config: BatchesConfig, seed: int, step: int) -> torch.Tensor:
+    """float32 (B, 1, H, W): the normalised `films`, which are used up, moved and lit as `step` draws it.
 
-
-def augmented(films: torch.Tensor, config: BatchesConfig, seed: int, step: int) -> torch.Tensor:
-    """float32 (B, 1, H, W): the normalised `films`, which are used up, moved and lit as `step` draws it."""
+    What comes into view is `black`.
+    """
     sources = draw_affine(config.affine, len(films), stream(seed, "affine", step))
-    moved = films if sources is None else warp(films, sources, BLACK)
+    moved = films if sources is None else warp(films, sources, black)
     return light(moved, config.lighting, stream(seed, "lighting", step))
 
 

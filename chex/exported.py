@@ -8,7 +8,6 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from chex.batches import GRAY_MEAN, GRAY_STD
 from chex.cache import ImageConfig
 from chex.checkpoint import load_weights
 from chex.config import validated
@@ -16,6 +15,7 @@ from chex.decoding import Resize
 from chex.errors import InputError, one_of
 from chex.labels import Observations
 from chex.model import ModelConfig, build_model
+from chex.normalisation import Normalisation
 from chex.outputs import Outputs
 from chex.timm_layout import from_timm
 from chex.trained import Trained, check_fit, load_trained
@@ -37,8 +37,8 @@ class Preprocessing(BaseModel):
     channels: int = 1
     interpolation: str = "bilinear"
     white: int = 255
-    mean: float = GRAY_MEAN
-    std: float = GRAY_STD
+    mean: float = Field(ge=0, le=1)
+    std: float = Field(gt=0)
 
 
 class Threshold(BaseModel):
@@ -98,9 +98,9 @@ class About(BaseModel):
         }
 
 
-def preprocessing(image: ImageConfig) -> Preprocessing:
+def preprocessing(image: ImageConfig, normalisation: Normalisation) -> Preprocessing:
     """What a run of these images does to a film."""
-    return Preprocessing(size=image.size, resize=image.resize)
+    return Preprocessing(size=image.size, resize=image.resize, mean=normalisation.mean, std=normalisation.std)
 
 
 def load_network(path: Path) -> Trained:
@@ -133,7 +133,8 @@ def _load_exported(folder: Path) -> Trained:
         raise InputError(f"{path} is missing; give the folder as chex-search export wrote it")
     size = {"size": about.preprocessing.size, "resize": about.preprocessing.resize}
     image = validated(ImageConfig, size, f"{folder / ABOUT}: preprocessing")
-    if about.preprocessing != preprocessing(image):
+    normalisation = Normalisation(about.preprocessing.mean, about.preprocessing.std)
+    if about.preprocessing != preprocessing(image, normalisation):
         raise InputError(
             f"{folder / ABOUT}: its preprocessing is not what this version of chex does to films; "
             "give the folder as chex-search export wrote it"
@@ -146,4 +147,5 @@ def _load_exported(folder: Path) -> Trained:
     arrays = from_timm(load_weights(path)[0], about.last_layer)
     check_fit(path, arrays, model, about.backbone, ",".join(about.observations))
     model.load_state_dict(arrays)
+    model.normalisation = normalisation
     return Trained(model.eval(), about.backbone, about.observations, outputs, image, about.cuts())

@@ -8,6 +8,7 @@ import torch
 from chex.batches import load_batch
 from chex.device import DeviceConfig, autocast
 from chex.errors import InputError
+from chex.model import Classifier
 from chex.outputs import Outputs
 
 VALID_BATCH = 128
@@ -15,7 +16,7 @@ VALID_BATCH = 128
 
 @torch.no_grad()
 def predict(
-    model: torch.nn.Module,
+    model: Classifier,
     outputs: Outputs,
     images: np.ndarray,
     films: np.ndarray,
@@ -35,7 +36,7 @@ def predict(
         piece = films[done : done + batch]
         try:
             with autocast(config, device):
-                raw = model(load_batch(images, piece, device))
+                raw = model(load_batch(images, piece, model.normalisation, device))
             logits.append(outputs.logits(raw).cpu())
         except torch.OutOfMemoryError as error:
             if batch == 1:

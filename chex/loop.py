@@ -23,7 +23,7 @@ from chex.inference import predict
 from chex.layers import freeze, layer_groups, train_mode
 from chex.loss import masked_loss
 from chex.metrics import Scores, mean_defined, score
-from chex.model import build_model
+from chex.model import Classifier, build_model
 from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
@@ -179,7 +179,8 @@ class Training:
 
     def batches(self) -> Generator[tuple[np.ndarray, torch.Tensor], None, None]:
         """The training rows and the films of each step that is left, fetched ahead; close it."""
-        return prefetched(self.data.images, self.stages.rows_to_come(self.progress.step), self.device)
+        rows = self.stages.rows_to_come(self.progress.step)
+        return prefetched(self.data.images, rows, self.model.normalisation, self.device)
 
     def train_step(self, rows: np.ndarray, films: torch.Tensor, factor: float | None = None) -> None:
         """Takes one step on the normalised `films` of `rows`, at the schedule's rate or `factor` times the peak."""
@@ -190,7 +191,8 @@ class Training:
             stage.plan.shape, stage.done(step), stage.plan.warmup, self.config.optimizer.momentum
         )
         set_rate(self.optimizer, scheduled if factor is None else factor, momentum)
-        self._learn(augmented(films, self.config.batches, self.config.seed, step), self._cells(rows))
+        black = self.model.normalisation.black
+        self._learn(augmented(films, black, self.config.batches, self.config.seed, step), self._cells(rows))
         if self.average:
             self.average.update_parameters(self.model)
         self.progress.step, self.progress.images_seen = step + 1, self.progress.images_seen + len(rows)
@@ -255,6 +257,7 @@ class Training:
         started = time.monotonic()
         self._settle_losses()
         scored = self.average.module if self.average else self.model
+        assert isinstance(scored, Classifier)
         self._refresh_statistics(scored)
         probability, valid_loss = self._validate(scored)
         scores = {
@@ -316,7 +319,7 @@ class Training:
             f"at a learning rate of {rate:.3g}; lower optimizer.lr"
         )
 
-    def _refresh_statistics(self, model: torch.nn.Module) -> None:
+    def _refresh_statistics(self, model: Classifier) -> None:
         """From rows drawn at random, because a sample may be in the order of its classes; the same all through a round.
 
         A simple random draw is what each batch of training is, too. Which classes to stratify by is not defined for
@@ -328,9 +331,10 @@ class Training:
         rng = stream(self.config.seed, "rows for statistics", stage.number)
         torch.manual_seed(stream_seed(self.config.seed, "statistics"))  # dropout before a final batch norm
         batches = drawn(stage.rows, count, min(self.size, self.progress.micro), rng)
-        refresh_statistics(model, (load_batch(self.data.images, rows, self.device) for rows in batches))
+        images, normalisation = self.data.images, model.normalisation
+        refresh_statistics(model, (load_batch(images, rows, normalisation, self.device) for rows in batches))
 
-    def _validate(self, model: torch.nn.Module) -> tuple[np.ndarray, float]:
+    def _validate(self, model: Classifier) -> tuple[np.ndarray, float]:
         """Probabilities (U, K) of what is scored, and the loss over its films."""
         scored = self.data.scored
         data, device = self.data, self.config.device
@@ -342,7 +346,7 @@ class Training:
         loss = masked_loss(logits, outputs, values, known, torch.zeros_like(values))
         return scored.pooled(logits.sigmoid().numpy()), self._finite(loss.item(), "validation", self.progress.step)
 
-    def _keep_best(self, model: torch.nn.Module, probability: np.ndarray) -> None:
+    def _keep_best(self, model: Classifier, probability: np.ndarray) -> None:
         data, scored = self.data, self.data.scored
         about = {
             "backbone": self.config.model.backbone,
@@ -350,6 +354,8 @@ class Training:
             "multiclass": ",".join(data.observations[column] for column in data.outputs.multiclass),
             "image_size": str(self.config.image.size),
             "resize": self.config.image.resize,
+            "mean": str(model.normalisation.mean),
+            "std": str(model.normalisation.std),
         }
         checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from torch import nn
 
 from chex.errors import InputError, one_of
+from chex.normalisation import Normalisation
 from chex.seeds import stream_seed
 
 
@@ -47,15 +48,23 @@ class ModelConfig(BaseModel):
 
 
 class Classifier(nn.Module):
-    """Films (B, 1, H, W) to float32 outputs (B, outputs).
+    """Images (B, 1, H, W), of which each pixel is normalised by `normalisation`, to float32 outputs (B, outputs).
 
     The head computes in float32 under autocast too: bf16 has 8 bits of precision, in which different films get the same
     logit.
     """
 
-    def __init__(self, backbone: nn.Module, features: int, outputs: int, dropout: float, final_batch_norm: bool):
+    def __init__(
+        self,
+        backbone: nn.Module,
+        normalisation: Normalisation,
+        features: int,
+        outputs: int,
+        dropout: float,
+        final_batch_norm: bool,
+    ):
         super().__init__()
-        self.backbone = backbone
+        self.backbone, self.normalisation = backbone, normalisation
         layers = [nn.Dropout(dropout), nn.Linear(features, outputs)]
         if final_batch_norm:
             layers.append(nn.BatchNorm1d(outputs, momentum=0.01))
@@ -77,7 +86,8 @@ def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:
     torch.manual_seed(stream_seed(seed, "weights"))
     backbone = _backbone(config)
     features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
-    model = Classifier(backbone, features, outputs, config.dropout, config.final_batch_norm)
+    normalisation = normalisation_of(config.backbone)
+    model = Classifier(backbone, normalisation, features, outputs, config.dropout, config.final_batch_norm)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -103,6 +113,13 @@ def check_backbone(name: str) -> None:
             f"model.backbone: '{name}' is not a timm model; {near}choices: densenet121, resnet50 "
             f"and {len(timm.list_models()) - 2:,} more that `python -c 'import timm; print(timm.list_models())'` lists"
         )
+
+
+def normalisation_of(backbone: str) -> Normalisation:
+    """The mean and the standard deviation that timm names for `backbone`, each averaged over the colour channels."""
+    given = timm.models.get_pretrained_cfg(backbone)
+    mean, std = (round(sum(values) / len(values), 6) for values in (given.mean, given.std))
+    return Normalisation(mean, std)
 
 
 def _backbone(config: ModelConfig) -> nn.Module:

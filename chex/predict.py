@@ -207,7 +207,7 @@ def _heats(
     trained: Trained, films: np.ndarray, chosen: Sequence[int], batch: int, device: torch.device
 ) -> Iterator[np.ndarray]:
     for piece in in_order(len(films), batch):
-        yield from heat(trained, load_batch(films, piece, device), chosen)
+        yield from heat(trained, load_batch(films, piece, trained.model.normalisation, device), chosen)
 
 
 def _told_of_overlays(folder: Path, count: int, cells: tuple[int, int] | None) -> str:

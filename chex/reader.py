@@ -11,13 +11,14 @@ import numpy as np
 import torch
 
 from chex.batches import fill, normalised
+from chex.normalisation import Normalisation
 
 AHEAD = 2
 """Batches that are fetched while another one is in use."""
 
 
 def prefetched(
-    images: np.ndarray, batches: Iterable[np.ndarray], device: torch.device
+    images: np.ndarray, batches: Iterable[np.ndarray], normalisation: Normalisation, device: torch.device
 ) -> Generator[tuple[np.ndarray, torch.Tensor], None, None]:
     """The rows of each batch and its films, float32 (B, 1, H, W) on `device`: bit by bit what `load_batch` gives.
 
@@ -26,7 +27,7 @@ def prefetched(
     normalised, where this iterator is advanced. An error of the thread is raised here, at its batch. The thread ends
     with the iterator: exhaust it or call its close().
     """
-    slots = _slots(images, device)
+    slots = _slots(images, normalisation, device)
     waiting = deque[tuple[np.ndarray, _Slot, Future[None]]]()
     thread = ThreadPoolExecutor(1, "reader")
     try:
@@ -47,10 +48,10 @@ def _first(waiting: "deque[tuple[np.ndarray, _Slot, Future[None]]]") -> tuple[np
     return rows, slot.films(rows)
 
 
-def _slots(images: np.ndarray, device: torch.device) -> Sequence["_Slot"]:
+def _slots(images: np.ndarray, normalisation: Normalisation, device: torch.device) -> Sequence["_Slot"]:
     if device.type == "cuda":
-        return [_Pinned(images, device) for _ in range(AHEAD + 1)]
-    return [_Mapped(images, _Memory(torch.float32))] * (AHEAD + 1)
+        return [_Pinned(images, normalisation, device) for _ in range(AHEAD + 1)]
+    return [_Mapped(images, normalisation, _Memory(torch.float32))] * (AHEAD + 1)
 
 
 class _Memory:
@@ -80,21 +81,22 @@ class _Slot(Protocol):
 class _Mapped:
     """For a CPU, which converts the films where they lie: to fetch them is to have their pages in memory."""
 
-    def __init__(self, images: np.ndarray, memory: _Memory):
-        self._images, self._memory = np.asarray(images), memory
+    def __init__(self, images: np.ndarray, normalisation: Normalisation, memory: _Memory):
+        self._images, self._normalisation, self._memory = np.asarray(images), normalisation, memory
 
     def fetch(self, rows: np.ndarray) -> None:
         self._images.reshape(len(self._images), -1)[rows, :: mmap.PAGESIZE].sum()
 
     def films(self, rows: np.ndarray) -> torch.Tensor:
-        return fill(self._memory.shaped(len(rows), 1, *self._images.shape[1:]), self._images, rows)
+        films = self._memory.shaped(len(rows), 1, *self._images.shape[1:])
+        return fill(films, self._images, rows, self._normalisation)
 
 
 class _Pinned:
     """For a GPU, which copies page-locked memory while other work goes on."""
 
-    def __init__(self, images: np.ndarray, device: torch.device):
-        self._images, self._device = images, device
+    def __init__(self, images: np.ndarray, normalisation: Normalisation, device: torch.device):
+        self._images, self._normalisation, self._device = images, normalisation, device
         self._memory = _Memory(torch.uint8, pinned=device.type == "cuda")
         self._pixels = torch.empty(0, dtype=torch.uint8)
         self._copied: torch.cuda.Event | None = None
@@ -108,7 +110,7 @@ class _Pinned:
         np.take(self._images, rows, axis=0, out=self._pixels.numpy(), mode="clip")  # "raise" would copy twice
 
     def films(self, rows: np.ndarray) -> torch.Tensor:
-        films = normalised(self._pixels, self._device)
+        films = normalised(self._pixels, self._normalisation, self._device)
         if self._device.type == "cuda":
             self._copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self._copied.record(torch.cuda.current_stream(self._device))

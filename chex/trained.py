@@ -11,9 +11,10 @@ from chex.checkpoint import load_weights
 from chex.errors import InputError, one_of
 from chex.labels import OBSERVATIONS
 from chex.model import Classifier, ModelConfig, build_model
+from chex.normalisation import Normalisation
 from chex.outputs import Outputs
 
-NEEDED = ("backbone", "observations", "image_size")
+NEEDED = ("backbone", "observations", "image_size", "mean", "std")
 NO_DIAGNOSIS = "These are research results and no basis for a diagnosis."
 FINAL_BATCH_NORM = "head.2.weight"
 
@@ -59,6 +60,7 @@ def load_trained(path: Path) -> Trained:
         raise InputError(f"{path}: {error}") from error
     check_fit(path, weights, model, about["backbone"], about["observations"])
     model.load_state_dict(weights)
+    model.normalisation = _normalisation(path, about)
     return Trained(model.eval(), config.backbone, observations, outputs, _image(path, about))
 
 
@@ -76,6 +78,16 @@ def _image(path: Path, about: Mapping[str, str]) -> ImageConfig:
         raise InputError(
             f"{path}: its image_size is '{about['image_size']}', which is no whole number of pixels from 32 to 2048; "
             "give weights as chex train wrote them"
+        ) from error
+
+
+def _normalisation(path: Path, about: Mapping[str, str]) -> Normalisation:
+    try:
+        return Normalisation(float(about["mean"]), float(about["std"]))
+    except ValueError as error:
+        raise InputError(
+            f"{path}: its mean is '{about['mean']}' and its std '{about['std']}', which are no numbers that a gray "
+            "level can be normalised by; give weights as chex train wrote them"
         ) from error
 
 

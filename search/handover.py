@@ -79,7 +79,7 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
         last_layer=layout.last_layer,
         observations=trained.observations,
         multiclass=tuple(trained.observations[column] for column in trained.outputs.multiclass),
-        preprocessing=preprocessing(trained.image),
+        preprocessing=preprocessing(trained.image, trained.model.normalisation),
         scoring=config.data.scoring,
         thresholds=chosen_thresholds(trained.observations, truth, probability),
         labels=scored_on(folder),
@@ -290,7 +290,7 @@ def _checked(folder: Path, trained: Trained, onnx: bool) -> tuple[float, float |
 
     Writes the graph where one is asked for. Raises InputError where either is too far.
     """
-    films = load_batch(drawn_films(trained.image), np.arange(DRAWN), torch.device("cpu"))
+    films = load_batch(drawn_films(trained.image), np.arange(DRAWN), trained.model.normalisation, torch.device("cpu"))
     try:
         network = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
     except RuntimeError as error:

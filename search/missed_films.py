@@ -117,7 +117,7 @@ def _shown(
     for one in missed:
         own, column = files[one.unit], trained.observations.index(held.observations[one.column])
         pixels = np.stack([decode(path, trained.image_size, trained.image.resize) for path in own])
-        batch = load_batch(pixels, np.arange(len(own)), torch.device("cpu"))
+        batch = load_batch(pixels, np.arange(len(own)), trained.model.normalisation, torch.device("cpu"))
         with torch.no_grad():
             given = trained.outputs.logits(trained.model(batch)).sigmoid()[:, column].numpy()
         if not abs(float(given.max()) - one.probability) <= NEAR:

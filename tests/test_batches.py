@@ -4,7 +4,6 @@ import torch
 
 from chex.affine import AffineConfig, draw_affine, warp
 from chex.batches import (
-    BLACK,
     BatchesConfig,
     augmented,
     drawn,
@@ -15,9 +14,12 @@ from chex.batches import (
     passes,
     steps_per_epoch,
 )
+from chex.normalisation import Normalisation
 from chex.seeds import stream
 
 CPU = torch.device("cpu")
+GRAY = Normalisation(0.449, 0.226)
+BLACK = GRAY.black
 
 
 def test_an_epoch_takes_each_row_at_most_once_and_drops_only_the_rest() -> None:
@@ -43,7 +45,7 @@ def test_the_order_depends_on_seed_and_epoch_and_nothing_else() -> None:
 
 def test_a_batch_holds_the_films_of_its_rows_normalised() -> None:
     images = np.arange(4, dtype=np.uint8)[:, None, None] * np.full((1, 3, 3), 85, np.uint8)
-    batch = load_batch(images, np.array([3, 0]), torch.device("cpu"))
+    batch = load_batch(images, np.array([3, 0]), GRAY, CPU)
     assert batch.shape == (2, 1, 3, 3)
     assert batch[0, 0, 0, 0].item() == pytest.approx((1 - 0.449) / 0.226, rel=1e-5)
     assert batch[1, 0, 2, 2].item() == pytest.approx(-0.449 / 0.226, rel=1e-5)
@@ -89,33 +91,33 @@ def test_rows_in_the_order_of_their_classes_are_drawn_in_the_share_that_they_hav
 
 
 def test_augmentation_is_the_same_for_a_step_and_another_for_the_next() -> None:
-    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), CPU)
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), GRAY, CPU)
     config = BatchesConfig(affine=AffineConfig(degrees=10, shift=0.1, scale=0.1))
-    first, again, other = (augmented(films.clone(), config, 3, step) for step in (5, 5, 6))
+    first, again, other = (augmented(films.clone(), BLACK, config, 3, step) for step in (5, 5, 6))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_without_affine_films_are_lit_only_and_turning_it_on_does_not_move_the_lighting() -> None:
-    films = load_batch(np.full((4, 16, 16), 200, np.uint8), np.arange(4), CPU)
+    films = load_batch(np.full((4, 16, 16), 200, np.uint8), np.arange(4), GRAY, CPU)
     lit = light(films.clone(), 0.2, stream(3, "lighting", 5))
-    assert torch.equal(augmented(films.clone(), BatchesConfig(), 3, 5), lit)
-    moved = augmented(films.clone(), BatchesConfig(affine=AffineConfig(degrees=10)), 3, 5)
+    assert torch.equal(augmented(films.clone(), BLACK, BatchesConfig(), 3, 5), lit)
+    moved = augmented(films.clone(), BLACK, BatchesConfig(affine=AffineConfig(degrees=10)), 3, 5)
     torch.testing.assert_close(moved[:, :, 8, 8], lit[:, :, 8, 8])
 
 
 def test_films_are_moved_by_one_stream_and_then_lit_by_another() -> None:
-    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), CPU)
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (4, 16, 16), np.uint8), np.arange(4), GRAY, CPU)
     config = BatchesConfig(affine=AffineConfig(degrees=10, shift=0.1, scale=0.1), lighting=0.3)
     sources = draw_affine(config.affine, 4, stream(3, "affine", 5))
     assert sources is not None
     expected = light(warp(films.clone(), sources, BLACK), 0.3, stream(3, "lighting", 5))
-    assert torch.equal(augmented(films, config, 3, 5), expected)
+    assert torch.equal(augmented(films, BLACK, config, 3, 5), expected)
 
 
 def test_what_an_affine_film_uncovers_is_lit_like_its_black() -> None:
-    films = load_batch(np.zeros((3, 16, 16), np.uint8), np.arange(3), CPU)
-    moved = augmented(films.clone(), BatchesConfig(affine=AffineConfig(shift=0.4)), 0, 0)
+    films = load_batch(np.zeros((3, 16, 16), np.uint8), np.arange(3), GRAY, CPU)
+    moved = augmented(films.clone(), BLACK, BatchesConfig(affine=AffineConfig(shift=0.4)), 0, 0)
     torch.testing.assert_close(moved, light(films, 0.2, stream(0, "lighting", 0)))
 
 
@@ -136,7 +138,7 @@ def test_affine_draws_stay_within_their_reach_and_differ_by_film() -> None:
 
 
 def test_a_known_shift_moves_the_film_and_uncovers_black() -> None:
-    films = load_batch(np.random.default_rng(0).integers(0, 256, (1, 20, 20), np.uint8), np.arange(1), CPU)
+    films = load_batch(np.random.default_rng(0).integers(0, 256, (1, 20, 20), np.uint8), np.arange(1), GRAY, CPU)
     two_right_one_down = np.array([[[1, 0, -2 * 2 / 20], [0, 1, -2 * 1 / 20]]], dtype=np.float32)
     moved = warp(films.clone(), two_right_one_down, BLACK)
     torch.testing.assert_close(moved[:, :, 1:, 2:], films[:, :, :-1, :-2], atol=1e-4, rtol=0)

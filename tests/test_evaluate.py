@@ -31,6 +31,7 @@ def weights_of(folder: Path, observations: str = "Cardiomegaly,Fracture") -> Pat
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model(ModelConfig(backbone="test_resnet"), len(observations.split(",")), seed=0)
     about = {"backbone": "test_resnet", "observations": observations, "multiclass": "", "image_size": "32"}
+    about |= {"mean": "0.449", "std": "0.226"}
     save_weights(folder, model.state_dict(), about)
     return folder / WEIGHTS
 

@@ -17,6 +17,7 @@ from chex.checkpoint import save_weights
 from chex.errors import InputError
 from chex.exported import ABOUT, RULES, WEIGHTS, About, Threshold, load_network, preprocessing
 from chex.model import ModelConfig, build_model
+from chex.normalisation import Normalisation
 from chex.outputs import Outputs
 from chex.timm_layout import to_timm
 
@@ -40,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
         last_layer=layout.last_layer,
         observations=NAMES,
         multiclass=(),
-        preprocessing=preprocessing(ImageConfig(size=32, resize="squash")),
+        preprocessing=preprocessing(ImageConfig(size=32, resize="squash"), Normalisation(0.449, 0.226)),
         scoring="image",
         thresholds={
             "Edema": dict(zip(RULES, map(cut, (0.5, 1e-6, 1.0)), strict=True)),
@@ -70,8 +71,14 @@ def test_the_network_comes_back_with_its_films_and_thresholds(folder: Path) -> N
     assert trained.thresholds["Edema"] == {".5": 0.5, "youden": 1e-6, "recall": 1.0}
 
 
+def test_gray_levels_are_normalised_as_the_folder_says(folder: Path) -> None:
+    change(folder, lambda about: about["preprocessing"].update(mean=0.5, std=0.25))
+    assert load_network(folder).model.normalisation == Normalisation(0.5, 0.25)
+
+
 def test_a_file_of_weights_is_read_as_before(tmp_path: Path) -> None:
     about = {"backbone": "test_resnet", "observations": "Edema", "multiclass": "", "image_size": "32"}
+    about |= {"mean": "0.449", "std": "0.226"}
     save_weights(tmp_path, build_model(ModelConfig(backbone="test_resnet"), 1, seed=1).state_dict(), about)
     trained = load_network(tmp_path / "best.safetensors")
     assert (trained.observations, trained.thresholds) == (("Edema",), {})
@@ -154,9 +161,17 @@ REFUSED: dict[str, tuple[Damage, str]] = {
         "{0}/about.json: observations: 'Edma' is not an observation; did you mean 'Edema'?",
     ),
     "a small size": (set_size(4), "{0}/about.json: preprocessing: size: 4 is refused, it should be greater than"),
-    "another light": (
-        lambda folder: change(folder, lambda about: about["preprocessing"].update(mean=0.5)),
+    "another white": (
+        lambda folder: change(folder, lambda about: about["preprocessing"].update(white=4095)),
         "{0}/about.json: its preprocessing is not what this version of chex does to films; give",
+    ),
+    "no mean": (
+        lambda folder: change(folder, lambda about: about["preprocessing"].pop("mean")),
+        "{0}/about.json: preprocessing.mean: missing; add it",
+    ),
+    "a strange std": (
+        lambda folder: change(folder, lambda about: about["preprocessing"].update(std=0)),
+        "{0}/about.json: preprocessing.std: 0 is refused, it should be greater than 0; change the value",
     ),
     "an unknown backbone": (
         lambda folder: change(folder, lambda about: about.update(backbone="test_resnt")),

@@ -10,6 +10,7 @@ from chex.cache import ImageConfig
 from chex.errors import InputError
 from chex.gradcam import check_map, heat, overlay
 from chex.model import Classifier, ModelConfig, build_model
+from chex.normalisation import Normalisation
 from chex.outputs import Outputs
 from chex.trained import Trained
 
@@ -29,7 +30,9 @@ class Bright(nn.Module):
 
 def bright(weights: list[list[float]]) -> Trained:
     """A network whose outputs are linear in how bright and how dark a film is."""
-    model = Classifier(Bright(), features=2, outputs=len(weights), dropout=0.0, final_batch_norm=False)
+    model = Classifier(
+        Bright(), Normalisation(0.5, 0.5), features=2, outputs=len(weights), dropout=0.0, final_batch_norm=False
+    )
     with torch.no_grad():
         model.head[1].weight.copy_(torch.tensor(weights))
     names = tuple(f"o{row}" for row in range(len(weights)))
@@ -120,7 +123,9 @@ def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> Non
 def test_a_map_has_the_shape_that_is_told_and_tokens_are_refused() -> None:
     model = build_model(ModelConfig(backbone="test_resnet"), outputs=1, seed=0).eval()
     assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), ImageConfig(size=96))) == (3, 3)
-    tokens = Classifier(timm.create_model("test_vit", in_chans=1, num_classes=0), 64, 1, 0.0, False).eval()
+    tokens = Classifier(
+        timm.create_model("test_vit", in_chans=1, num_classes=0), Normalisation(0.5, 0.5), 64, 1, 0.0, False
+    ).eval()
     told = "--grad-cam: test_vit ends in tokens, and Grad-CAM needs a feature map; leave --grad-cam out, or train"
     with pytest.raises(InputError, match=told):
         check_map(Trained(tokens, "test_vit", ("a",), Outputs(1), ImageConfig(size=160)))

@@ -61,6 +61,8 @@ def make_search(make_run: Callable[..., RunConfig], tmp_path: Path) -> Make:
             "observations": ",".join(names),
             "multiclass": ",".join(names[column] for column in outputs.multiclass),
             "image_size": str(run.image.size),
+            "mean": "0.449",
+            "std": "0.226",
             "resize": run.image.resize,
         }
         checkpoint.save_weights(folder, model.state_dict(), about)
@@ -108,7 +110,7 @@ def test_the_lines_of_the_card_give_the_networks_log_odds_from_the_folder_alone(
     loading, reading = blocks(Path(CARD).read_text())
     paths = sorted(plain_tree.glob("valid/*/*/*.jpg"))[:4]
     pixels = [decode(path, trained.image_size, trained.image.resize) for path in paths]
-    films = normalised(torch.from_numpy(np.stack(pixels)), torch.device("cpu"))
+    films = normalised(torch.from_numpy(np.stack(pixels)), trained.model.normalisation, torch.device("cpu"))
     with torch.no_grad():
         expected = trained.outputs.logits(trained.model(films))
         there: dict[str, Any] = {"films": films}

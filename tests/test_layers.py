@@ -3,6 +3,7 @@ from torch import nn
 
 from chex.layers import freeze, is_frozen, layer_groups, train_mode
 from chex.model import Classifier, ModelConfig, build_model
+from chex.normalisation import Normalisation
 
 
 def model(backbone: str = "test_resnet") -> Classifier:
@@ -21,7 +22,9 @@ def test_groups_hold_every_weight_once_from_stem_to_head(backbone: str, groups: 
 
 
 def test_a_backbone_without_stages_is_one_group() -> None:
-    plain = Classifier(nn.Linear(3, 3), features=3, outputs=1, dropout=0.0, final_batch_norm=False)
+    plain = Classifier(
+        nn.Linear(3, 3), Normalisation(0.5, 0.5), features=3, outputs=1, dropout=0.0, final_batch_norm=False
+    )
     assert [len(group) for group in layer_groups(plain)] == [2, 2]
 
 

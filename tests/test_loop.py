@@ -52,6 +52,8 @@ def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(m
         "observations": "Cardiomegaly",
         "multiclass": "",
         "image_size": "32",
+        "mean": "0.5",
+        "std": "0.5",
         "resize": "letterbox",
     }
     _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))
@@ -159,9 +161,9 @@ def test_statistics_come_from_rows_drawn_once_a_round_from_all_that_it_trains_on
     config = make_run({"sampling.balance": balance, "model.statistics_films": 12, "rounds": [{}, {"epochs": 1}]})
     data, taken = prepared(config), list[np.ndarray]()
 
-    def noted(images: np.ndarray, rows: np.ndarray, device: torch.device) -> torch.Tensor:
+    def noted(images: np.ndarray, rows: np.ndarray, *how: Any) -> torch.Tensor:
         taken.append(rows)
-        return load_batch(images, rows, device)
+        return load_batch(images, rows, *how)
 
     monkeypatch.setattr("chex.loop.load_batch", noted)  # validation has its own
     rounds = [report.round for report in fit(config, data, tmp_path)]

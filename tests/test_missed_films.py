@@ -28,7 +28,9 @@ OBSERVATION = ("Cardiomegaly",)
 def weights(folder: Path, run: RunConfig) -> None:
     """Writes weights that nobody trained."""
     model = build_model(run.model, 1, seed=0)
-    about = {"backbone": run.model.backbone, "observations": OBSERVATION[0], "image_size": str(run.image.size)}
+    size = str(run.image.size)
+    about = {"backbone": run.model.backbone, "observations": OBSERVATION[0], "image_size": size}
+    about |= {"mean": "0.5", "std": "0.5"}
     checkpoint.save_weights(folder, model.state_dict(), about)
 
 

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from chex.errors import InputError
-from chex.model import ModelConfig, build_model, check_model
+from chex.model import ModelConfig, build_model, check_model, normalisation_of
+from chex.normalisation import Normalisation
 
 TINY = ModelConfig(backbone="test_resnet")
 
@@ -17,6 +18,20 @@ def test_films_become_one_logit_per_observation() -> None:
 @pytest.mark.parametrize("backbone", ["densenet121", "resnet50", "mobilenetv3_small_050"])
 def test_backbones_of_several_families_take_gray_films(backbone: str) -> None:
     check_model(ModelConfig(backbone=backbone), image_size=32)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "mean", "std"),
+    [
+        ("densenet121", 0.449, 0.226),
+        ("vit_base_patch16_224", 0.5, 0.5),
+        ("beit_base_patch16_224", 0.5, 0.5),
+        ("inception_v3.tf_in1k", 0.5, 0.5),
+        ("vit_base_patch16_clip_224.openai", 0.449164, 0.26857),
+    ],
+)
+def test_gray_levels_are_normalised_as_timm_says_of_the_backbone(backbone: str, mean: float, std: float) -> None:
+    assert normalisation_of(backbone) == Normalisation(mean, std)
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_does_not() -> None:

@@ -24,7 +24,7 @@ ABOUT = {"backbone": "test_resnet", "observations": "Cardiomegaly,Pleural Effusi
 @pytest.fixture
 def weights(tmp_path: Path) -> Path:
     model = build_model(ModelConfig(backbone="test_resnet"), 4, seed=0)
-    save_weights(tmp_path, model.state_dict(), ABOUT | {"image_size": "96"})
+    save_weights(tmp_path, model.state_dict(), ABOUT | {"image_size": "96", "mean": "0.5", "std": "0.5"})
     return tmp_path / WEIGHTS
 
 
@@ -67,7 +67,7 @@ def test_probabilities_are_those_of_the_network_on_films_as_training_decodes_the
     trained = load_trained(weights)
     batch = np.stack([decode(Path(path), 96) for path in table["path"]])
     with torch.no_grad():
-        raw = trained.model(load_batch(batch, np.arange(3), torch.device("cpu")))
+        raw = trained.model(load_batch(batch, np.arange(3), trained.model.normalisation, torch.device("cpu")))
     three = raw[:, [0, 2]].softmax(dim=1)[:, 0]  # positive against negative, uncertain left out
     np.testing.assert_allclose(table["Cardiomegaly"], three, atol=1e-6)
     np.testing.assert_allclose(table["Pleural Effusion"], raw[:, 1].sigmoid(), atol=1e-6)

@@ -9,9 +9,11 @@ import torch
 from chex.checkpoint import WEIGHTS, save_weights
 from chex.errors import InputError
 from chex.model import ModelConfig, build_model
+from chex.normalisation import Normalisation
 from chex.trained import load_trained
 
 ABOUT = {"backbone": "test_resnet", "observations": "Edema,Fracture", "multiclass": "", "image_size": "32"}
+ABOUT |= {"mean": "0.5", "std": "0.25"}
 
 
 def saved(folder: Path, about: dict[str, str], outputs: int = 2, final_batch_norm: bool = False) -> Path:
@@ -29,6 +31,7 @@ def test_a_network_comes_back_with_its_weights_in_evaluation_mode(tmp_path: Path
     assert torch.equal(trained.model(films), expected(films))
     assert (trained.observations, trained.image_size, trained.outputs.count) == (("Edema", "Fracture"), 32, 2)
     assert not trained.model.training
+    assert trained.model.normalisation == Normalisation(0.5, 0.25)
 
 
 def test_observations_with_three_classes_are_known(tmp_path: Path) -> None:
@@ -42,7 +45,10 @@ def test_weights_from_before_multiclass_was_noted_are_binary(tmp_path: Path) -> 
 
 
 REFUSED = {
-    "says nothing": ({}, "does not say its backbone, observations, image_size; give weights that chex train or"),
+    "says nothing": (
+        {},
+        "does not say its backbone, observations, image_size, mean, std; give weights that chex train or",
+    ),
     "lacks a part": (
         {name: value for name, value in ABOUT.items() if name != "image_size"},
         "does not say its image_size; give weights that chex train or chex-search wrote",
@@ -59,6 +65,14 @@ REFUSED = {
     "a strange size": (
         ABOUT | {"image_size": "big"},
         "its image_size is 'big', which is no whole number of pixels from 32 to 2048; give weights as chex train",
+    ),
+    "a strange mean": (
+        ABOUT | {"mean": "2"},
+        "its mean is '2' and its std '0.25', which are no numbers that a gray level can be normalised by; give weights",
+    ),
+    "no mean": (
+        {name: value for name, value in ABOUT.items() if name != "mean"},
+        "does not say its mean; give weights that chex train or chex-search wrote",
     ),
     "too few outputs": (
         ABOUT | {"observations": "Edema"},

@@ -37,6 +37,7 @@ from chex.affine import AffineConfig
 from chex.batches import BatchesConfig, augmented, load_batch
 from chex.blocks import BlockFile, read_array
 from chex.cache import ImageConfig, open_images
+from chex.model import normalisation_of
 from chex.phantom.write import PhantomConfig, write_phantom
 from chex.reader import prefetched
 
@@ -47,6 +48,7 @@ SECONDS = 0.7
 CONSUMERS = (1, 2, 4)
 FULL = 24
 """Films in full resolution."""
+GRAY = normalisation_of("densenet121")
 AFFINE = AffineConfig(degrees=5, shift=0.05, scale=0.05)
 NEEDED = {
     "cache plain / imagefolder plain": 50,
@@ -71,7 +73,7 @@ class Gray(Dataset[torch.Tensor]):
     def __getitem__(self, row: int) -> torch.Tensor:
         with Image.open(self.paths[row]) as film:
             gray = film.convert("L").resize((SIZE, SIZE), Image.Resampling.BILINEAR)
-        return torch.from_numpy(np.array(gray)).unsqueeze(0).float().mul_(1 / (255 * 0.226)).sub_(0.449 / 0.226)
+        return torch.from_numpy(np.array(gray)).unsqueeze(0).float().mul_(1 / (255 * GRAY.std)).add_(GRAY.black)
 
 
 def colour(*augmentation: Any) -> transforms.Compose:
@@ -89,8 +91,8 @@ def from_files(data: Dataset[Any], device: torch.device, workers: int = 0) -> It
 def from_cache(images: np.ndarray, config: BatchesConfig | None, device: torch.device) -> Iterator[torch.Tensor]:
     rng = np.random.default_rng(os.getpid())
     endless = (rng.integers(len(images), size=BATCH) for _ in iter(int, 1))
-    for step, (_, films) in enumerate(prefetched(images, endless, device)):
-        yield films if config is None else augmented(films, config, 0, step)
+    for step, (_, films) in enumerate(prefetched(images, endless, GRAY, device)):
+        yield films if config is None else augmented(films, GRAY.black, config, 0, step)
 
 
 def copied(source: np.ndarray) -> Iterator[torch.Tensor]:
@@ -103,7 +105,7 @@ def legs(tree: Path, images: np.ndarray, device: torch.device) -> dict[str, Iter
     """Endless batches of each leg."""
     jitter = transforms.ColorJitter(0.2, 0.2)
     move = transforms.RandomAffine(AFFINE.degrees, (AFFINE.shift,) * 2, (1 - AFFINE.scale, 1 + AFFINE.scale))
-    ready = load_batch(images, np.arange(16 * BATCH), torch.device("cpu")).numpy()
+    ready = load_batch(images, np.arange(16 * BATCH), GRAY, torch.device("cpu")).numpy()
     return {
         "imagefolder plain": from_files(ImageFolder(str(tree), colour()), device),
         "imagefolder lit": from_files(ImageFolder(str(tree), colour(jitter)), device),
@@ -147,7 +149,7 @@ def consumer(orders: Connection, tree: Path, cache: Path, tiny: Path, device: to
 
 def read_all(images: np.ndarray, device: torch.device) -> int:
     rows = np.arange(len(images)).reshape(-1, BATCH)
-    return sum(len(films) for _, films in prefetched(images, rows, device))
+    return sum(len(films) for _, films in prefetched(images, rows, GRAY, device))
 
 
 def proportional_set() -> int:
