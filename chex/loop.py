@@ -55,8 +55,12 @@ class Report:
     Scores are on the validation split, averaged over the observations where they are defined.
     """
 
-    percent: int
-    """Of the run's steps, 1 to 100; the last report has 100."""
+    step: int
+    """Steps of the run that are done: no two reports of a run have the same."""
+    steps: int
+    """Steps of the whole run; the last report has them done."""
+    percent: float
+    """Of the run's steps, above 0 up to 100."""
     round: int
     """From 1."""
     epoch: float
@@ -274,7 +278,9 @@ class Training:
         progress = self.progress
         stage = self.stages.at(progress.step - 1)
         report = Report(
-            percent=100 * progress.step // self.stages.steps,
+            step=progress.step,
+            steps=self.stages.steps,
+            percent=100 * progress.step / self.stages.steps,
             round=stage.number + 1,
             epoch=stage.epoch(progress.step),
             images_seen=progress.images_seen,

@@ -142,7 +142,7 @@ def scored_as(config: RunConfig) -> str:
 def _line(report: Report) -> str:
     scores = [decimal(each) for each in (report.auroc, report.recall, report.precision, report.error_rate)]
     return (
-        f"{report.percent:>4} %{report.epoch:>7.2f}{report.lr:>9.2e}"
+        f"{int(report.percent):>4} %{report.epoch:>7.2f}{report.lr:>9.2e}"
         f"{report.train_loss:>12.3f}{report.valid_loss:>12.3f}"
         f"{scores[0]:>7}{scores[1]:>8}{scores[2]:>11}{scores[3]:>7}{report.images_seen:>8,}{report.seconds:>5.0f}"
     )

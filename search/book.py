@@ -1,7 +1,8 @@
 """The search's book: an Optuna study in a file, with every trial, its reports and how it ended."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +65,14 @@ class Book:
         identity = self.storage.create_new_trial(self.study, template_trial=trial)
         return self.storage.get_trial_number_from_id(identity) + 1
 
-    def report(self, number: int, reports: Sequence[Mapping[str, Any]]) -> None:
-        """Enters the last of a trial's `reports`, which are all that there are."""
-        last, trial = reports[-1], self._id(number)
-        self.storage.set_trial_intermediate_value(trial, int(last["percent"]), float(last[METRIC]))
-        self.storage.set_trial_user_attr(trial, "reports", [dict(report) for report in reports])
+    def report(self, number: int, place: int, report: Mapping[str, Any]) -> None:
+        """Enters a trial's report; `place`: which of its reports it is, from 1.
+
+        The place is Optuna's step: the trials of a search make their reports at equal shares of their schedules.
+        """
+        trial = self._id(number)
+        self.storage.set_trial_system_attr(trial, _report_name(place), dict(report))
+        self.storage.set_trial_intermediate_value(trial, place, float(report[METRIC]))
 
     def end(self, number: int, state: State, value: float, error: str = "") -> None:
         """Enters that a trial is finished (with its value), stopped or failed (with the reason)."""
@@ -130,11 +134,21 @@ def _described(space: Space) -> str:
     )
 
 
+def _report_name(place: int) -> str:
+    """Where a report's figures are: optuna-dashboard does not show system attributes, of which there may be many."""
+    return f"report {place}"
+
+
+def _reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
+    places = takewhile(lambda place: _report_name(place) in trial.system_attrs, count(1))
+    return (trial.system_attrs[_report_name(place)] for place in places)
+
+
 def _row(trial: FrozenTrial) -> TrialRow:
     return TrialRow(
         number=trial.number + 1,
         state=STATES[trial.state],
         knobs=dict(trial.params),
-        reports=tuple(trial.user_attrs.get("reports", ())),
+        reports=tuple(_reports(trial)),
         error=trial.user_attrs.get("error", ""),
     )

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from chex.metrics import METRIC
 from search.book import Book
 from search.budget import enough, over, too_many_failures
-from search.ledger import COMPLETE_PERCENT, State, TrialRow
+from search.ledger import State, TrialRow, complete
 from search.sampler import propose
 from search.search_config import SearchConfig
 from search.stopping import Point, cut
@@ -103,11 +103,11 @@ class Conductor:
         if FAILURE in figures or not math.isfinite(figures[METRIC]):
             self._end(row, "failed", str(figures.get(FAILURE, "undefined metric")))
             return False
-        if figures["percent"] <= row.percent:
+        if figures["step"] <= row.step:
             return True
         row = replace(row, reports=(*row.reports, figures))
         del self.deaths[number]
-        self.book.report(number, row.reports)
+        self.book.report(number, len(row.reports), figures)
         self.book.spend(self.seconds)
         self._set(row)
         self.listener.reported(row, self.rows)
@@ -144,7 +144,7 @@ class Conductor:
 
     def _judge(self, row: TrialRow) -> None:
         """Ends a trial that is complete, or that early stopping cuts at its last report."""
-        if row.percent >= COMPLETE_PERCENT:
+        if complete(row.report):
             self._end(row, "finished")
         elif row.reports and self.search.stopping and cut(self.search.stopping, row.number, curves(self.rows)):
             self._end(row, "stopped")
@@ -167,6 +167,6 @@ class Over(Exception):
 def curves(rows: Sequence[TrialRow]) -> dict[int, list[Point]]:
     """Each trial's reports, as early stopping compares them."""
     return {
-        row.number: [Point(int(r["percent"]), int(r["images_seen"]), float(r[METRIC])) for r in row.reports]
+        row.number: [Point(float(r["percent"]), int(r["images_seen"]), float(r[METRIC])) for r in row.reports]
         for row in rows
     }

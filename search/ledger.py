@@ -16,7 +16,6 @@ State = Literal["waiting", "running", "finished", "stopped", "failed"]
 an undefined metric."""
 
 ENDED = ("finished", "stopped", "failed")
-COMPLETE_PERCENT = 100
 
 
 @dataclass(frozen=True)
@@ -38,8 +37,13 @@ class TrialRow:
         return self.reports[-1] if self.reports else {}
 
     @property
+    def step(self) -> int:
+        """Steps that are done at the last report; 0 before the first."""
+        return int(self.report.get("step", 0))
+
+    @property
     def percent(self) -> int:
-        """Of the trial's own schedule, 0 to 100."""
+        """Of the trial's own schedule, whole and rounded down, 0 to 100."""
         return int(self.report.get("percent", 0))
 
     @property
@@ -51,6 +55,11 @@ class TrialRow:
     def value(self) -> float:
         """The METRIC so far; NaN before the first report and for a failed trial."""
         return math.nan if self.state == "failed" else float(self.report.get(METRIC, math.nan))
+
+
+def complete(report: Mapping[str, Any]) -> bool:
+    """Whether a report is the last that its run makes; False for the empty one before the first."""
+    return bool(report) and report["step"] == report["steps"]
 
 
 def ended(rows: Sequence[TrialRow]) -> list[TrialRow]:

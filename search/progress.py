@@ -190,7 +190,7 @@ def _eta(row: TrialRow) -> str:
     if row.state != "running":
         return row.state
     seconds = row.report.get("seconds")
-    return clock(seconds * (100 - row.percent) / row.percent) if seconds and row.percent else "..."
+    return clock(seconds * (row.report["steps"] - row.step) / row.step) if seconds and row.step else "..."
 
 
 def _importance(row: TrialRow) -> tuple[bool, float]:

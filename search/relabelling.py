@@ -120,7 +120,7 @@ def _make(
     try:
         for ref in _teach.options(**whole).remote(config, *where):
             row = ray.get(ref)
-            print(f"teacher {row['percent']:>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
+            print(f"teacher {int(row['percent']):>3} %  AUROC {decimal(row['auroc'])}", file=sys.stderr)
     except RayTaskError as error:
         if isinstance(error.cause, Diverged | InputError):
             raise InputError(

@@ -334,8 +334,8 @@ def _spent(found: Searched) -> list[Part]:
 
 
 def _spared(rows: Sequence[TrialRow]) -> str:
-    stopped = [row for row in rows if row.state == "stopped" and row.percent]
-    spared = sum(row.images * (100 / row.percent - 1) for row in stopped)
+    stopped = [row for row in rows if row.state == "stopped" and row.step]
+    spared = sum(row.images * (row.report["steps"] / row.step - 1) for row in stopped)
     return f" Early stopping spared about {spared:,.0f} images, to the ends of the stopped trials." if stopped else ""
 
 

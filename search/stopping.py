@@ -14,8 +14,8 @@ COMPLETE_PERCENT = 100
 class Point:
     """What one report says for early stopping."""
 
-    percent: int
-    """Of the trial's own schedule, 0 to 100."""
+    percent: float
+    """Of the trial's own schedule, above 0 up to 100."""
     images: int
     """Training images seen by the trial so far."""
     value: float

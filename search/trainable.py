@@ -19,7 +19,7 @@ from chex.prepare import Opening, prepare, select
 from search.bucket import Unreachable
 from search.feed import fed
 from search.home import Contents, Home, at_home, with_local_tables
-from search.ledger import COMPLETE_PERCENT
+from search.ledger import complete
 from search.room import out_of_room
 
 FAILURE, HALT = "failure", "halt"
@@ -68,9 +68,8 @@ def reported(folder: Path) -> list[dict[str, Any]]:
         return list(state["rows"])
     path = folder / checkpoint.REPORTS
     rows = pd.read_csv(path).to_dict("records") if path.exists() else []
-    if not rows or rows[-1]["percent"] < COMPLETE_PERCENT:
-        return []
-    return [{str(name): value for name, value in row.items()} for row in rows]
+    named = [{str(name): value for name, value in row.items()} for row in rows]
+    return named if named and complete(named[-1]) else []
 
 
 def _ending(
@@ -106,7 +105,7 @@ def _train(config: RunConfig, home: Home, opening: Opening) -> None:
     rows = reported(home.folder)
     for row in rows:
         tune.report(row)
-    if rows and rows[-1]["percent"] >= COMPLETE_PERCENT:
+    if rows and complete(rows[-1]):
         return  # its state may be tidied away by now, and it would begin anew
     data = prepare(config, select(config), opening=opening)
     with closing(fit(config, data, home.folder)) as reports:

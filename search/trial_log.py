@@ -32,6 +32,7 @@ def _told(row: TrialRow) -> list[str]:
     lines = [f"trial {row.number}: {row.state}, {row.percent} % of its schedule, {row.images:,} images"]
     lines += [f"  {name}: {value}" for name, value in row.knobs.items()]
     lines += [
-        f"  {report['percent']} %: best validation AUROC so far {decimal(report[METRIC])}" for report in row.reports
+        f"  {int(report['percent'])} %: best validation AUROC so far {decimal(report[METRIC])}"
+        for report in row.reports
     ]
     return lines + ([f"  error: {row.error}"] if row.error else [])

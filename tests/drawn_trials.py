@@ -22,7 +22,15 @@ SPACE: Space = {
 def row(number: int, state: State, value: float, percent: int = 100, **knobs: Any) -> TrialRow:
     given = {"policy.default": "zeros", "optimizer.momentum": 0.7, "optimizer.lr": 1e-3, "schedule.epochs": 2} | knobs
     reports = tuple(
-        {"percent": percent // 2 * step, "images_seen": 100 * step, "auroc": value, METRIC: value} for step in (1, 2)
+        {
+            "step": percent // 2 * step,
+            "steps": 100,
+            "percent": percent // 2 * step,
+            "images_seen": 100 * step,
+            "auroc": value,
+            METRIC: value,
+        }
+        for step in (1, 2)
     )
     return TrialRow(number, state, given, reports, "<i>boom</i>" if state == "failed" else "")
 

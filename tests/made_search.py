@@ -67,16 +67,17 @@ def made_search(
             given[images] = (1 / (1 + np.exp(1 - scores))).astype(np.float32)
             reached = float(np.mean([auroc(truth[:, k], given[images][:, k]) for k in range(truth.shape[1])]))
             best = max([reached, *(report["auroc"] for report in reports)])
-            percent = 100 * step // REPORTS
             figures = {
-                "percent": percent,
+                "step": step,
+                "steps": REPORTS,
+                "percent": 100 * step / REPORTS,
                 "images_seen": images,
                 "seconds": 60.0 * step,
                 "auroc": reached,
                 METRIC: best,
             }
             reports.append(figures)
-            book.report(number, reports)
+            book.report(number, step, figures)
         home = trial_folder(folder, number)
         home.mkdir(parents=True)
         checkpoint.save_probabilities(home, observations, given, scored.digest(observations))

@@ -22,7 +22,8 @@ KNOBS = {"optimizer.lr": 0.01, "policy.default": "zeros"}
 
 
 def report(percent: int, value: float) -> dict[str, Any]:
-    return {"percent": percent, METRIC: value, "images_seen": 10 * percent, "auroc/Edema": value, "recall": math.nan}
+    where = {"step": percent, "steps": 100, "percent": percent, "images_seen": 10 * percent}
+    return where | {METRIC: value, "auroc/Edema": value, "recall": math.nan}
 
 
 @pytest.fixture
@@ -40,20 +41,20 @@ def study(folder: Path) -> optuna.Study:
 def test_optuna_is_told_how_each_trial_really_ended(book: Book, tmp_path: Path) -> None:
     for state, value in (("stopped", 0.7), ("finished", 0.8), ("failed", math.nan)):
         number = book.begin(KNOBS)
-        book.report(number, [report(50, 0.7)])
+        book.report(number, 1, report(50, 0.7))
         book.end(number, state, value, "the loss is no number" if state == "failed" else "")  # type: ignore[arg-type]
-    book.report(book.begin(KNOBS), [report(25, 0.6)])
+    book.report(book.begin(KNOBS), 1, report(25, 0.6))
     found = study(tmp_path)
     assert [trial.state.name for trial in found.trials] == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
-    assert found.trials[0].intermediate_values == {50: 0.7}
+    assert found.trials[0].intermediate_values == {1: 0.7}
     assert found.best_value == 0.8
     assert found.best_params == KNOBS
 
 
 def test_a_book_opened_again_has_every_trial_with_its_reports(book: Book, tmp_path: Path) -> None:
     first = book.begin({"policy.default": "smoothed_ones", "policy.default.low": 0.55, "optimizer.lr": 0.01})
-    book.report(first, [report(50, 0.7)])
-    book.report(first, [report(50, 0.7), report(100, 0.75)])
+    book.report(first, 1, report(50, 0.7))
+    book.report(first, 2, report(100, 0.75))
     book.end(first, "finished", 0.75)
     book.end(book.begin(KNOBS), "failed", math.nan, "no memory")
     book.spend(12.5)
@@ -71,9 +72,9 @@ def test_a_book_opened_again_has_every_trial_with_its_reports(book: Book, tmp_pa
 def test_a_report_told_twice_is_there_once(book: Book) -> None:
     number = book.begin(KNOBS)
     for _ in range(2):
-        book.report(number, [report(25, 0.6)])
+        book.report(number, 1, report(25, 0.6))
     assert book.rows()[0].reports == (report(25, 0.6),) or len(book.rows()[0].reports) == 1
-    assert book.history()[0].intermediate_values == {25: 0.6}
+    assert book.history()[0].intermediate_values == {1: 0.6}
 
 
 def test_a_book_of_another_space_is_refused(book: Book, tmp_path: Path) -> None:

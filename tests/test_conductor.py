@@ -24,7 +24,7 @@ SEARCH = {
 
 
 def figures(percent: int, value: float) -> dict[str, Any]:
-    return {"percent": percent, METRIC: value, "images_seen": 10 * percent}
+    return {"step": percent, "steps": 100, "percent": percent, METRIC: value, "images_seen": 10 * percent}
 
 
 class Ears:
@@ -142,7 +142,8 @@ def test_a_trial_cut_off_before_its_last_report_was_acted_on_is_judged_when_the_
     first = make()
     run_one(first, lambda knobs: 0.9)
     row = started(first)
-    first.book.report(row.number, [figures(25, 0.4), figures(50, 0.5)])  # heard and noted, and then the end
+    for place, noted in enumerate((figures(25, 0.4), figures(50, 0.5)), start=1):
+        first.book.report(row.number, place, noted)  # heard and noted, and then the end
     again = make()
     assert again.rows[1].state == "stopped"
     assert again.listener.ends == [(2, "stopped")]  # type: ignore[attr-defined]
@@ -271,3 +272,23 @@ def test_images_are_counted_over_all_trials(make: Make) -> None:
 
 def test_without_early_stopping_every_trial_runs_to_its_end(make: Make) -> None:
     assert {row.state for row in whole(make(stopping=None))} == {"finished"}
+
+
+def test_reports_of_the_same_whole_percent_are_all_kept(make: Make) -> None:
+    conductor = make(stopping=None)
+    row = started(conductor)
+    every = [figures(step, 0.5 + step / 1000) | {"steps": 140, "percent": step / 1.4} for step in range(1, 141)]
+    for each in every:
+        assert conductor.heard(row.number, each)
+        assert (conductor.rows[0].state == "finished") == (each["step"] == 140)
+    assert [dict(each) for each in conductor.rows[0].reports] == every
+    assert [dict(each) for each in conductor.book.rows()[0].reports] == every
+
+
+def test_a_rung_between_two_whole_percents_is_met_where_it_lies(make: Make) -> None:
+    conductor = make(at_once=2, stopping={"unit": "percent", "grace": 25, "factor": 1.5})
+    first, second = started(conductor), started(conductor)
+    for step in (200, 300):
+        assert conductor.heard(first.number, figures(step, 0.9) | {"steps": 800, "percent": step / 8})
+    assert conductor.heard(second.number, figures(200, 0.9) | {"steps": 800, "percent": 25.0})
+    assert not conductor.heard(second.number, figures(300, 0.89) | {"steps": 800, "percent": 37.5})

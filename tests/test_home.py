@@ -15,7 +15,7 @@ from chex.relabel import TABLE
 from search import home as homes
 from search.bucket import Unreachable
 from search.home import Contents, at_home, contents_of, scratch, with_local_tables, with_local_tree
-from search.ledger import COMPLETE_PERCENT
+from search.ledger import complete
 from search.trainable import HALT, train_trial
 
 Make = Callable[..., RunConfig]
@@ -200,7 +200,7 @@ def test_a_run_that_is_complete_in_the_storage_is_told_and_not_trained(
     reported.clear()
     train_trial(trial, on_node("second"), share=0, stored=stored)
     assert reported == before
-    assert reported[-1]["percent"] == COMPLETE_PERCENT
+    assert complete(reported[-1])
 
 
 def test_a_tree_with_a_source_is_staged_on_the_node_that_trains_on_it(

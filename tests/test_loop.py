@@ -37,7 +37,12 @@ def assert_same(first: list[dict[str, float]], second: list[dict[str, float]]) -
 
 def test_a_run_learns_a_visible_sign_and_reports_at_equal_distances(make_run: Make, tmp_path: Path) -> None:
     rows = run(make_run({"schedule.epochs": 6, "batches.lighting": 0.0}), tmp_path / "out")
-    assert [row["percent"] for row in rows] == [27, 50, 77, 100]
+    assert [(row["step"], row["steps"], int(row["percent"])) for row in rows] == [
+        (5, 18, 27),
+        (9, 18, 50),
+        (14, 18, 77),
+        (18, 18, 100),
+    ]
     assert rows[-1]["best_auroc"] == max(row["auroc"] for row in rows) > 0.9
     assert rows[-1]["images_seen"] == 18 * 8
     assert rows[-1]["epoch"] == 6

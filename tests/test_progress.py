@@ -10,7 +10,11 @@ from search.progress import Lines, clock, display, headline, render, shown, time
 
 
 def row(number: int, state: State, percent: int = 0, value: float = math.nan, error: str = "") -> TrialRow:
-    report = {METRIC: value, "auroc": value, "percent": percent, "seconds": 30.0} if percent else {}
+    report = (
+        {METRIC: value, "auroc": value, "step": percent, "steps": 100, "percent": percent, "seconds": 30.0}
+        if percent
+        else {}
+    )
     return TrialRow(
         number, state, {"policy.default": "ones", "optimizer.lr": 1.234e-3}, (report,) if report else (), error
     )
@@ -97,7 +101,14 @@ def test_the_table_fits_the_terminal_and_names_the_knobs_that_it_leaves_out(widt
     knobs = {f"policy.{name}": "smoothed_ones" for name in ("Atelectasis", "Edema", "Consolidation")} | {
         "optimizer.lr": 1e-3
     }
-    rows = [TrialRow(1, "running", knobs, ({METRIC: 0.8, "auroc": 0.8, "percent": 50, "seconds": 3000.0},))]
+    rows = [
+        TrialRow(
+            1,
+            "running",
+            knobs,
+            ({METRIC: 0.8, "auroc": 0.8, "step": 50, "steps": 100, "percent": 50, "seconds": 3000.0},),
+        )
+    ]
     console = Console(file=io.StringIO(), width=width)
     console.print(render(rows, total=8, seconds=60, room=9, width=width))
     told = console.file.getvalue()  # type: ignore[attr-defined]

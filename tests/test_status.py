@@ -14,7 +14,7 @@ from search.stored import CONFIG
 from search.study import LOCK
 
 Begin = Callable[..., Book]
-REPORT = {"percent": 100, "images_seen": 24, "auroc": 0.7, "best_auroc": 0.7}
+REPORT = {"step": 3, "steps": 3, "percent": 100, "images_seen": 24, "auroc": 0.7, "best_auroc": 0.7}
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_search_under_way_is_running(begin: Begin, tmp_path: Path) -> None:
 
 def test_a_search_that_has_spent_its_budget_is_at_its_end(begin: Begin, tmp_path: Path) -> None:
     book = begin(trials=1)
-    book.report(book.begin({"optimizer.lr": 1e-3}), [REPORT])
+    book.report(book.begin({"optimizer.lr": 1e-3}), 1, REPORT)
     book.end(1, "finished", 0.7)
     assert told(tmp_path) == "at its end: all 1 trials have been tried"
 

@@ -62,7 +62,7 @@ def test_a_trials_state_goes_only_when_the_book_that_says_its_end_is_there(
     stored.keep()
     assert state.exists()
     assert rows_in(copy) == ["waiting"]
-    book.report(number, [{"percent": 100, "best_auroc": 0.8}])
+    book.report(number, 1, {"percent": 100, "best_auroc": 0.8})
     book.end(number, "finished", 0.8)
     (folder / "best.yaml").write_text("its winner")
     stored.keep()

@@ -22,7 +22,7 @@ def failed(tmp_path: Path) -> Path:
     write_text(tmp_path / CONFIG, dump(search))
     book = Book(tmp_path, search.knobs())
     book.begin({"optimizer.lr": 1e-3})
-    book.report(1, [REPORT])
+    book.report(1, 1, REPORT)
     book.end(1, "failed", float("nan"), "RuntimeError: device lost")
     book.close()
     return tmp_path

@@ -65,7 +65,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         home.mkdir(parents=True)
         reports = {100 * (report + 1): probability for report, probability in enumerate(given)}
         checkpoint.save_probabilities(home, NAMES, reports, on.digest(NAMES))
-        book.report(number, [_told(on.truth, given[: k + 1], k) for k in range(REPORTS)])
+        for k in range(REPORTS):
+            book.report(number, k + 1, _told(on.truth, given[: k + 1], k))
         if state != "waiting":
             book.end(number, state, 0.7 + 0.01 * place)
     book.close()

@@ -284,8 +284,9 @@ def ripe(search: Path, nodes: Nodes, outcome: Outcome, least: int) -> bool:
 def recovered(search: Path, nodes: Nodes, before: Reports, hit: set[int], outcome: Outcome) -> bool:
     sample(nodes, outcome)
     now = reports_of(search).keys() - before.keys()
-    last = {number: max(percent for n, percent in before if n == number) for number in {n for n, _ in before}}
-    return all(last.get(number) == 100 or any(n == number for n, _ in now) for number in hit)
+    rows = pd.read_csv(search / TRIALS).set_index("trial")
+    done = {number for number in hit if (number, rows["steps"].get(number)) in before}
+    return all(number in done or any(n == number for n, _ in now) for number in hit)
 
 
 def sample(nodes: Nodes, outcome: Outcome) -> None:
@@ -325,7 +326,7 @@ def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Pa
     trained = Reports()
     for number in {number for number, _ in before}:
         table = pd.read_csv(trial_folder(search, number) / checkpoint.REPORTS)
-        trained |= {(number, int(row.percent)): float(row.seconds) for row in table.itertuples()}
+        trained |= {(number, int(row.step)): float(row.seconds) for row in table.itertuples()}
     outcome.repeated = sum(trained.get(where) != seconds for where, seconds in before.items())
     outcome.unlike = differences(search, peace) if peace else []
 

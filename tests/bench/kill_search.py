@@ -52,7 +52,7 @@ START_SECONDS, REPORT_SECONDS = 15.0, 0.6
 NAME = "tiny"
 
 Reports = dict[tuple[int, int], float]
-"""By trial and per cent, the seconds that the report says: they differ where it was trained again."""
+"""By trial and step, the seconds that the report says: they differ where it was trained again."""
 
 
 @dataclass
@@ -250,8 +250,8 @@ def _compare(kill: Kill, search: Path, again: set[tuple[int, int]]) -> None:
     trained = Reports()
     for number in {number for number, _ in kill.before}:
         path = trial_folder(search, number) / checkpoint.REPORTS
-        table = pd.read_csv(path) if path.exists() else pd.DataFrame({"percent": [], "seconds": []})
-        trained |= {(number, int(row.percent)): float(row.seconds) for row in table.itertuples()}
+        table = pd.read_csv(path) if path.exists() else pd.DataFrame({"step": [], "seconds": []})
+        trained |= {(number, int(row.step)): float(row.seconds) for row in table.itertuples()}
     repeated = {where for where, seconds in kill.before.items() if trained.get(where) != seconds} - again
     kill.repeated = len(repeated)
     again |= repeated
@@ -260,13 +260,11 @@ def _compare(kill: Kill, search: Path, again: set[tuple[int, int]]) -> None:
 def reports_of(search: Path) -> Reports:
     """Every report in the book."""
     rows = _asked(
-        search, "select number, value_json from trial_user_attributes join trials using (trial_id) where key='reports'"
+        search,
+        "select number, value_json from trial_system_attributes join trials using (trial_id) where key like 'report %'",
     )
-    return {
-        (number + 1, int(report["percent"])): float(report["seconds"])
-        for number, told in rows
-        for report in json.loads(told)
-    }
+    told = [(number + 1, json.loads(report)) for number, report in rows]
+    return {(number, int(report["step"])): float(report["seconds"]) for number, report in told}
 
 
 def _asked(search: Path, question: str) -> list[tuple[Any, ...]]:
