@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
 from chex.console import decimal, percent
-from chex.figures import AT, FREE, RATES, Cost, Estimate, Evaluated, Evaluation, ladder, reliability
+from chex.figures import AT, FREE, RATES, Cost, Evaluated, Evaluation, ladder, reliability
+from chex.intervals import Estimate
 from chex.page import Page, Picture, Points, Section, Table
 from chex.pictures import INKS, panels
 from chex.trained import NO_DIAGNOSIS
@@ -72,8 +73,10 @@ def page(told: Told) -> Page:
             Section(
                 "Figures",
                 [
-                    f"In brackets 95 % intervals: {found.patients:,} patients are drawn anew 1,000 times. The mean is "
-                    "over the observations in which a figure is defined.",
+                    f"In brackets 95 % intervals over {found.patients:,} patients: for AUROC DeLong's on the "
+                    "logit scale, no shorter than Newcombe's score interval; for AUPRC and shares Wilson's, of as many independent "
+                    "cases as a bootstrap of patients shows; for Brier the bootstrap's percentiles. The mean is over "
+                    "the observations in which a figure is defined.",
                     Table("figures", figures_table(found), "Figures that need no threshold", shown=_shown_free(found)),
                     "AUROC: how often a positive is ranked above a negative. AUPRC: the mean precision over steps of "
                     "recall; guessing gives the share of positives. Brier: the mean squared distance of probability "

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chex.metrics import patient_weights, weighted_auroc
+from chex.delong import aurocs
+from chex.intervals import UNKNOWN, Estimate, correlations, effective_count, mean_estimate, wilson
+from chex.metrics import patient_weights
 
 DRAWS = 1000
 CELLS = 100_000
@@ -20,15 +22,6 @@ AT = ("recall", "precision", "error rate", "F1")
 RATES = np.linspace(0, 1, 101)
 """False positive rates at which ROC curves are kept."""
 LEVEL = (2.5, 97.5)
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure with its 95 % interval; NaN where undefined."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -98,23 +91,37 @@ def evaluation(
     rng: np.random.Generator,
     draws: int = DRAWS,
 ) -> Evaluation:
-    """The figures of (N, K) arrays with 95 % intervals: percentile bootstrap over patients, as metrics.auroc_interval.
+    """Returns the figures of (N, K) arrays with 95 % intervals over patients.
 
-    A figure that is undefined in a draw is left out of it. Thresholds are chosen once, on all films, and stay as they
-    are in every draw: the intervals do not know of that choice.
+    AUROC has those of `aurocs`; AUPRC, recall, precision, error rate and F1 have Wilson's, with as many cases as tell
+    what `draws` bootstrap draws of patients do (see `effective_count`); Brier has the draws' percentiles. A mean over
+    observations has `mean_estimate`'s. A figure that is undefined in a draw is left out of it. Thresholds are chosen
+    once, on all films, and stay as they are in every draw: the intervals do not know of that choice.
     """
     cuts = np.stack([thresholds(truth[:, k], probability[:, k], recall) for k in range(len(names))])
     parts = [_measured(truth, probability, cuts, weights) for weights in _all_weights(patients, rng, draws)]
     measured, curves = (np.concatenate(each) for each in zip(*parts, strict=True))
-    bands = _estimates(curves)
-    own = _estimates(measured)
-    mean = _estimates(_mean_over_observations(measured))
+    areas = aurocs(truth, probability[None], patients)[0]
+    own = [
+        [areas.observations[k], *_estimates(truth[:, k], probability[:, k], patients, cuts[k], measured[:, k])]
+        for k in range(len(names))
+    ]
+    mean = [_mean(measured[1:, :, column], [each[column] for each in own]) for column in range(len(own[0]))]
+    mean[FREE.index("AUROC")] = areas.mean
     observations = tuple(
-        _evaluated(name, truth[:, k], probability[:, k], cuts[k], recall, own[:, k], bands[:, k])
+        _evaluated(
+            name,
+            truth[:, k],
+            probability[:, k],
+            cuts[k],
+            recall,
+            own[k],
+            _band(curves[:, k], *_cases(patients, truth[:, k] == 1)),
+        )
         for k, name in enumerate(names)
     )
-    mean_at = {rule: _named(AT, mean[:, _columns_at(place)]) for place, rule in enumerate(rules(recall))}
-    return Evaluation(observations, _named(FREE, mean[:, : len(FREE)]), mean_at, len(np.unique(patients)))
+    mean_at = {rule: _named(AT, mean[_columns_at(place)]) for place, rule in enumerate(rules(recall))}
+    return Evaluation(observations, _named(FREE, mean[: len(FREE)]), mean_at, len(np.unique(patients)))
 
 
 def thresholds(truth: np.ndarray, probability: np.ndarray, recall: float) -> np.ndarray:
@@ -226,7 +233,7 @@ def _measured(
     for one, given, own in zip(truth.T, probability.T, cuts, strict=True):
         _, found, alarms = ladder(one, given, weights)
         free = [
-            weighted_auroc(one, given, weights),
+            np.full(len(weights), np.nan),  # AUROC, of which no draw is asked
             average_precision(found, alarms),
             weighted_brier(one, given, weights),
         ]
@@ -242,21 +249,63 @@ def _figures_at_cut(truth: np.ndarray, probability: np.ndarray, cut: float, weig
     return figures_at(counts_at(truth, probability, cut, weights))
 
 
-def _mean_over_observations(measured: np.ndarray) -> np.ndarray:
-    """(D, figures): the mean over the observations in which a draw has the figure; NaN where none has."""
-    counted = ~np.isnan(measured)
-    return _share(np.where(counted, measured, 0.0).sum(axis=1), counted.sum(axis=1))
+def _estimates(
+    truth: np.ndarray, given: np.ndarray, patients: np.ndarray, cuts: np.ndarray, measured: np.ndarray
+) -> list[Estimate]:
+    """One observation's, all of FREE but AUROC and then AT under each rule; `measured` is float (1 + D, figures)."""
+    scored, positive = ~np.isnan(truth), truth == 1
+    found = [
+        _share_estimate(measured[:, FREE.index("AUPRC")], *_cases(patients, positive)),
+        _percentiles(measured[:, FREE.index("Brier")]),
+    ]
+    for place, cut in enumerate(cuts):
+        called = scored & (given >= cut)
+        recall, precision, errors, f1 = measured[:, _columns_at(place)].T
+        jaccard = _share_estimate(f1 / (2 - f1), *_cases(patients, positive | called))  # a share, as F1 is not
+        found += [
+            _share_estimate(recall, *_cases(patients, positive)),
+            _share_estimate(precision, *_cases(patients, called)),
+            _share_estimate(errors, *_cases(patients, scored)),
+            Estimate(*(2 * each / (1 + each) for each in (jaccard.value, jaccard.low, jaccard.high))),
+        ]
+    return found
 
 
-def _estimates(measured: np.ndarray) -> np.ndarray:
-    """float (3, ...): value, low and high, from all films as they are and then the draws; NaN where undefined."""
-    value, drawn = measured[0], measured[1:]
-    known = ~np.isnan(value) & ~np.isnan(drawn).all(axis=0)
-    result = np.stack([value, np.full_like(value, np.nan), np.full_like(value, np.nan)])
-    whole = known & ~np.isnan(drawn).any(axis=0)
-    result[1:, whole] = np.percentile(drawn[:, whole], LEVEL, axis=0)  # many times faster than nanpercentile
-    result[1:, known & ~whole] = np.nanpercentile(drawn[:, known & ~whole], LEVEL, axis=0)
-    return result
+def _cases(patients: np.ndarray, films: np.ndarray) -> tuple[int, int]:
+    """How many patients have some of the `films`, bool (N,), and how many films these are."""
+    return len(np.unique(patients[films])), int(films.sum())
+
+
+def _share_estimate(measured: np.ndarray, patients: int, cases: int) -> Estimate:
+    """A share of `cases` of `patients`, float (1 + D,): its value, then that of each draw; NaN where undefined."""
+    value, drawn = float(measured[0]), measured[1:]
+    known = drawn[~np.isnan(drawn)]
+    if np.isnan(value) or len(known) == 0:
+        return UNKNOWN
+    return wilson(value, effective_count(value, float(known.var()), patients, cases))
+
+
+def _percentiles(measured: np.ndarray) -> Estimate:
+    """A figure and the percentiles of its draws, float (1 + D,); NaN where undefined."""
+    known = measured[1:][~np.isnan(measured[1:])]
+    if np.isnan(measured[0]) or len(known) == 0:
+        return UNKNOWN
+    return Estimate(float(measured[0]), *np.percentile(known, LEVEL).tolist())
+
+
+def _mean(drawn: np.ndarray, parts: list[Estimate]) -> Estimate:
+    """The mean of one figure over observations; `drawn` is float (D, K), what the draws say of each."""
+    known = ~np.isnan(drawn)
+    middle = _share(np.where(known, drawn, 0.0).sum(axis=0), known.sum(axis=0))
+    return mean_estimate(parts, correlations(np.where(known, drawn - middle, 0.0)))
+
+
+def _band(curves: np.ndarray, patients: int, positives: int) -> np.ndarray:
+    """float (3, RATES) of curves (1 + D, RATES): recall, low and high; at a false positive rate of 1 recall is 1."""
+    each = [_share_estimate(column, patients, positives) for column in curves.T]
+    band = np.array([(one.value, one.low, one.high) for one in each]).T
+    band[1:, -1] = band[0, -1]
+    return band
 
 
 def _evaluated(
@@ -265,7 +314,7 @@ def _evaluated(
     probability: np.ndarray,
     cuts: np.ndarray,
     recall: float,
-    own: np.ndarray,
+    own: Sequence[Estimate],
     band: np.ndarray,
 ) -> Evaluated:
     films = np.ones((1, len(truth)))
@@ -273,17 +322,17 @@ def _evaluated(
     for place, (rule, cut) in enumerate(zip(rules(recall), cuts, strict=True)):
         counts = np.zeros(4) if np.isnan(cut) else counts_at(truth, probability, cut, films)[0]
         found, missed, alarms, spared = map(int, counts)
-        costs.append(Cost(rule, float(cut), found, missed, alarms, spared, _named(AT, own[:, _columns_at(place)])))
+        costs.append(Cost(rule, float(cut), found, missed, alarms, spared, _named(AT, own[_columns_at(place)])))
     positives, negatives = int((truth == 1).sum()), int((truth == 0).sum())
-    return Evaluated(name, positives, negatives, _named(FREE, own[:, : len(FREE)]), tuple(costs), band)
+    return Evaluated(name, positives, negatives, _named(FREE, own[: len(FREE)]), tuple(costs), band)
 
 
 def _columns_at(place: int) -> slice:
     return slice(len(FREE) + place * len(AT), len(FREE) + (place + 1) * len(AT))
 
 
-def _named(names: Sequence[str], estimates: np.ndarray) -> dict[str, Estimate]:
-    return {name: Estimate(*estimates[:, column].tolist()) for column, name in enumerate(names)}
+def _named(names: Sequence[str], estimates: Sequence[Estimate]) -> dict[str, Estimate]:
+    return dict(zip(names, estimates, strict=True))
 
 
 def _last(ladder: np.ndarray) -> np.ndarray:

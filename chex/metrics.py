@@ -56,24 +56,6 @@ def defined(truth: np.ndarray) -> np.ndarray:
     return (truth == 1).any(axis=0) & (truth == 0).any(axis=0)
 
 
-def auroc_interval(
-    truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, rng: np.random.Generator, draws: int = 1000
-) -> tuple[float, float]:
-    """The 95 % interval of the mean AUROC of (N, K) arrays: percentile bootstrap over patients.
-
-    Patients, not films, are drawn, because films of one patient are alike. An observation that has one class in a draw
-    is left out of that draw's mean, and one that has one class in `truth` out of all. NaN, NaN where none is left.
-    """
-    weights = patient_weights(patients, rng, draws)
-    columns = np.flatnonzero(defined(truth))
-    if len(columns) == 0:
-        return float("nan"), float("nan")
-    each = np.stack([weighted_auroc(truth[:, k], probability[:, k], weights) for k in columns], axis=1)
-    means = np.nanmean(each[~np.isnan(each).all(axis=1)], axis=1)
-    low, high = np.percentile(means, [2.5, 97.5])
-    return float(low), float(high)
-
-
 def weighted_auroc(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """float (D,): AUROC of one observation under each row of `weights` (D, N); ties count half, NaN with one class."""
     order = np.flatnonzero(~np.isnan(truth))

@@ -5,18 +5,22 @@ import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chex import checkpoint
 from chex.atomic import write_text
+from chex.bags import PLAIN, TIGHT, draw, expected, outcome
 from chex.config import RunConfig, dump, identity, load_run
 from chex.console import decimal, progress_bar
+from chex.delong import areas, aurocs
 from chex.errors import InputError
 from chex.interrupt import first_interrupt
+from chex.intervals import Estimate
 from chex.layers import freeze, layer_groups
 from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, fit
-from chex.metrics import auroc_interval
+from chex.metrics import defined
 from chex.model import check_backbone, check_model
 from chex.prepare import Prepared, Selection, prepare, select
 from chex.seeds import stream
@@ -150,10 +154,37 @@ def _line(report: Report) -> str:
 
 def _result(config: RunConfig, out: Path) -> str:
     observations = config.data.observations
-    patients, truth, probability = checkpoint.load_predictions(out / checkpoint.PREDICTIONS, observations)
-    low, high = auroc_interval(truth, probability, patients, stream(config.seed, "interval"))
-    best = checkpoint.best_auroc(out)
-    return (
-        f"validation AUROC {decimal(best)} (95 % interval {decimal(low)} to {decimal(high)}, bootstrap over "
-        f"{len(set(patients)):,} patients)\nbest weights: {out / checkpoint.WEIGHTS}"
+    patients, truth, _ = checkpoint.load_predictions(out / checkpoint.PREDICTIONS, observations)
+    reports = list(checkpoint.load_probabilities(out / checkpoint.PROBABILITIES, observations)[0].values())
+    seen, new = best_of_reports(truth, np.stack(reports), patients, stream(config.seed, "bags"))
+    told = (
+        f"validation AUROC {_with_interval(seen)} on the {len(truth):,} {scored_as(config)} of "
+        f"{len(set(patients)):,} patients"
     )
+    if len(reports) > 1:
+        told += (
+            f",\nthe best of {len(reports)} reports, chosen on these {scored_as(config)}; expect {_with_interval(new)} "
+            "on new patients like these"
+        )
+    return f"{told}\nbest weights: {out / checkpoint.WEIGHTS}"
+
+
+def best_of_reports(
+    truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, rng: np.random.Generator
+) -> tuple[Estimate, Estimate]:
+    """Returns the AUROC of the best of R reports where it was chosen, and what to expect of it on new patients.
+
+    `truth` is float (U, K), `probability` float (R, U, K), `patients` str (U,); AUROC is the mean over observations.
+    The second is corrected for the choice by making it anew in bags of patients, as a search corrects its winner's.
+    """
+    columns = np.flatnonzero(defined(truth)).tolist()
+    found = areas(truth, probability, patients, columns)
+    metric = outcome("mean", found, draw(len(found.influence), rng))
+    best = int(np.argmax(found.auroc))
+    seen = aurocs(truth, probability[best][None], patients)[0].mean
+    tight, plain = (np.argmax(metric.inside(tightness), axis=1) for tightness in (TIGHT, PLAIN))
+    return seen, expected(metric, tight, plain, seen)
+
+
+def _with_interval(figure: Estimate) -> str:
+    return f"{decimal(figure.value)} (95 % interval {decimal(figure.low)} to {decimal(figure.high)})"

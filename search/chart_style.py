@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from chex.console import decimal
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from chex.pictures import INKS
 from search.ledger import State, TrialRow
 from search.progress import shown

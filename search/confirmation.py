@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import t
 
+from chex.delong import Aurocs, aurocs
 from chex.metrics import defined, patient_weights, weighted_auroc
 
 DRAWS = 1000
@@ -48,8 +49,8 @@ def confirmation(
     weights = np.concatenate([np.ones((1, len(patients))), patient_weights(patients, rng, DRAWS)])
     reached = np.array([[_aurocs(truth, one, weights) for one in seeds] for seeds in probability])
     found = []
-    for trial, each in zip(trials, reached, strict=True):
-        mean, low, high = interval(each)
+    for trial, each, given in zip(trials, reached, probability, strict=True):
+        mean, low, high = _no_shorter(interval(each), aurocs(truth, given, patients))
         difference = interval(each - reached[0])
         spread = float(np.std(each[:, 0], ddof=1)) if len(each) > 1 else math.nan
         found.append(Retrained(trial, tuple(each[:, 0].tolist()), mean, low, high, spread, *difference))
@@ -73,6 +74,14 @@ def interval(figures: np.ndarray) -> tuple[float, float, float]:
     parts = of_patients**2 / (DRAWS - 1) + (of_seeds**2 / (seeds - 1) if seeds > 1 else 0.0)
     half = float(t.ppf((1 + LEVEL) / 2, total**2 / parts)) * math.sqrt(total)
     return mean, mean - half, mean + half
+
+
+def _no_shorter(found: tuple[float, float, float], seeds: Sequence[Aurocs]) -> tuple[float, float, float]:
+    """The interval of a mean over seeds, within [0, 1] and no shorter than that of one seed's AUROC is on average."""
+    mean, low, high = found
+    below = float(np.mean([seed.mean.value - seed.mean.low for seed in seeds]))
+    above = float(np.mean([seed.mean.high - seed.mean.value for seed in seeds]))
+    return mean, max(0.0, min(low, mean - below)), min(1.0, max(high, mean + above))
 
 
 def _aurocs(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from chex.figures import Estimate
-from search.bags import PLAIN, TIGHT, Outcome
-from search.delong import bounded
+from chex.bags import PLAIN, TIGHT, Outcome, expected
+from chex.intervals import Estimate
 from search.ledger import TrialRow
 from search.selection import Choice, choose
 
@@ -42,11 +41,6 @@ def contest(metric: Outcome, trials: np.ndarray, rows: Sequence[TrialRow]) -> Co
     return Contest(choices[TIGHT].trials, knobs, finished, choices, inside)
 
 
-def corrected(held: Contest, metric: Outcome) -> Estimate:
-    """The AUROC to expect of the winner on new patients: the mean of what is chosen in tight bags and scored apart.
-
-    As wide as what is chosen in plain bags and scored apart from them spreads: that holds the noise of patients, and
-    that of a choice which might have been another.
-    """
-    value = float(metric.outside(held.choices[TIGHT].winner, TIGHT).mean())
-    return bounded(value, float(metric.outside(held.choices[PLAIN].winner, PLAIN).std()))
+def corrected(held: Contest, metric: Outcome, seen: Estimate) -> Estimate:
+    """Returns the AUROC to expect of the winner on new patients; `seen` is the winner's where it was chosen."""
+    return expected(metric, held.choices[TIGHT].winner, held.choices[PLAIN].winner, seen)

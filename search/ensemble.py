@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm
 
-from chex.figures import Estimate
-from search.bags import draw
+from chex.bags import draw
+from chex.intervals import Estimate
 from search.selection import choose
 
 STEPS = 15

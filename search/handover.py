@@ -23,7 +23,8 @@ from chex.config import RunConfig, dump, load_run
 from chex.decoding import decode
 from chex.errors import InputError
 from chex.exported import ABOUT, RECALL, RULES, WEIGHTS, About, Threshold, preprocessing
-from chex.figures import Estimate, counts_at, evaluation, figures_at, thresholds
+from chex.figures import counts_at, evaluation, figures_at, thresholds
+from chex.intervals import Estimate
 from chex.labels import BLANK, FIVE, NEGATIVE, POSITIVE, UNCERTAIN, columns
 from chex.metrics import METRIC
 from chex.phantom.film import Film, draw_film

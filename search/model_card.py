@@ -7,7 +7,8 @@ from typing import Any
 from chex.config import RunConfig
 from chex.console import decimal, percent
 from chex.exported import ABOUT, RECALL, RULES, About
-from chex.figures import Estimate, Evaluation
+from chex.figures import Evaluation
+from chex.intervals import Estimate
 from chex.trained import NO_DIAGNOSIS
 from chex.uncertainty import policy_of
 
@@ -196,8 +197,9 @@ def _intended() -> list[str]:
 def _metrics(facts: Facts) -> list[str]:
     unit = _unit(facts)
     return [
-        "AUROC per observation and its mean over the observations where it is defined; 95 % intervals are percentile "
-        f"bootstraps over patients. Thresholds: .5; Youden's, of the largest recall minus false positive rate; and the "
+        "AUROC per observation and its mean over the observations where it is defined; 95 % intervals take "
+        "patients as clusters (DeLong's on the logit scale, no shorter than Newcombe's score interval). "
+        "Thresholds: .5; Youden's, of the largest recall minus false positive rate; and the "
         f"highest that reaches recall {RECALL:g}. They were chosen on the validation {unit} that they "
         f"are judged on, which is optimistic; a {facts.about.scoring if facts.about.scoring == 'study' else 'film'} "
         "is called where its probability is the threshold or more.",

@@ -8,10 +8,10 @@ from typing import Any, Literal
 import numpy as np
 from scipy.stats import norm, rankdata, t
 
-from chex.figures import Estimate
-from search.bags import PLAIN, TIGHT, Outcome, shares
+from chex.bags import PLAIN, TIGHT, Outcome, shares
+from chex.delong import Areas
+from chex.intervals import Estimate
 from search.contest import Contest
-from search.delong import Areas
 
 ENOUGH = 3
 """Finished trials that a value must have for averages to be compared."""

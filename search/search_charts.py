@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from chex.console import decimal, percent
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from chex.page import Plot
 from chex.pictures import INKS
 from search.chart_style import (

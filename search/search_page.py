@@ -15,7 +15,8 @@ from chex.config import RunConfig, load_run
 from chex.console import decimal, percent
 from chex.evaluation_page import Told
 from chex.evaluation_page import page as evaluation_page
-from chex.figures import Estimate, evaluation
+from chex.figures import evaluation
+from chex.intervals import Estimate
 from chex.page import Beside, Page, Part, Picture, Plot, Points, Section, Single, Table, write_alone
 from chex.seeds import stream
 from chex.train import scored_as

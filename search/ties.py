@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.delong import Areas
+from chex.delong import Areas
 
 DRAWS = 2000
 LEVEL = 0.05

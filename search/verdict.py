@@ -9,14 +9,14 @@ import timm
 import torch
 from optuna.distributions import CategoricalDistribution
 
+from chex.bags import Outcome, draw, outcome
+from chex.delong import areas
 from chex.errors import InputError
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from chex.metrics import defined
 from chex.seeds import stream
-from search.bags import Outcome, draw, outcome
 from search.book import BOOK, Book
 from search.contest import contest, corrected
-from search.delong import areas, bounded, standard_errors
 from search.ensemble import Ensemble, Reports, ensemble
 from search.importance import Importances, importances
 from search.ledger import TrialRow, best, ended
@@ -52,7 +52,7 @@ class Verdict:
     winner: int
     """The trial whose weights win."""
     naive: Estimate
-    """The winner's AUROC on the films that it was chosen by, and DeLong's interval around it."""
+    """The winner's AUROC on the films that it was chosen by: that of its own entry in `trials`."""
     corrected: Estimate
     """The winner's expected AUROC on new patients: corrected for its having been chosen."""
     trials: tuple[TrialFigures, ...]
@@ -110,9 +110,8 @@ def judge(
         predictions.truth,
         given[kept],
         predictions.patients,
-        columns,
-        drawn,
     )
+    naive = figures[kept.tolist().index(winner)].auroc
     states = [row.state for row in rows]
     return Verdict(
         observations=names,
@@ -125,8 +124,8 @@ def judge(
         unfinished=states.count("waiting") + states.count("running"),
         reports=len(places),
         winner=int(trials[winner]),
-        naive=bounded(metric.areas.auroc[winner], standard_errors(metric.areas)[winner]),
-        corrected=corrected(held, metric),
+        naive=naive,
+        corrected=corrected(held, metric, naive),
         trials=figures,
         ties=_ties(metric, kept, numbers, rows, sizes, seed),
         rivals=tuple(rivals),

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Sequence
 
 from chex.console import decimal
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from search.ensemble import Ensemble
 from search.importance import Importances
 from search.rivals import Rivalry
@@ -15,7 +15,7 @@ WIDTH = 80
 SHOWN = 10
 """Trials, and members of an ensemble, that tables have at most."""
 FEW = 10
-"""Positives below which an observation's interval is not to be relied on."""
+"""Positives below which an observation's AUROC tells little."""
 
 
 def told(verdict: Verdict, unit: str = "films") -> str:
@@ -61,7 +61,7 @@ def caveats(verdict: Verdict) -> list[str]:
         if 0 < count < FEW
     ]
     if few:
-        told.append(f"So few positives that their intervals are too short: {', '.join(few)}.")
+        told.append(f"Fewer than {FEW} positives, so that their AUROCs tell little: {', '.join(few)}.")
     return told
 
 
@@ -110,26 +110,26 @@ def _ranked(pair: Rivalry) -> str:
 def _trials(verdict: Verdict) -> list[str]:
     order = sorted(verdict.trials, key=lambda trial: -trial.auroc.value)[:SHOWN]
     lines = [
-        f"{trial.trial:>5}  {decimal(trial.auroc.value)}  {_interval(trial.auroc)}  {_interval(trial.bootstrap)}"
+        f"{trial.trial:>5}  {decimal(trial.auroc.value)}  {_interval(trial.auroc)}"
         f"{trial.images:>12,}  {'yes' if trial.trial in verdict.ties.trials else 'no'}"
         for trial in order
     ]
     return [
         f"The best {len(order)} of {len(verdict.trials)} trials, as they scored:",
-        f"trial AUROC  {'DeLong':<13} {'bootstrap':<13}{'images':>11}  may be best",
+        f"trial AUROC  {'95 % interval':<14}{'images':>11}  may be best",
         *lines,
     ]
 
 
 def _observations(verdict: Verdict) -> list[str]:
     winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
-    rows = zip(verdict.observations, verdict.positives, winner.observations, winner.bootstraps, strict=True)
+    rows = zip(verdict.observations, verdict.positives, winner.observations, strict=True)
     lines = [
-        f"{name:<28}{positives:>9,}  {decimal(delong.value)}  {_interval(delong)}  {_interval(bootstrap)}".rstrip()
-        for name, positives, delong, bootstrap in rows
-        if not math.isnan(delong.value)
+        f"{name:<28}{positives:>9,}  {decimal(auroc.value)}  {_interval(auroc)}".rstrip()
+        for name, positives, auroc in rows
+        if not math.isnan(auroc.value)
     ]
-    return ["The winner by observation:", f"{'':<28}positives  AUROC {'DeLong':<14}bootstrap", *lines]
+    return ["The winner by observation, as it scored:", f"{'':<28}positives  AUROC 95 % interval", *lines]
 
 
 def _rivals(pairs: Sequence[Rivalry]) -> list[str]:

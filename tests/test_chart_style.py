@@ -1,6 +1,6 @@
 import numpy as np
 
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from search.chart_style import interval, signed
 
 

@@ -1,5 +1,6 @@
 """What a user may type wrong: one sentence, exit code 2, nothing written."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -179,7 +180,8 @@ def test_a_run_is_trained_reported_and_not_overwritten(
     assert chex(train) == 0
     told = capsys.readouterr().out
     assert "Cardiomegaly; policy default: zeros; 24 rows of 24 training films; 12 validation films" in told
-    assert "95 % interval" in told
+    assert re.search(r"validation AUROC \S+ \(95 % interval \S+ to \S+\) on the 12 films of 6 patients", told)
+    assert re.search(r"the best of \d+ reports, chosen on these films; expect \S+ \(95 % interval", told)
     assert f"best weights: {configs / 'out' / 'best.safetensors'}" in told
     assert chex(train) == 2
     assert "holds a finished run; add --fresh to train again, or give another folder" in capsys.readouterr().err

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from search.bags import PLAIN, TIGHT, Outcome, draw, outcome
+from chex.bags import PLAIN, TIGHT, Outcome, draw, outcome
+from chex.delong import Areas, areas, standard_errors
+from chex.intervals import Estimate, logit_interval
 from search.contest import Contest, contest, corrected
-from search.delong import Areas, areas, standard_errors
 from search.ledger import TrialRow
 from search.selection import choose
 
@@ -28,6 +29,18 @@ def held(found: Areas, rng: np.random.Generator, trials: np.ndarray) -> tuple[Co
     return contest(metric, trials, rows), metric
 
 
+def seen_at(found: Areas) -> Estimate:
+    """The winner where it was chosen."""
+    best = int(np.argmax(found.auroc))
+    return logit_interval(found.auroc[best], standard_errors(found)[best])
+
+
+def test_a_winner_at_1_is_expected_to_be_no_surer_than_it_was_seen() -> None:
+    perfect = Areas(np.ones(2), np.zeros((PATIENTS, 2)))
+    figure = corrected(*held(perfect, RNG(0), np.array([1, 2])), Estimate(1, 0.96, 1))
+    assert figure == Estimate(1, 0.96, 1)
+
+
 def test_the_winner_is_too_good_by_what_the_correction_takes_away() -> None:
     trials = np.repeat(np.arange(1, TRIALS + 1), REPORTS)
     naive, right, covered = [], [], []
@@ -35,7 +48,7 @@ def test_the_winner_is_too_good_by_what_the_correction_takes_away() -> None:
         rng = RNG([1, search])
         found = simulated(rng)
         naive.append(found.auroc[choose(found.auroc[None], trials).winner[0]] - 0.8)
-        figure = corrected(*held(found, rng, trials))
+        figure = corrected(*held(found, rng, trials), seen_at(found))
         right.append(figure.value - 0.8)
         covered.append(figure.low <= 0.8 <= figure.high)
     assert np.mean(naive) > 0.05
@@ -45,7 +58,7 @@ def test_the_winner_is_too_good_by_what_the_correction_takes_away() -> None:
 
 def test_a_search_of_one_report_has_nothing_to_correct() -> None:
     found = simulated(RNG(0)).of(np.array([0]))
-    figure = corrected(*held(found, RNG(0), np.array([1])))
+    figure = corrected(*held(found, RNG(0), np.array([1])), seen_at(found))
     error = standard_errors(found)[0]
     assert figure.value == pytest.approx(found.auroc[0], abs=4 * error / TIGHT / 1000**0.5)
     assert figure.low < found.auroc[0] < figure.high
@@ -56,7 +69,7 @@ def test_a_clear_winner_is_chosen_in_every_bag_and_hardly_corrected() -> None:
     clear = Areas(np.where(np.arange(len(found.auroc)) == 7, 0.99, found.auroc - 0.3), found.influence)
     contested, metric = held(clear, RNG(0), np.repeat(np.arange(1, TRIALS + 1), REPORTS))
     assert (contested.choices[PLAIN].winner == 7).all()
-    assert corrected(contested, metric).value == pytest.approx(0.99, abs=0.02)
+    assert corrected(contested, metric, seen_at(clear)).value == pytest.approx(0.99, abs=0.02)
 
 
 def test_what_is_chosen_by_and_what_is_scored_by_have_uncorrelated_errors() -> None:

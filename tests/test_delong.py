@@ -1,9 +1,11 @@
 import numpy as np
 import pytest
+from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from chex.metrics import auroc_interval, patient_weights, weighted_auroc
-from search.delong import areas, bounded, standard_errors
+from chex.delong import Aurocs, areas, aurocs, standard_errors
+from chex.intervals import Estimate, logit_interval, score_interval
+from chex.metrics import patient_weights, weighted_auroc
 
 FILMS = 120
 
@@ -77,16 +79,87 @@ def test_a_bootstrap_is_the_product_of_draws_and_influences() -> None:
     assert np.abs(exact - linear).mean() < 0.2 * exact.std()
 
 
-def test_the_interval_is_about_the_bootstraps_and_stays_below_1() -> None:
+def one(truth: np.ndarray, given: np.ndarray, patients: np.ndarray | None = None) -> Estimate:
+    """The AUROC of one observation and classifier, a film a patient if nothing else is said."""
+    found = aurocs(truth[:, None], given[None, :, None], alone(len(truth)) if patients is None else patients)[0]
+    assert found.mean == found.observations[0]
+    return found.mean
+
+
+def test_the_interval_is_about_the_bootstraps() -> None:
     truth, given = classifiers()
-    found = areas(truth, given, alone(), [0, 1])
-    interval = bounded(found.auroc[0], standard_errors(found)[0])
-    low, high = auroc_interval(truth, given[0], alone(), np.random.default_rng(0))
-    assert interval.low == pytest.approx(low, abs=0.02)
-    assert interval.high == pytest.approx(high, abs=0.02)
-    near = bounded(0.98, 0.01)
+    drawn = patient_weights(alone(), np.random.default_rng(0), 1000)
+    means = np.mean([weighted_auroc(truth[:, k], given[0, :, k], drawn) for k in range(2)], axis=0)
+    found = aurocs(truth, given[:1], alone())[0].mean
+    assert (found.low, found.high) == pytest.approx(np.percentile(means, [2.5, 97.5]).tolist(), abs=0.025)
+
+
+def test_an_auroc_of_1_or_0_has_an_interval_that_depends_on_how_many_there_are() -> None:
+    ends = []
+    for positives, negatives in ((3, 30), (30, 30), (300, 3000)):
+        truth = np.repeat([1.0, 0.0], [positives, negatives])
+        best, worst = one(truth, truth), one(truth, -truth)
+        assert (best.value, best.high, worst.value, worst.low) == (1, 1, 0, 0)
+        assert worst.high == pytest.approx(1 - best.low)
+        ends.append(best.low)
+    assert 0.6 < ends[0] < 0.8 < ends[1] < 0.95 < 0.985 < ends[2] < 1
+    assert ends[1] == pytest.approx(score_interval(1, 30, 30).low)
+
+
+def test_an_observation_at_1_widens_the_interval_of_the_mean_by_its_own() -> None:
+    truth, given = classifiers()
+    given[0, :, 1] = truth[:, 1]
+    found = aurocs(truth, given[:1], alone())[0]
+    first, second = (estimate.value - estimate.low for estimate in found.observations)
+    assert second > 0
+    assert found.mean.value - found.mean.low == pytest.approx(np.hypot(first, second) / 2)
+
+
+def test_one_positive_leaves_a_wide_interval() -> None:
+    truth, given = np.eye(1, 100)[0], np.linspace(0.9, 0.1, 100)
+    found = one(truth, given)
+    assert found.value == 1
+    assert found.low < 0.5
+
+
+def test_films_of_one_patient_widen_the_interval_also_at_1() -> None:
+    truth, given = classifiers()
+    labels, scores = np.repeat(truth[:, 0], 4), np.repeat(given[0, :, 0], 4)
+    patients = np.repeat(alone(), 4)
+    assert one(labels, scores, patients) == one(truth[:, 0], given[0, :, 0])
+    assert one(labels, labels, patients).low == one(truth[:, 0], truth[:, 0]).low < one(labels, labels).low
+
+
+def test_what_is_defined_for_no_observation_is_nan() -> None:
+    found = aurocs(np.zeros((4, 1)), np.ones((1, 4, 1)), alone(4))
+    assert np.isnan([found[0].mean.value, found[0].mean.low, found[0].observations[0].high]).all()
+    assert isinstance(found[0], Aurocs)
+
+
+@pytest.mark.parametrize(("auroc", "films", "prevalence"), [(0.76, 120, 0.33), (0.95, 200, 0.05), (0.99, 120, 0.3)])
+def test_the_interval_holds_the_truth_as_often_as_it_says(auroc: float, films: int, prevalence: float) -> None:
+    rng, held = np.random.default_rng(0), []
+    for _ in range(300):
+        truth = (rng.permutation(films) < prevalence * films).astype(float)
+        noise = np.repeat(rng.normal(size=films // 2), 2) + rng.normal(size=films)
+        found = one(truth, norm.ppf(auroc) * 2 * truth + noise, np.repeat(alone(films // 2), 2))
+        held.append(found.low <= auroc <= found.high)
+    assert np.mean(held) > 0.93
+
+
+def test_the_logit_interval_stays_below_1() -> None:
+    near = logit_interval(0.98, 0.01)
     assert 0.9 < near.low < 0.98 < near.high < 1
-    assert bounded(1.0, 0.0).low == 1
+
+
+def test_newcombes_interval_is_the_published_one() -> None:
+    """Against the equation of the paper, solved here by looking at all AUROCs."""
+    ends = np.linspace(1e-6, 1 - 1e-6, 1_000_001)
+    mean = (12 + 40) / 2 - 1
+    errors = np.sqrt(ends * (1 - ends) * (1 + mean * (1 - ends) / (2 - ends) + mean * ends / (1 + ends)) / (12 * 40))
+    inside = ends[np.abs(ends - 0.85) <= norm.ppf(0.975) * errors]
+    found = score_interval(0.85, 12, 40)
+    assert (found.low, found.high) == pytest.approx((inside[0], inside[-1]), abs=1e-5)
 
 
 def test_one_positive_says_nothing_of_other_positives() -> None:

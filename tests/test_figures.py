@@ -16,8 +16,8 @@ from sklearn.metrics import (
 )
 
 from chex import figures
+from chex.delong import aurocs
 from chex.figures import Evaluation, evaluation, reliability, rules, thresholds
-from chex.metrics import auroc_interval
 
 CLOSE = {"rel": 0, "abs": 1e-9}
 
@@ -141,8 +141,7 @@ def test_the_mean_is_that_of_the_observations_and_its_interval_the_one_that_trai
     patients = np.repeat(np.arange(60), 2).astype(str)
     names = ("a", "b")
     found = evaluation(truth, probability, patients, names, 0.9, np.random.default_rng(5), draws=1000)
-    low, high = auroc_interval(truth, probability, patients, np.random.default_rng(5))
-    assert (found.mean["AUROC"].low, found.mean["AUROC"].high) == pytest.approx((low, high))
+    assert found.mean["AUROC"] == aurocs(truth, probability[None], patients)[0].mean
     for rule, place in zip(rules(0.9), range(3), strict=True):
         each = [one.costs[place].figures["F1"].value for one in found.observations]
         assert found.mean_at[rule]["F1"].value == pytest.approx(np.mean(each))
@@ -154,6 +153,28 @@ def test_draws_taken_in_pieces_are_the_same_draws(monkeypatch: pytest.MonkeyPatc
     pieces = evaluated(*case(0), draws=50)
     for name, estimate in whole.mean.items():
         assert vars(pieces.mean[name]) == pytest.approx(vars(estimate), rel=1e-12)
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_figures_at_0_and_1_have_intervals_too(right: bool) -> None:
+    truth = np.repeat([1.0, 0.0], 30)
+    found = evaluated(truth, truth if right else 1 - truth)
+    one = found.observations[0]
+    shares = {name: one.figures[name] for name in ("AUROC", "AUPRC") if right} | one.costs[0].figures
+    shares |= {f"mean {name}": estimate for name, estimate in found.mean_at[".5"].items()}
+    for name, estimate in shares.items():
+        assert estimate.value in (0, 1), name
+        assert 0 <= estimate.low < estimate.high <= 1, name
+        assert estimate.high - estimate.low > 0.03, name
+    assert (one.roc[2, :-1] > one.roc[1, :-1]).all()
+    assert found.mean["AUROC"] == one.figures["AUROC"]
+
+
+def test_a_recall_of_1_is_as_sure_as_there_are_patients_with_it() -> None:
+    truth, patients = np.repeat([1.0, 0.0], 40), np.repeat(np.arange(20), 4).astype(str)
+    found = evaluation(truth[:, None], truth[:, None], patients, ["o"], 0.9, np.random.default_rng(0), 20)
+    recall = found.observations[0].costs[0].figures["recall"]
+    assert recall.low == pytest.approx(10 / (10 + 1.959964**2))  # Wilson's, of 10 patients and not of 40 films
 
 
 def clustered(rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ from chex.config import RunConfig, dump, load_run
 from chex.decoding import decode
 from chex.errors import InputError
 from chex.exported import ABOUT, RULES, WEIGHTS, About, read_about
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from chex.labels import FIVE
 from chex.metrics import METRIC, auroc, mean_defined
 from chex.prepare import select

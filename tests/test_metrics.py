@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
-from chex.metrics import auroc, auroc_interval, mean_defined, score, weighted_auroc
+from chex.metrics import auroc, mean_defined, score, weighted_auroc
 
 
 def case(seed: int, count: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -46,39 +46,3 @@ def test_the_weighted_auroc_agrees_with_scikit_learn_on_ties_and_weights() -> No
     found = weighted_auroc(truth, np.round(probability, 1), weights)
     expected = [roc_auc_score(truth, np.round(probability, 1), sample_weight=each) for each in weights]
     np.testing.assert_allclose(found, expected, atol=1e-12)
-
-
-def test_the_interval_holds_the_auroc_and_narrows_with_more_patients() -> None:
-    widths = []
-    for count in (80, 2000):
-        truth, probability = case(1, count)
-        low, high = auroc_interval(truth[:, None], probability[:, None], np.arange(count), np.random.default_rng(0))
-        assert low < auroc(truth, probability) < high
-        widths.append(high - low)
-    assert widths[1] < widths[0] / 3
-
-
-def test_films_of_one_patient_widen_the_interval() -> None:
-    truth, probability = (np.repeat(each, 4) for each in case(2))
-    alone, together = (
-        auroc_interval(truth[:, None], probability[:, None], patients, np.random.default_rng(0))
-        for patients in (np.arange(len(truth)), np.repeat(np.arange(len(truth) // 4), 4))
-    )
-    assert together[1] - together[0] > 1.5 * (alone[1] - alone[0])
-
-
-def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
-    rng = np.random.default_rng(0)
-    true_auroc = 0.7602  # of N(1, 1) against N(0, 1): the normal distribution function at 1 / sqrt(2)
-    covered = 0
-    for _ in range(200):
-        truth = np.repeat([1.0, 0.0], [40, 80])
-        low, high = auroc_interval(truth[:, None], (rng.normal(size=120) + truth)[:, None], np.arange(120), rng, 300)
-        covered += low <= true_auroc <= high
-    assert 0.88 <= covered / 200 <= 0.99
-
-
-def test_an_interval_without_a_defined_observation_is_undefined() -> None:
-    low, high = auroc_interval(np.zeros((4, 1)), np.ones((4, 1)), np.arange(4), np.random.default_rng(0))
-    assert math.isnan(low)
-    assert math.isnan(high)

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from chex.metrics import METRIC
 from search.__main__ import main
 from search.ledger import State, TrialRow

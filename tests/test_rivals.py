@@ -3,9 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from search.bags import Outcome, draw, outcome
+from chex.bags import Outcome, draw, outcome
+from chex.delong import Areas
 from search.contest import Contest, contest
-from search.delong import Areas
 from search.ledger import State, TrialRow
 from search.rivals import Rivalry, adjusted, alike, difference, rivalries
 

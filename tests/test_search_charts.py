@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from chex.figures import Estimate
+from chex.intervals import Estimate
 from search.chart_style import MARKS
 from search.importance import Importances
 from search.knob_charts import parallel, slices

@@ -1,6 +1,6 @@
 import numpy as np
 
-from search.delong import Areas
+from chex.delong import Areas
 from search.ties import cheapest, maybe_best
 
 PATIENTS = 200

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import numpy as np
 from simulated_search import KNOB, Scenario, Simulated, simulate
 
-from search.bags import PLAIN, Outcome, draw, outcome
+from chex.bags import PLAIN, Outcome, draw, outcome
+from chex.delong import areas, aurocs
 from search.contest import Contest, contest, corrected
-from search.delong import areas, bounded, standard_errors
 from search.ensemble import Reports, averaged, chosen_by, ensemble
 from search.rivals import rivalries
 from search.selection import choose
@@ -40,8 +40,8 @@ def judged(scenario: Scenario, found: Simulated, rng: np.random.Generator) -> Fi
     choice = choose(metric_areas.auroc[None], found.trials)
     winner, kept = int(choice.winner[0]), choice.kept[0]
     true = found.true[winner]
-    naive = bounded(metric_areas.auroc[winner], standard_errors(metric_areas)[winner])
-    right = corrected(held, metric)
+    naive = aurocs(found.truth, found.probability[winner][None], found.patients)[0].mean
+    right = corrected(held, metric, naive)
     there = maybe_best(metric_areas.of(kept), rng)
     return {
         "naive_error": naive.value - true,

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import expit, logit
-from scipy.stats import norm
 
-from chex.figures import Estimate
+from chex.intervals import UNKNOWN, Estimate, correlations, logit_interval, mean_estimate, score_interval, wider
+from chex.metrics import defined
 
 REPORTS = 64
 """Taken together."""
@@ -40,9 +39,9 @@ class Areas:
 def areas(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, columns: Sequence[int]) -> Areas:
     """The mean AUROC over `columns`, in each of which both classes are scored, and influences.
 
-    `truth` is float (U, K) of 1, 0 or NaN (not scored), `probability` float (R, U, K), `patients` str (U,). Where one
-    patient has all positives of a column, or all negatives, nothing is known of how others would score: their part of
-    the influence is 0, and the interval too short.
+    `truth` is float (U, K) of 1, 0 or NaN (not scored), `probability` float (R, U, K), `patients` (U,), of any kind.
+    Where one patient has all positives of a column, or all negatives, nothing is known of how others would score, and
+    their part of the influence is 0.
     """
     names, of_unit = np.unique(patients, return_inverse=True)
     auroc, influence = np.zeros(len(probability)), np.zeros((len(names), len(probability)))
@@ -59,13 +58,63 @@ def standard_errors(found: Areas) -> np.ndarray:
     return errors
 
 
-def bounded(auroc: float, error: float, confidence: float = 0.95) -> Estimate:
-    """An AUROC with the interval that its standard error gives on the logit scale; at 0 and 1 no interval is left."""
-    if not 0 < auroc < 1:
-        return Estimate(float(auroc), float(auroc), float(auroc))
-    reach = norm.ppf((1 + confidence) / 2) * error / (auroc * (1 - auroc))
-    low, high = expit(logit(auroc) + np.array([-reach, reach]))
-    return Estimate(float(auroc), float(low), float(high))
+@dataclass(frozen=True)
+class Aurocs:
+    """The AUROCs of one classifier, with 95 % intervals."""
+
+    mean: Estimate
+    """Over the observations where it is defined; NaN where it is for none."""
+    observations: tuple[Estimate, ...]
+    """NaN where one class alone is scored."""
+
+
+def aurocs(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray) -> list[Aurocs]:
+    """Returns the AUROCs of R classifiers: the one method by which all intervals of an AUROC are made.
+
+    `truth` is float (U, K) of 1, 0 or NaN (not scored), `probability` float (R, U, K), `patients` str (U,). Of one
+    observation the interval is that of DeLong's standard error over patients on the logit scale, and on neither side
+    shorter than Newcombe's score interval, which has a width at 0, at 1 and with one positive, where DeLong's has
+    none. Numbers of positives and negatives for that are films divided by the design effect: by how much the variance
+    over patients is above that over films. The interval of the mean is put together from these by `mean_estimate`.
+    """
+    columns = np.flatnonzero(defined(truth)).tolist()
+    parts = [[UNKNOWN] * truth.shape[1] for _ in probability]
+    influences = np.zeros((len(columns), len(np.unique(patients)), len(probability)))
+    for place, column in enumerate(columns):
+        found = areas(truth, probability, patients, [column])
+        influences[place] = found.influence
+        errors, alone = standard_errors(found), _errors_of_films(truth, probability, patients, column, found)
+        counts = _counts(truth[:, column], patients)
+        for own, auroc, error, without in zip(parts, found.auroc, errors, alone, strict=True):
+            own[column] = wider(
+                logit_interval(auroc, error), score_interval(auroc, *_effective(*counts, error, without))
+            )
+    return [
+        Aurocs(mean_estimate([own[column] for column in columns], correlations(influences[:, :, place].T)), tuple(own))
+        for place, own in enumerate(parts)
+    ]
+
+
+def _errors_of_films(
+    truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, column: int, over_patients: Areas
+) -> np.ndarray:
+    """float (R,): the standard errors if each film were another patient's."""
+    if len(over_patients.influence) == len(patients):
+        return standard_errors(over_patients)
+    return standard_errors(areas(truth, probability, np.arange(len(patients)), [column]))
+
+
+def _counts(truth: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """float (2,) each: films of the positives and of the negatives, and how many patients they are of."""
+    films = np.array([(truth == value).sum() for value in (1, 0)], dtype=float)
+    return films, np.array([len(np.unique(patients[truth == value])) for value in (1, 0)], dtype=float)
+
+
+def _effective(films: np.ndarray, persons: np.ndarray, error: float, alone: float) -> np.ndarray:
+    """float (2,): what the positives and the negatives count; where no error tells, all of a patient's are alike."""
+    if not error > 0 or not alone > 0:
+        return persons
+    return np.maximum(persons, films / max(1.0, (error / alone) ** 2))
 
 
 def _add(auroc: np.ndarray, influence: np.ndarray, truth: np.ndarray, scores: np.ndarray, of_unit: np.ndarray) -> None:
