@@ -74,9 +74,9 @@ def page(told: Told) -> Page:
                 "Figures",
                 [
                     f"In brackets 95 % intervals over {found.patients:,} patients: for AUROC DeLong's on the "
-                    "logit scale, no shorter than Newcombe's score interval; for AUPRC and shares Wilson's, of as many independent "
-                    "cases as a bootstrap of patients shows; for Brier the bootstrap's percentiles. The mean is over "
-                    "the observations in which a figure is defined.",
+                    "logit scale, no shorter than Newcombe's score interval; for AUPRC and shares Wilson's, of as "
+                    "many independent cases as a bootstrap of patients shows; for Brier the bootstrap's percentiles. "
+                    "The mean is over the observations in which a figure is defined.",
                     Table("figures", figures_table(found), "Figures that need no threshold", shown=_shown_free(found)),
                     "AUROC: how often a positive is ranked above a negative. AUPRC: the mean precision over steps of "
                     "recall; guessing gives the share of positives. Brier: the mean squared distance of probability "
