@@ -8,7 +8,8 @@ from chex.errors import InputError
 from search.book import BOOK
 from search.bucket import is_uri, reach, shown
 from search.confirm import FOLDER as CONFIRM
-from search.mirror import KNOWN, as_mirrored, pull
+from search.lease import FOLDER as DRIVER
+from search.mirror import KNOWN, Wanted, as_mirrored, pull
 from search.stored import CONFIG
 from search.study import held, load_begun, storage_of
 
@@ -36,7 +37,7 @@ def folder_of(where: str, results: Path) -> Path:
     part = folder.with_name(f"{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    pull(uri, part, _of_anyone)
+    _pull(uri, part, _of_anyone)
     part.rename(folder)
     return folder
 
@@ -54,7 +55,13 @@ def bring_up_to_date(folder: Path) -> None:
 def _bring(uri: str, folder: Path) -> None:
     confirmed_here = (folder / CONFIRM / KNOWN).exists()
     with held(folder):
-        pull(uri, folder, lambda name: _of_anyone(name) and not (confirmed_here and name.startswith(f"{CONFIRM}/")))
+        _pull(uri, folder, lambda name: _of_anyone(name) and not (confirmed_here and name.startswith(f"{CONFIRM}/")))
+
+
+def _pull(uri: str, folder: Path, wanted: Wanted) -> None:
+    """First who has the search, and how often it has been kept: what is kept meanwhile makes the copy fall behind."""
+    pull(uri, folder, lambda name: name.startswith(f"{DRIVER}/"))
+    pull(uri, folder, lambda name: wanted(name) and not name.startswith(f"{DRIVER}/"))
 
 
 def _of_anyone(name: str) -> bool:

@@ -194,17 +194,16 @@ def _connected(uri: str, seconds: int) -> Place:
     except ValueError as error:
         raise InputError(f"{shown(uri)} is no address ({_plain(error)}); write for example gs://bucket/file") from error
     except OSError as error:
-        raise _unreachable(uri, error) from error
+        raise unreachable(uri, error) from error
     return Place(shown(uri), files, path.rstrip("/"))
 
 
 def _s3(parts: SplitResult, seconds: int) -> fs.FileSystem:
     """Of a URI `s3://bucket/path?region=...&scheme=...&endpoint_override=...`; without a region AWS is asked for it."""
     given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    region = given.get("region") or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     short = seconds == FIRST_WORD
     return fs.S3FileSystem(
-        region=region or fs.resolve_s3_region(parts.netloc.rpartition("@")[2]),
+        region=s3_region(parts),
         scheme=given.get("scheme"),
         endpoint_override=given.get("endpoint_override"),
         anonymous=parts.username == "anonymous",
@@ -212,6 +211,13 @@ def _s3(parts: SplitResult, seconds: int) -> fs.FileSystem:
         request_timeout=seconds if short else 60,
         retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=1 if short else 10),
     )
+
+
+def s3_region(parts: SplitResult) -> str:
+    """Returns the region of an `s3://` URI's bucket; AWS is asked where neither the URI nor the user says it."""
+    given = parse_qs(parts.query).get("region", [""])[-1]
+    region = given or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    return str(region or fs.resolve_s3_region(parts.netloc.rpartition("@")[2]))
 
 
 def _within(seconds: float, uri: str, work: Callable[[], T]) -> T:
@@ -243,10 +249,11 @@ def told(uri: str) -> Iterator[None]:
     except OSError as error:
         if out_of_room(error):
             raise
-        raise _unreachable(uri, error) from error
+        raise unreachable(uri, error) from error
 
 
-def _unreachable(uri: str, error: OSError) -> Unreachable:
+def unreachable(uri: str, error: OSError) -> Unreachable:
+    """Returns what the user is told of an error of a store's client."""
     said = str(error)
     login = AWS_LOGIN if uri.startswith("s3") else GOOGLE_LOGIN
     if "OAuth2" in said or "credentials" in said.lower():

@@ -15,7 +15,8 @@ from chex.atomic import replacing
 from chex.errors import InputError
 from chex.relabel import TABLE
 from search.bucket import below, place_at, shown
-from search.mirror import pull, push
+from search.lease import Lease
+from search.mirror import nothing, pull, push
 from search.staging import TABLES, forget_tables, stage, stage_list, tree_path
 
 KEPT = (
@@ -66,6 +67,8 @@ class Home:
 
     folder: Path
     copy: str | None = None
+    lease: Lease | None = None
+    """Of the search: who has it no longer leaves the copy as it is."""
 
     def fetch(self) -> None:
         """Fills the folder from its copy. Raises Unreachable."""
@@ -73,17 +76,19 @@ class Home:
             pull(self.copy, self.folder, KEPT.__contains__, patient=True)
 
     def keep(self) -> None:
-        """Copies what is new since the last time. Raises Unreachable."""
+        """Copies what is new since the last time. Raises Superseded where another head has the search, Unreachable."""
         if self.copy is not None:
-            push(self.folder, self.copy, KEPT.__contains__, patient=True)
+            check = self.lease.check if self.lease else nothing
+            push(self.folder, self.copy, KEPT.__contains__, patient=True, check=check)
 
 
 @contextmanager
-def at_home(folder: Path, search: Path, stored: str | None, cache: Path) -> Iterator[Home]:
+def at_home(folder: Path, search: Path, stored: Lease | None, cache: Path) -> Iterator[Home]:
     """A run's home, in which no other process is while the block runs; `folder` lies below the `search`'s own.
 
     That folder itself; or, where the search is `stored`, one on this node's disk below `cache`, which holds what the
-    copy has and is gone after the block: what counts is in the storage. Raises Unreachable.
+    copy has and is gone after the block: what counts is in the storage. Raises Unreachable, and Superseded where
+    another head has the search by now.
     """
     if stored is None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -91,13 +96,14 @@ def at_home(folder: Path, search: Path, stored: str | None, cache: Path) -> Iter
             yield Home(folder)
         return
     name = folder.relative_to(search)
-    here = scratch(stored, cache) / name
+    here = scratch(stored.uri, cache) / name
     here.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(here.with_name(f"{here.name}.lock")):
+        stored.check()
         shutil.rmtree(here, ignore_errors=True)  # a trial may have been elsewhere since
         here.mkdir()
         try:
-            home = Home(here, below(stored, str(name)))
+            home = Home(here, below(stored.uri, str(name)), stored)
             home.fetch()
             yield home
         finally:

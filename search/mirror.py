@@ -53,22 +53,34 @@ class _Both:
 _Known = dict[str, _Both]
 
 
-def push(folder: Path, uri: str, wanted: Wanted = everything, patient: bool = False) -> int:
+def nothing() -> None:
+    """Checks nothing."""
+
+
+def push(
+    folder: Path,
+    uri: str,
+    wanted: Wanted = everything,
+    patient: bool = False,
+    check: Callable[[], None] = nothing,
+) -> int:
     """Makes the files in `uri` what they are in `folder`; how many were copied or removed.
 
     Copies what has changed since the last push or pull between the two, and removes there what was mirrored and is
     gone here; what others put there stays. Databases are copied as SQLite's own backup sees them, in the middle of
     writing too. Every file appears whole. Raises Unreachable, within seconds where the store does not answer, or where
-    it is `patient` after minutes; a later push then does the rest.
+    it is `patient` after minutes; a later push then does the rest. What `check` raises before any file ends the push.
     """
     place, known = place_at(uri) if patient else reach(uri), _known(folder, uri)
     here = _here(folder, wanted)
     changed = [name for name, side in here.items() if name not in known or known[name].here != side]
     gone = [name for name in known if wanted(name) and name not in here]
     for name in _state_first(gone):
+        check()
         (place / name).remove()
 
     def copy(name: str) -> None:
+        check()
         with suppress(FileNotFoundError):  # tidied away since; the next push removes it there too
             (place / name).write(_content(folder / name))
 

@@ -23,6 +23,7 @@ from chex.teacher import teach, teacher_of
 from chex.uncertainty import TABLE_POLICIES, PolicyConfig, policy_of
 from search.feed import fed
 from search.home import at_home, tables_digest
+from search.lease import Lease
 from search.nodes import nodes_there
 from search.search_config import SearchConfig
 from search.space import Space
@@ -116,7 +117,7 @@ def _make(
     whole = {"num_cpus": max(1, largest.cpus), "num_gpus": gpus}
     config = teacher.model_copy(update={"device": device}).model_dump(mode="json")
     digest = tables_digest(base.data.root) if search.source and base.data.root else ""
-    where = str(home), str(folder), stored and stored.uri, search.source, images, digest
+    where = str(home), str(folder), stored.lease if stored else None, search.source, images, digest
     try:
         for ref in _teach.options(**whole).remote(config, *where):
             row = ray.get(ref)
@@ -141,7 +142,7 @@ def _teach(
     config: dict[str, Any],
     folder: str,
     search: str,
-    stored: str | None,
+    stored: Lease | None,
     source: str | None,
     images: str | None,
     digest: str,

@@ -1,97 +1,71 @@
 """The driver's part in a search's storage: its folder goes there, and what trials left there comes back."""
 
-import json
 import re
-import secrets
-import socket
 import sqlite3
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from chex import checkpoint
-from chex.atomic import write_text
 from chex.errors import InputError
 from search.book import BOOK, LOCKED_SECONDS
 from search.bucket import Place, Unreachable, below, check_writable, reach, shown
+from search.conditional import why_unconditional
 from search.home import KEPT
+from search.lease import FOLDER, Superseded, newest, newest_in, record_at, take
 from search.mirror import pull, push
 
 CONFIG = "search.yaml"
-DRIVER = "driver.json"
-"""Which machine goes on with a search, and how often it has kept it; the same in its folder and in its storage."""
 EVERY_SECONDS = 2.0
 LARGE = (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS)
 """What of a trial is needed only until it has ended."""
-OTHERS = re.compile(r"(tune|confirm)/|trials/[^/]+/(" + "|".join(map(re.escape, (*KEPT, checkpoint.EARLIER))) + ")$")
-"""Below a search's folder: what Ray Tune writes for itself, a search of its own, and what trials keep themselves."""
-
-
-@dataclass(frozen=True)
-class _Driver:
-    """A command that goes on with a search, on one machine."""
-
-    host: str
-    token: str
-    kept: int = 0
-    after: str = ""
-    """The mark of whom it takes the search over from: until it is in the storage, that one's is there."""
-
-    @property
-    def mark(self) -> str:
-        """Changes with each keeping."""
-        return f"{self.token} {self.kept}"
-
-    def follows(self, there: "_Driver") -> bool:
-        """Whether the folder that has this lacks nothing of a storage that has `there`."""
-        return (self.token == there.token and self.kept >= there.kept) or self.after == there.mark
-
-
-class Superseded(Unreachable):
-    """Another machine goes on with the search."""
-
-    def __init__(self, uri: str, other: _Driver | None):
-        host = other.host if other else "another machine"
-        super().__init__(
-            shown(uri), f"{host} goes on with this search since", "this machine's part has ended; see there"
-        )
+OTHERS = re.compile(
+    rf"(tune|confirm|{FOLDER})/|trials/[^/]+/(" + "|".join(map(re.escape, (*KEPT, checkpoint.EARLIER))) + ")$"
+)
+"""Below a search's folder: what Ray Tune writes for itself, a search of its own, the records of who had the search, and
+what trials keep themselves."""
 
 
 class Stored:
     """What is kept of a search in its storage, at a URI.
 
     The book is copied after the files that it speaks of, and a trial's state is removed only after the book that says
-    how the trial ended: whatever is lost with this machine, a search goes on from what is there. Who begins to keep a
-    search takes it over; an earlier one that is still at work then finds that out, and changes nothing more.
+    how the trial ended: whatever is lost with this machine, a search goes on from what is there. Whoever begins to keep
+    a search takes it over. An earlier one that is still at work finds that out before the next file that it would
+    write, and so do its trials; only a file that is on its way in that moment still arrives.
     """
 
     def __init__(self, folder: Path, uri: str):
-        """Raises Unreachable."""
+        """Raises InputError where `folder` lacks what the storage has, Superseded and Unreachable."""
         self.folder, self.uri, self.place = folder, uri, reach(uri)
-        before = _driver_at(self.place)
-        self.driver = _Driver(socket.gethostname(), secrets.token_hex(8), after=before.mark if before else "")
+        goes_on = (self.place / CONFIG).is_file()
+        if goes_on:
+            _check_followed(folder, self.place)
+        self.lease = take(uri, folder)
+        if goes_on and self.lease.number > 1:
+            self._check_nothing_came()
         self.superseded: Superseded | None = None
-        self._sign()
         self.tidied = set[int]()
         self.one_at_a_time, self.changed, self.over = threading.Lock(), threading.Event(), threading.Event()
 
     def keep(self) -> None:
         """Copies what is new in the search's folder; it is there when this returns. Raises Unreachable."""
         with self.one_at_a_time:
-            self._check_not_superseded()
+            self._check()
             self.changed.clear()
             book, ended = _copied(self.folder / BOOK)
-            push(self.folder, self.uri, _of_driver, patient=True)
+            push(self.folder, self.uri, _of_driver, patient=True, check=self._check)
             if book:
+                self._check()
                 (self.place / BOOK).write(book)
             for number in ended - self.tidied:
                 for name in LARGE:
+                    self._check()
                     (self.place / "trials" / f"{number:03d}" / name).remove()
                 self.tidied.add(number)
-            self.driver = replace(self.driver, kept=self.driver.kept + 1)
-            self._sign()
+            self.lease = self.lease.kept_once_more(self.folder)
 
     def soon(self) -> None:
         """Copies what is new within a few seconds. Raises Superseded."""
@@ -117,16 +91,20 @@ class Stored:
             except Unreachable:  # for a while, or for good: then a trial's start or the search's end says so
                 self.changed.set()
 
-    def _check_not_superseded(self) -> None:
-        there = _driver_at(self.place)
-        if there is None or there.token != self.driver.token:
-            self.superseded = Superseded(self.uri, there)
-            raise self.superseded
+    def _check(self) -> None:
+        try:
+            self.lease.check()
+        except Superseded as error:
+            self.superseded = error
+            raise
 
-    def _sign(self) -> None:
-        content = json.dumps(asdict(self.driver))
-        write_text(self.folder / DRIVER, content)
-        (self.place / DRIVER).write(content.encode())
+    def _check_nothing_came(self) -> None:
+        """Raises InputError where the one before has kept the search after this one had read it, and before the lease
+        was taken."""
+        before = record_at(self.place, self.lease.number - 1)
+        if self.lease.record.after != before.mark:
+            (self.folder / self.lease.name).unlink()
+            raise _behind(self.folder, self.uri, before.host)
 
 
 @contextmanager
@@ -163,10 +141,19 @@ def deliver(folder: Path, uri: str | None, *names: str) -> None:
 
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
     """Raises InputError where another search is kept at `uri`, or where another machine has gone on with the search
-    since `folder` had it; and Unreachable where nothing can be kept."""
+    since `folder` had it; and Unreachable where nothing can be kept.
+
+    Says on stderr where the store cannot tell apart two machines that take the search over at the same moment.
+    """
     if uri is None:
         return
     check_writable(uri)
+    if why := why_unconditional(uri):
+        print(
+            f"{shown(uri)}: {why}; two machines that go on with one search at the same moment may both do so until one "
+            "of them keeps it: resume a search on one machine only",
+            file=sys.stderr,
+        )
     if fresh:
         return
     place = reach(uri)
@@ -181,29 +168,35 @@ def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
 
 def _check_followed(folder: Path, place: Place) -> None:
     """Raises InputError where `folder` lacks what another machine has kept since."""
-    there, path = _driver_at(place), folder / DRIVER
-    ours = _Driver(**json.loads(path.read_bytes())) if path.exists() else None
-    if there and not (ours and ours.follows(there)):
-        raise InputError(
-            f"{folder} is behind {place.uri}, which {there.host} has gone on with; move the folder away, and go on "
-            f"with what is there: `chex-search resume {place.uri}`"
-        )
+    there, ours = newest(place), newest_in(folder)
+    if there and not (ours and ours.follows(there[1])):
+        raise _behind(folder, place.uri, there[1].host)
 
 
-def _driver_at(place: Place) -> _Driver | None:
-    return _Driver(**json.loads((place / DRIVER).read())) if (place / DRIVER).is_file() else None
+def _behind(folder: Path, uri: str, host: str) -> InputError:
+    return InputError(
+        f"{folder} is behind {shown(uri)}, which {host} has gone on with; move the folder away, and go on with what is "
+        f"there: `chex-search resume {shown(uri)}`"
+    )
 
 
 def forget(uri: str | None, name: str = "") -> None:
-    """Removes a file of the search kept at `uri`, or all of it. Raises Unreachable."""
-    if uri is not None:
-        place = reach(uri)
-        for each in [name] if name else place.entries():
+    """Removes a file of the search kept at `uri`, or all of it, after it was taken over. Raises Unreachable.
+
+    What says who had the search stays: another machine that is still at work on it has to find out.
+    """
+    if uri is None:
+        return
+    place = reach(uri)
+    if not name:
+        take(uri)
+    for each in [name] if name else place.entries():
+        if not each.startswith(f"{FOLDER}/"):
             (place / each).remove()
 
 
 def _of_driver(name: str) -> bool:
-    return not OTHERS.match(name) and name not in (BOOK, DRIVER)
+    return not OTHERS.match(name) and name != BOOK
 
 
 def _copied(book: Path) -> tuple[bytes, set[int]]:

@@ -218,7 +218,7 @@ def _conducted(
             with _watched(search, made, folder, book, stored, decoded) as watcher:
                 conductor = Conductor(search, book, watcher, allotment.at_once)
                 try:
-                    run_trials(conductor, folder, made, allotment, uri, images)
+                    run_trials(conductor, folder, made, allotment, stored.lease if stored else None, images)
                 finally:
                     conductor.close()
             gather(folder, [row.number for row in ended(conductor.rows)])

@@ -19,6 +19,7 @@ from chex.prepare import Opening, prepare, select
 from search.bucket import Unreachable
 from search.feed import fed
 from search.home import Contents, Home, at_home, with_local_tables
+from search.lease import Lease
 from search.ledger import complete
 from search.room import out_of_room
 
@@ -32,7 +33,7 @@ def train_trial(
     trial: dict[str, Any],
     base: dict[str, Any],
     share: float,
-    stored: str | None = None,
+    stored: Lease | None = None,
     source: str | None = None,
     images: str | None = None,
     contents: Contents = UNKNOWN,
@@ -76,7 +77,7 @@ def _ending(
     trial: dict[str, Any],
     base: dict[str, Any],
     share: float,
-    stored: str | None,
+    stored: Lease | None,
     source: str | None,
     images: str | None,
     contents: Contents,
@@ -87,7 +88,7 @@ def _ending(
     try:
         hold_to_share(share)
         with at_home(folder, search, stored, cache) as home:
-            local = with_local_tables(base, search, stored, cache, contents)
+            local = with_local_tables(base, search, stored.uri if stored else None, cache, contents)
             own, opening = fed(local, source, images, cache, contents.tree)
             _train(trial_config(own, trial["knobs"]), home, opening)
     except Unreachable as error:

@@ -17,6 +17,7 @@ from chex.metrics import METRIC, MODE
 from search.conductor import Conductor, Over
 from search.export import note_error, trial_folder
 from search.home import contents_of
+from search.lease import Lease
 from search.ledger import FIGURES
 from search.resources import Allotment
 from search.trainable import FAILURE, HALT, train_trial
@@ -31,7 +32,7 @@ def run_trials(
     folder: Path,
     base: dict[str, Any],
     allotment: Allotment,
-    stored: str | None,
+    stored: Lease | None,
     images: str | None,
 ) -> None:
     """Runs until the conductor says that no trial is left or that all is over; returns also after Ctrl-C or SIGTERM.

@@ -185,13 +185,20 @@ def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteClust
 @contextmanager
 def emulated_bucket() -> Iterator[str]:
     """The URI of a bucket in an emulated Google Cloud Storage on this machine."""
-    command = [sys.executable, str(Path(__file__).with_name("bucket_server.py"))]
+    with emulator("bucket_server.py") as port:
+        yield f"gs://anonymous@films?scheme=http&endpoint_override=127.0.0.1%3A{port}"
+
+
+@contextmanager
+def emulator(program: str) -> Iterator[int]:
+    """The port of an emulated store, whose program lies beside this file."""
+    command = [sys.executable, str(Path(__file__).with_name(program))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdin
         assert server.stdout
         port = int(server.stdout.readline())
         try:
-            yield f"gs://anonymous@films?scheme=http&endpoint_override=127.0.0.1%3A{port}"
+            yield port
         finally:
             server.stdin.close()
 

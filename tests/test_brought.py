@@ -13,7 +13,7 @@ from search.book import Book
 from search.brought import bring_up_to_date, folder_of
 from search.search_config import SearchConfig
 from search.status import status
-from search.stored import CONFIG, DRIVER, Stored
+from search.stored import CONFIG, Stored
 from search.study import LOCK, rows_of
 
 CONTENT = {"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}}
@@ -66,7 +66,7 @@ def test_a_search_comes_without_what_trials_fetch_themselves(head: Machine, othe
     came = {str(path.relative_to(other.folder)) for path in other.folder.rglob("*") if path.is_file()}
     assert came == {
         CONFIG,
-        DRIVER,
+        "driver/000001.json",
         ".mirror.json",
         "optuna.db",
         "trials/001/reports.csv",
@@ -91,7 +91,8 @@ def test_what_has_gone_on_here_is_left_alone(head: Machine, other: Machine) -> N
     head.begins()
     folder_of(head.uri, other.results)
     other.begins()
-    head.begins()
+    with pytest.raises(InputError, match="is behind"):
+        head.begins()
     for machine in (head, other):
         with pytest.raises(InputError) as refused:
             folder_of(head.uri, machine.results)

@@ -16,6 +16,7 @@ from chex.prepare import prepare, select
 from search import shared_cache, staging
 from search.bucket import Unreachable, below, reach
 from search.feed import IMAGES, fed, images_below
+from search.lease import take
 from search.search_config import SearchConfig
 from search.shared_cache import MANIFEST
 from search.staging import STAGED
@@ -52,7 +53,7 @@ def train(
     def trained(name: str, source: str, number: int = 1) -> list[dict[str, Any]]:
         heard.clear()
         trial = {"number": number, "knobs": {}, "folder": str(tmp_path / "head" / "s" / "trials" / f"{number:03d}")}
-        stored, images = (tmp_path / "storage" / "s").as_uri(), images_below(bucket("searches"))
+        stored, images = take((tmp_path / "storage" / "s").as_uri()), images_below(bucket("searches"))
         train_trial(trial, node(name), share=0, stored=stored, source=source, images=images)
         return [{name: value for name, value in row.items() if name != "seconds"} for row in heard]
 

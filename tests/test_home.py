@@ -15,6 +15,7 @@ from chex.relabel import TABLE
 from search import home as homes
 from search.bucket import Unreachable
 from search.home import Contents, at_home, contents_of, scratch, with_local_tables, with_local_tree
+from search.lease import Lease, Superseded, take
 from search.ledger import complete
 from search.trainable import HALT, train_trial
 
@@ -30,8 +31,13 @@ def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> str:
+def storage(tmp_path: Path) -> str:
     return (tmp_path / "storage" / "search").as_uri()
+
+
+@pytest.fixture
+def stored(storage: str) -> Lease:
+    return take(storage)
 
 
 @pytest.fixture
@@ -50,7 +56,7 @@ def test_a_trial_whose_node_is_gone_goes_on_elsewhere_from_the_report_that_it_to
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
     trial: dict[str, Any],
-    stored: str,
+    stored: Lease,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -77,9 +83,9 @@ def test_a_trial_whose_node_is_gone_goes_on_elsewhere_from_the_report_that_it_to
     assert not (tmp_path / "head").exists()
 
 
-def test_what_an_earlier_attempt_left_on_the_node_gives_way_to_the_copy(tmp_path: Path, stored: str) -> None:
+def test_what_an_earlier_attempt_left_on_the_node_gives_way_to_the_copy(tmp_path: Path, stored: Lease) -> None:
     search = tmp_path / "head" / "search"
-    copy, here = tmp_path / "storage" / "search" / "trials" / "001", scratch(stored, tmp_path) / "trials" / "001"
+    copy, here = tmp_path / "storage" / "search" / "trials" / "001", scratch(stored.uri, tmp_path) / "trials" / "001"
     for folder, text in ((copy, "newer"), (here, "old")):
         folder.mkdir(parents=True)
         (folder / checkpoint.REPORTS).write_text(text)
@@ -110,34 +116,34 @@ def with_table(search: Path) -> dict[str, Any]:
 
 
 def test_tables_of_the_search_are_fetched_once_a_node_and_others_stay_where_they_are(
-    tmp_path: Path, stored: str, table: Callable[[str], tuple[Path, Contents, Path]]
+    tmp_path: Path, storage: str, table: Callable[[str], tuple[Path, Contents, Path]]
 ) -> None:
     search, contents, copy = table("Path\n")
-    local = with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"]
+    local = with_local_tables(with_table(search), search, storage, tmp_path, contents)["relabel"]
     assert local["self_trained"] == "/lab/mine.csv"
-    assert Path(local["forest"]).is_relative_to(scratch(stored, tmp_path))
+    assert Path(local["forest"]).is_relative_to(scratch(storage, tmp_path))
     copy.unlink()
-    assert with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"] == local
+    assert with_local_tables(with_table(search), search, storage, tmp_path, contents)["relabel"] == local
     assert Path(local["forest"]).read_text() == "Path\n"
     given = with_table(search)
     assert with_local_tables(given, search, None, tmp_path, contents) is given
 
 
 def test_a_node_takes_no_table_of_an_earlier_search_of_the_same_name_nor_a_damaged_one(
-    tmp_path: Path, stored: str, table: Callable[[str], tuple[Path, Contents, Path]]
+    tmp_path: Path, storage: str, table: Callable[[str], tuple[Path, Contents, Path]]
 ) -> None:
     search, contents, _ = table("Path,Edema\nold,0.1\n")
-    with_local_tables(with_table(search), search, stored, tmp_path, contents)
+    with_local_tables(with_table(search), search, storage, tmp_path, contents)
     search, contents, copy = table("Path,Edema\nnew,0.9\n")  # after --fresh
-    local = with_local_tables(with_table(search), search, stored, tmp_path, contents)["relabel"]["forest"]
+    local = with_local_tables(with_table(search), search, storage, tmp_path, contents)["relabel"]["forest"]
     assert Path(local).read_text() == "Path,Edema\nnew,0.9\n"
     Path(local).write_text("Path,Ed")
-    with_local_tables(with_table(search), search, stored, tmp_path, contents)
+    with_local_tables(with_table(search), search, storage, tmp_path, contents)
     assert Path(local).read_text() == "Path,Edema\nnew,0.9\n"
     Path(local).unlink()
     copy.write_text("another search's")
     with pytest.raises(InputError) as refused:
-        with_local_tables(with_table(search), search, stored, tmp_path, contents)
+        with_local_tables(with_table(search), search, storage, tmp_path, contents)
     assert str(refused.value) == (
         f"{copy.as_uri()} is not the table that this search made; look which other search writes there, and go on with "
         "`chex-search resume`"
@@ -181,7 +187,7 @@ def test_a_storage_that_cannot_be_reached_halts_the_search_and_is_not_the_trials
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
     trial: dict[str, Any],
-    stored: str,
+    stored: Lease,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def gone(*how: object, **more: object) -> int:
@@ -192,8 +198,27 @@ def test_a_storage_that_cannot_be_reached_halts_the_search_and_is_not_the_trials
     assert [row[HALT] for row in reported] == ["gs://films: its store cannot be reached; check the network"]
 
 
+def test_a_trial_of_a_head_that_is_superseded_writes_nothing_into_the_storage_and_says_why(
+    tmp_path: Path, storage: str, stored: Lease
+) -> None:
+    search = tmp_path / "head" / "search"
+    with at_home(search / "trials" / "001", search, stored, tmp_path) as home:
+        (home.folder / checkpoint.STATE).write_text("1")
+        home.keep()
+        for name in (checkpoint.STATE, checkpoint.REPORTS):
+            (home.folder / name).write_text("of the old head")
+        take(storage)
+        with pytest.raises(Superseded, match="goes on with this search since"):
+            home.keep()
+    copy = tmp_path / "storage" / "search" / "trials" / "001"
+    assert [path.name for path in copy.iterdir()] == [checkpoint.STATE]
+    assert (copy / checkpoint.STATE).read_text() == "1"
+    with pytest.raises(Superseded), at_home(search / "trials" / "002", search, stored, tmp_path):
+        raise AssertionError
+
+
 def test_a_run_that_is_complete_in_the_storage_is_told_and_not_trained(
-    on_node: Callable[[str], dict[str, Any]], reported: list[dict[str, Any]], trial: dict[str, Any], stored: str
+    on_node: Callable[[str], dict[str, Any]], reported: list[dict[str, Any]], trial: dict[str, Any], stored: Lease
 ) -> None:
     train_trial(trial, on_node("first"), share=0, stored=stored)
     before = list(reported)
@@ -207,7 +232,7 @@ def test_a_tree_with_a_source_is_staged_on_the_node_that_trains_on_it(
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
     trial: dict[str, Any],
-    stored: str,
+    stored: Lease,
     tree: Path,
     tmp_path: Path,
 ) -> None:

@@ -9,11 +9,13 @@ import pytest
 
 from chex import checkpoint
 from chex.errors import InputError
+from search import lease
 from search import stored as stores
 from search.book import BOOK, Book
 from search.bucket import Place, Unreachable
+from search.lease import FOLDER, take
 from search.search_config import SearchConfig
-from search.stored import CONFIG, DRIVER, Stored, Superseded, check_storage, forget, kept
+from search.stored import CONFIG, Stored, Superseded, check_storage, forget, kept
 
 SEARCH = SearchConfig.model_validate({"base": {}, "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-1]}}})
 
@@ -68,7 +70,7 @@ def test_a_trials_state_goes_only_when_the_book_that_says_its_end_is_there(
     stored.keep()
     assert not state.exists()
     assert rows_in(copy) == ["finished"]
-    assert [each for each in order if each[0] != DRIVER] == [
+    assert [each for each in order if each[0] != "000001.json"] == [
         (CONFIG, True),
         (BOOK, True),
         ("best.yaml", True),
@@ -83,7 +85,7 @@ def test_what_trials_keep_themselves_and_what_is_anothers_is_left_alone(folder: 
     (folder / "trials" / "001" / "events.out.tfevents.1").touch()
     Stored(folder, copy.as_uri()).keep()
     found = {str(path.relative_to(copy)) for path in copy.rglob("*") if path.is_file()}
-    assert found == {CONFIG, BOOK, DRIVER, "trials/001/events.out.tfevents.1"}
+    assert found == {CONFIG, BOOK, f"{FOLDER}/000001.json", "trials/001/events.out.tfevents.1"}
 
 
 def test_an_ended_trial_comes_back_without_its_state(folder: Path, copy: Path) -> None:
@@ -143,7 +145,7 @@ def test_a_machine_whose_search_another_goes_on_with_changes_nothing_more_and_sa
     shutil.copytree(folder, elsewhere)
     check_storage(elsewhere, copy.as_uri(), fresh=False)
     monkeypatch.setattr(socket, "gethostname", lambda: "second")
-    Stored(elsewhere, copy.as_uri()).keep()
+    Stored(elsewhere, copy.as_uri())
     book.begin({"optimizer.lr": 1e-3})
     said = f"{copy.as_uri()}: second goes on with this search since; this machine's part has ended; see there"
     with pytest.raises(Superseded) as refused:
@@ -166,15 +168,15 @@ def test_who_was_cut_off_while_it_took_a_search_over_is_not_behind_until_another
     first = Stored(folder, copy.as_uri())
     first.keep()
 
-    def cut(place: Place, content: bytes) -> None:
-        raise Unreachable(place.uri, "its store cannot be reached", "check the network")
+    def cut(uri: str, content: bytes) -> bool:
+        raise Unreachable(uri, "its store cannot be reached", "check the network")
 
     with monkeypatch.context() as away:
-        away.setattr(Place, "write", cut)
+        away.setattr(lease, "create", cut)
         with pytest.raises(Unreachable):
             Stored(folder, copy.as_uri())
     check_storage(folder, copy.as_uri(), fresh=False)
-    Stored(tmp_path, copy.as_uri()).keep()
+    take(copy.as_uri())
     with pytest.raises(InputError, match="is behind"):
         check_storage(folder, copy.as_uri(), fresh=False)
 
@@ -197,7 +199,7 @@ def test_a_search_that_is_taken_over_ends_at_its_next_report(
     def reports_for_ever() -> None:
         with kept(folder, copy.as_uri()) as stored:
             assert stored
-            (copy / DRIVER).write_text('{"host": "second", "token": "2"}')
+            take(copy.as_uri())
             while True:
                 stored.soon()
 
@@ -211,4 +213,72 @@ def test_one_file_or_all_is_forgotten(copy: Path, name: str, left: set[str]) -> 
         (copy / each).touch()
     forget(copy.as_uri(), name)
     forget(None)
-    assert {path.name for path in copy.rglob("*") if path.is_file()} == left
+    assert {path.name for path in copy.rglob("*") if path.is_file() and path.parent.name != FOLDER} == left
+
+
+def test_a_search_that_another_starts_afresh_writes_nothing_into_it(folder: Path, copy: Path) -> None:
+    first = Stored(folder, copy.as_uri())
+    first.keep()
+    forget(copy.as_uri())
+    (folder / "best.yaml").write_text("of the first")
+    with pytest.raises(Superseded):
+        first.keep()
+    assert not [path for path in copy.rglob("*") if path.is_file() and path.parent.name != FOLDER]
+
+
+def test_a_head_that_is_taken_over_in_the_middle_of_a_push_stops_before_the_next_file_and_takes_nothing_back(
+    folder: Path, copy: Path, book: Book, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Stored(folder, copy.as_uri())
+    first.keep()
+    shutil.copytree(folder, tmp_path / "elsewhere")
+    (folder / "a.txt").touch()
+    book.begin({"optimizer.lr": 1e-3})
+    write, second = Place.write, list[Stored]()
+
+    def taken_over(place: Place, content: bytes) -> None:
+        write(place, content)
+        if place.path.endswith("a.txt"):
+            second.append(Stored(tmp_path / "elsewhere", copy.as_uri()))
+
+    monkeypatch.setattr(Place, "write", taken_over)
+    with pytest.raises(Superseded):
+        first.keep()
+    assert rows_in(copy) == []
+    second[0].keep()
+    with pytest.raises(InputError, match="is behind"):
+        check_storage(folder, copy.as_uri(), fresh=False)
+    check_storage(tmp_path / "elsewhere", copy.as_uri(), fresh=False)
+
+
+def test_who_takes_a_search_over_that_is_kept_in_that_moment_is_behind(
+    folder: Path, copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, elsewhere = Stored(folder, copy.as_uri()), tmp_path / "elsewhere"
+    first.keep()
+    shutil.copytree(folder, elsewhere)
+    ask = lease.create
+
+    def keeps_first(uri: str, content: bytes) -> bool:
+        first.keep()
+        return ask(uri, content)
+
+    monkeypatch.setattr(lease, "create", keeps_first)
+    for _ in range(2):
+        with pytest.raises(InputError, match="elsewhere is behind file:"):
+            Stored(elsewhere, copy.as_uri())
+    with pytest.raises(Superseded):
+        first.keep()
+
+
+def test_a_store_without_conditional_writes_is_told_before_a_search_starts(
+    copy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_storage(tmp_path / "new", copy.as_uri(), fresh=True)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(stores, "why_unconditional", lambda uri: "its file system makes no links (Not supported)")
+    check_storage(tmp_path / "new", copy.as_uri(), fresh=True)
+    assert capsys.readouterr().err == (
+        f"{copy.as_uri()}: its file system makes no links (Not supported); two machines that go on with one search at "
+        "the same moment may both do so until one of them keeps it: resume a search on one machine only\n"
+    )
