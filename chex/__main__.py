@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--data", type=_tree, metavar="TREE", help="the folder that holds train.csv and valid.csv")
     train.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
     train.add_argument("--out", type=Path, help="folder of the run (default: results/run-<name of RUN.yaml>)")
-    train.add_argument("--fresh", action="store_true", help="train again where OUT holds a finished run")
+    train.add_argument("--fresh", action="store_true", help="delete the run that OUT holds and start over")
     train.set_defaults(run=_train)
 
     relabel = commands.add_parser("relabel", help="make the probability table that self_trained or forest reads")
@@ -123,18 +123,20 @@ def _tree(text: str) -> Path:
 
 
 def _train(options: argparse.Namespace) -> int:
+    from chex.output_folder import default_folder
     from chex.train import train
 
-    out = options.out or Path("results") / f"run-{options.config.stem}"
-    return train(_run_config(options), out.absolute(), fresh=options.fresh)
+    out = options.out or default_folder("run", options.config)
+    return train(_run_config(options), out.absolute(), options.fresh, options.config)
 
 
 def _relabel(options: argparse.Namespace) -> int:
+    from chex.output_folder import default_folder
     from chex.relabel import TABLE
     from chex.tables import make_forest_table, make_teacher_table
 
     make = {"teacher": make_teacher_table, "forest": make_forest_table}[options.maker]
-    out = options.out or Path("results") / f"{options.maker}-{options.config.stem}"
+    out = options.out or default_folder(options.maker, options.config)
     code = make(_run_config(options), out.absolute())
     if code == 0:
         policy = POLICY_OF_TABLE[options.maker]
@@ -144,9 +146,10 @@ def _relabel(options: argparse.Namespace) -> int:
 
 
 def _lr_find(options: argparse.Namespace) -> int:
+    from chex.output_folder import default_folder
     from chex.rate_sweep import lr_find
 
-    out = options.out or Path("results") / f"lr-find-{options.config.stem}"
+    out = options.out or default_folder("lr-find", options.config)
     return lr_find(_run_config(options), out, options.low, options.high, options.steps)
 
 
@@ -204,12 +207,15 @@ def _phantom(options: argparse.Namespace) -> int:
 def _forest(options: argparse.Namespace) -> int:
     import numpy as np
 
-    from chex.forest_report import report_forests
+    from chex.forest_report import chosen_targets, forest_folder, report_forests
+    from chex.output_folder import check_claim
     from chex.records import check_root, load_tree
 
     check_root(options.tree, "TREE", option="")
+    folder = forest_folder(chosen_targets(options.target), options.out)
+    check_claim(folder, "forest", tree=options.tree)
     train = load_tree(options.tree).train
-    return report_forests(train, np.arange(len(train)), options.target, options.folds, options.seed, options.out)
+    return report_forests(train, np.arange(len(train)), options.target, options.folds, options.seed, folder)
 
 
 if __name__ == "__main__":

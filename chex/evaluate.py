@@ -17,7 +17,8 @@ from chex.evaluation_page import Told, page, text
 from chex.exported import load_network
 from chex.figures import evaluation
 from chex.inference import predict
-from chex.page import check_folder, write_page
+from chex.output_folder import check_claim, claim
+from chex.page import write_page
 from chex.records import DataConfig, Tree, load_tree
 from chex.seeds import stream
 from chex.split import Scored, split
@@ -40,12 +41,12 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
     Without `out` the folder is results/evaluate-<name of the weights>. Raises InputError before films are read.
     """
     _check_options(recall, batch)
+    folder = out or Path("results") / f"evaluate-{weights_name(weights)}"
+    check_claim(folder, "evaluation", tree=tree)
     trained = load_network(weights)
     config = _config(trained, tree, sets)
     loaded = load_tree(tree)
     scored = split(loaded, config.data).scored
-    folder = out or Path("results") / f"evaluate-{weights_name(weights)}"
-    check_folder(folder, tree, "an evaluation")
     probability = _probability(trained, loaded, scored, config, batch)
     names = config.data.observations
     found = evaluation(scored.truth, probability, scored.patients, names, recall, stream(0, "interval"))
@@ -55,6 +56,7 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
         f"{found.patients:,} patients of {tree}{' held out of its train.csv' if config.data.holdout else ''}."
     )
     told = Told(found, scored.truth, probability, head, unit, recall)
+    claim(folder, "evaluation", tree=tree)
     with progress_bar("drawing the page") as advance:
         index = write_page(page(told), folder, advance)
     save_predictions(folder, scored.paths, scored.patients, names, scored.truth, probability)

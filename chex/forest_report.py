@@ -24,6 +24,7 @@ from chex.forest_folds import (
     patient_splits,
 )
 from chex.labels import FIVE, OBSERVATIONS
+from chex.output_folder import check_claim, claim
 from chex.pictures import INKS, picture, save_picture
 from chex.records import Records
 from chex.relabel import TABLE, write_probabilities
@@ -83,20 +84,25 @@ def report_forests(
     before the work starts, for a wrong option and for a target with too few positives or negatives.
     """
     chosen = chosen_targets(targets)
-    folder = out or Path("results") / f"forest-{'five' if chosen == FIVE else '+'.join(map(_file_name, chosen))}"
+    folder = forest_folder(chosen, out)
     _check_options(folds, seed, folder)
     tables = [cases(records, rows, name) for name in chosen]
     with progress_bar("splitting by patient") as advance:
         splits = _all_splits(tables, folds, seed, advance)
     with progress_bar("fitting forests") as advance:
         studies, probabilities = _fitted(records, rows, tables, splits, seed, advance)
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, "forest")
     for study in studies:
         home = folder if len(studies) == 1 else folder / _file_name(study.known.target)
         print(_written(study, home), end="\n\n")
     write_probabilities(folder / TABLE, records.paths, chosen, probabilities)
     print(_told_of_table(folder / TABLE, probabilities))
     return 0
+
+
+def forest_folder(targets: Sequence[str], out: Path | None) -> Path:
+    """`out`, or where the report of these targets is written without it: results/forest-<target>."""
+    return out or Path("results") / f"forest-{'five' if targets == FIVE else '+'.join(map(_file_name, targets))}"
 
 
 def chosen_targets(names: Sequence[str]) -> tuple[str, ...]:
@@ -118,8 +124,7 @@ def _check_options(folds: int, seed: int, folder: Path) -> None:
         )
     if not 0 <= seed < 2**32:
         raise InputError(f"--seed {seed}: a seed is a whole number from 0 to {2**32 - 1}; give one of these")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out {folder}: is a file and the report needs a folder; give another path")
+    check_claim(folder, "forest")
 
 
 def _all_splits(tables: Sequence[Cases], folds: int, seed: int, advance: Advance) -> list[Splits]:

@@ -144,6 +144,15 @@ def _fit(run: "Training", on_step: OnStep | None, should_pause: ShouldPause) -> 
                 raise Paused
 
 
+def check_goes_on(config: RunConfig, data: Prepared, folder: Path) -> None:
+    """Raises InputError where `folder` holds the state of a run with another config, or on other data."""
+    checkpoint.load_state(folder, _digest(config, data), torch.device("cpu"))
+
+
+def _digest(config: RunConfig, data: Prepared) -> str:
+    return checkpoint.digest(identity(config) + data.digest)
+
+
 @contextmanager
 def memory_said(config: RunConfig) -> Iterator[None]:
     """Where the GPU's memory does not suffice for what the block does, an InputError says so."""
@@ -172,7 +181,7 @@ class Training:
             freeze(self.groups, stage.plan.frozen)
         self.forward = torch.compile(self.model) if config.model.compile else self.model
         self.scaler = gradient_scaler(config.device, self.device)
-        self.digest = checkpoint.digest(identity(config) + data.digest)
+        self.digest = _digest(config, data)
         self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
         self.probabilities: dict[int, np.ndarray] = {}

@@ -18,7 +18,6 @@ from PIL import Image
 from plotly.offline import get_plotlyjs
 
 from chex.atomic import replacing, write_text
-from chex.errors import InputError
 from chex.pictures import png
 
 INDEX = "index.html"
@@ -118,16 +117,6 @@ class Page:
     sections: Sequence[Section]
     first: Sequence[Part] = ()
     """What stands above the table of contents."""
-
-
-def check_folder(folder: Path, tree: Path, kind: str) -> None:
-    """Raises InputError where a page, `kind` in words, cannot go: a file, other things, inside the tree it is of."""
-    if folder.resolve().is_relative_to(tree.resolve()):
-        raise InputError(f"--out: {folder} lies inside the tree that it tells of; give a folder outside it")
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"--out: {folder} is a file; give a folder")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / INDEX).is_file():
-        raise InputError(f"--out: {folder} holds other things than {kind}; give a new or empty folder")
 
 
 def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:

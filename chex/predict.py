@@ -19,9 +19,13 @@ from chex.errors import InputError, one_of
 from chex.exported import RULES, load_network
 from chex.gradcam import check_map, heat, overlay
 from chex.inference import predict
+from chex.labels import OBSERVATIONS
+from chex.output_folder import check_claim, check_place, claim
 from chex.trained import NO_DIAGNOSIS, Trained
 
 SUFFIXES = (".jpg", ".jpeg", ".png")
+PATH, CALLED = "path", " called"
+"""Of a table: the first column, and how a column ends that says what is called."""
 OVERLAY_SIZE = 512
 """Side in pixels of the film in an overlay."""
 
@@ -82,7 +86,7 @@ def image_files(given: Sequence[Path]) -> list[Path]:
 
 def probability_table(paths: Sequence[Path], observations: Sequence[str], probability: np.ndarray) -> pd.DataFrame:
     """A row per image: path, and the probability (N, K) of each observation, in [0, 1]."""
-    table = pd.DataFrame({"path": list(map(str, paths))})
+    table = pd.DataFrame({PATH: list(map(str, paths))})
     for column, name in enumerate(observations):
         table[name] = probability[:, column].astype(np.float64).round(6)
     return table
@@ -91,7 +95,7 @@ def probability_table(paths: Sequence[Path], observations: Sequence[str], probab
 def calls(observations: Sequence[str], probability: np.ndarray, cuts: Mapping[str, float]) -> dict[str, np.ndarray]:
     """A column `<observation> called` for each of `cuts`, of (N, K) probabilities: yes, no, blank where it is NaN."""
     return {
-        f"{name} called": np.where(probability[:, observations.index(name)] >= cut, "yes", "" if cut != cut else "no")
+        f"{name}{CALLED}": np.where(probability[:, observations.index(name)] >= cut, "yes", "" if cut != cut else "no")
         for name, cut in cuts.items()
     }
 
@@ -119,13 +123,27 @@ def _check_outputs(out: Path | None, overlays: Path | None, drawn: Sequence[str]
         raise InputError(
             f"--out {out}: is a folder and the CSV needs a file; give for example --out {out / 'films.csv'}"
         )
-    if overlays and overlays.exists() and not overlays.is_dir():
-        raise InputError(f"--grad-cam {overlays}: is a file and overlays need a folder; give another path")
+    if out:
+        check_place(out.parent, f"--out {out}")
+    if out and out.exists() and not _is_table(out):
+        raise InputError(f"--out {out}: is a file that chex predict did not write, and it stays as it is; give another")
+    if overlays:
+        check_claim(overlays, "overlays", option="--grad-cam")
     if drawn and not overlays:
         raise InputError(
             f"--observation {' '.join(drawn)}: chooses what --grad-cam draws, which is not asked for; "
             "add --grad-cam FOLDER or leave it out"
         )
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the first line of a file is that of a table which this command writes, or the file is empty."""
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        head = file.readline(10_000).decode("utf-8", errors="replace").strip()
+    names = [name.removesuffix(CALLED) for name in head.split(",")]
+    return not head or (names[0] == PATH and len(names) > 1 and set(names[1:]) <= set(OBSERVATIONS))
 
 
 def _cuts(trained: Trained, weights: Path, call: str) -> dict[str, float]:
@@ -189,7 +207,7 @@ def _draw(
     device: torch.device,
 ) -> int:
     """Writes the overlays; returns how many."""
-    folder.mkdir(parents=True, exist_ok=True)
+    claim(folder, "overlays", option="--grad-cam")
     names = overlay_names(paths)
     with progress_bar("drawing overlays") as advance:
         for row, maps in enumerate(_heats(trained, films, chosen, batch, device)):

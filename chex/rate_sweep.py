@@ -15,6 +15,7 @@ from chex.config import RunConfig
 from chex.console import Advance, progress_bar
 from chex.errors import InputError
 from chex.loop import Diverged, Training, memory_said
+from chex.output_folder import check_claim, claim
 from chex.pictures import picture, save_picture
 from chex.prepare import Prepared
 from chex.train import preflight
@@ -90,10 +91,11 @@ def lr_find(config: RunConfig, out: Path, low: float, high: float, steps: int) -
             f"--low {low:g} --high {high:g} --steps {steps}: the rate rises from low, above 0, to high, in 10 steps or "
             "more; change them"
         )
+    check_claim(out, "lr-find", tree=config.data.root)
     data = preflight(config)
     with progress_bar("sweeping the rate") as advance:
         found = sweep(config, data, low, high, steps, advance)
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "lr-find", tree=config.data.root)
     table = pd.DataFrame({"lr": found.rates, "loss": found.losses, "smoothed": found.smoothed})
     save_table(out / "rates.csv", table)
     draw(found, out / "rates.png")

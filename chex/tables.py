@@ -9,10 +9,11 @@ from chex import checkpoint
 from chex.config import RunConfig
 from chex.console import Advance, decimal, progress_bar
 from chex.forest import forest_probabilities
-from chex.prepare import select
+from chex.output_folder import check_claim, claim
+from chex.prepare import Selection, select
 from chex.relabel import TABLE, write_probabilities
 from chex.teacher import teach, teacher_of
-from chex.train import CONFIG, preflight, settled, shown
+from chex.train import CONFIG, check_out, check_same_run, preflight, settled, shown
 
 
 def make_teacher_table(config: RunConfig, out: Path) -> int:
@@ -20,9 +21,11 @@ def make_teacher_table(config: RunConfig, out: Path) -> int:
 
     `out` then holds the table and the teacher's checkpoint. Raises InputError before anything is written.
     """
+    check_out(config, out, "teacher")
     teacher = settled(teacher_of(config), out / CONFIG)
+    check_same_run(teacher, out, "remove that one")
     data = preflight(teacher)
-    if not shown("relabel", teacher, data, out, teach):
+    if not shown("teacher", "relabel", teacher, data, out, teach):
         return 1
     print(teacher_cost(out), table_summary(out / TABLE), sep="\n")
     return 0
@@ -33,19 +36,26 @@ def make_forest_table(config: RunConfig, out: Path) -> int:
 
     Raises InputError before anything is written.
     """
+    check_claim(out, "relabel forest", tree=config.data.root)
     with progress_bar("growing forests") as advance:
-        write_forest_table(config, out / TABLE, advance)
+        selection, soft = _forest_labels(config, advance)
+    claim(out, "relabel forest", tree=config.data.root)
+    write_probabilities(out / TABLE, selection.tree.train.paths, selection.observations, soft)
     print(table_summary(out / TABLE))
     return 0
 
 
 def write_forest_table(config: RunConfig, path: Path, advance: Advance) -> None:
     """Writes what forests say of the uncertain cells of all films that may be trained on. Raises InputError."""
+    selection, soft = _forest_labels(config, advance)
+    write_probabilities(path, selection.tree.train.paths, selection.observations, soft)
+
+
+def _forest_labels(config: RunConfig, advance: Advance) -> tuple[Selection, np.ndarray]:
+    """What is trained on, and float (N_train, K): the probability of each uncertain cell, NaN elsewhere."""
     selection = select(teacher_of(config))
-    train = selection.tree.train
-    soft = forest_probabilities(train, selection.trainable, selection.observations, config.seed, advance)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_probabilities(path, train.paths, selection.observations, soft)
+    train, rows = selection.tree.train, selection.trainable
+    return selection, forest_probabilities(train, rows, selection.observations, config.seed, advance)
 
 
 def teacher_cost(folder: Path) -> str:

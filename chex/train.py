@@ -1,6 +1,5 @@
 """`chex train`: fit with a bar, a line per report, and the result with its interval."""
 
-import shutil
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -19,9 +18,10 @@ from chex.errors import InputError
 from chex.interrupt import first_interrupt
 from chex.intervals import Estimate
 from chex.layers import freeze, layer_groups
-from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, fit
+from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, check_goes_on, fit
 from chex.metrics import defined
 from chex.model import check_backbone, check_model
+from chex.output_folder import LOCK, Kind, alone_in, check_claim, check_emptying, claim, empty
 from chex.prepare import Prepared, Selection, prepare, select
 from chex.seeds import stream
 from chex.settle import settle
@@ -31,42 +31,90 @@ Fitting = Callable[[RunConfig, Prepared, Path, OnStep, ShouldPause], Iterable[Re
 HEAD = "  done  epoch       lr  train loss  valid loss  AUROC  recall  precision  error  images    s"
 
 
-def train(config: RunConfig, out: Path, fresh: bool) -> int:
+def train(config: RunConfig, out: Path, fresh: bool, source: Path | None = None) -> int:
     """Trains into `out`, going on where an interrupted run with the same config stopped; 0 done, 1 diverged.
 
-    Raises InputError before anything is written; `fresh` allows to replace a finished run.
+    `fresh` removes an earlier run in `out`; `source` is the file that `config` came from. Raises InputError, before
+    anything is written or removed, where `out` is not free for this run (see `check_out`) and for what `preflight`
+    refuses.
     """
-    if (out / DONE).exists() and not fresh:
-        raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
-    config = settled(config, out / CONFIG)
-    data = preflight(config)
+    kind: Kind = "run"
+    check_out(config, out, kind)
     if fresh:
-        shutil.rmtree(out, ignore_errors=True)
-    if not shown("train", config, data, out, fit):
+        check_emptying(out, "--out", {"the config": source, **_read_by(config)})
+    elif (out / DONE).exists():
+        raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
+    config = settled(config, None if fresh else out / CONFIG)
+    if not fresh:
+        check_same_run(config, out, "start over with --fresh, which deletes that run")
+    data = preflight(config)
+    if not shown(kind, "train", config, data, out, fit, fresh):
         return 1
     print(_result(config, out))
     (out / DONE).touch()
     return 0
 
 
-def shown(command: str, config: RunConfig, data: Prepared, out: Path, fitting: Fitting) -> bool:
+def check_out(config: RunConfig, out: Path, kind: Kind) -> None:
+    """Raises InputError where `out` is not free for a `kind` of output, or another process trains there."""
+    check_claim(out, kind, tree=config.data.root)
+    if (out / LOCK).exists():
+        with alone_in(out):
+            pass
+
+
+def check_same_run(config: RunConfig, out: Path, remedy: str) -> None:
+    """Raises InputError, with this `remedy` beside another --out, where `out` holds a run with another config.
+
+    `config` is settled.
+    """
+    if (out / CONFIG).exists() and identity(load_run(out / CONFIG)) != identity(config):
+        raise InputError(
+            f"{out} holds a run with another config ({out / CONFIG} differs); give another folder with --out, "
+            f"or {remedy}"
+        )
+
+
+def _read_by(config: RunConfig) -> dict[str, Path | None]:
+    """The files and folders that a run of `config` reads."""
+    return {
+        "data.root": config.data.root,
+        "image.cache": config.image.cache,
+        "model.weights": config.model.weights,
+        "relabel.self_trained": config.relabel.self_trained,
+        "relabel.forest": config.relabel.forest,
+    }
+
+
+def shown(
+    kind: Kind, command: str, config: RunConfig, data: Prepared, out: Path, fitting: Fitting, fresh: bool = False
+) -> bool:
     """Trains into `out` by `fitting` (`fit` or `teach`) with all that `chex` shows of it; False where it diverged.
 
-    Writes the config first. Ctrl-C pauses after the step in hand and raises KeyboardInterrupt.
+    No other process may train there meanwhile. Empties `out` first where it is to be `fresh`, and then writes the
+    config. Ctrl-C pauses after the step in hand and raises KeyboardInterrupt. Raises InputError, before anything is
+    written, where `out` cannot be used for this `kind` or holds the state of another run.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / CONFIG, dump(config))
-    print(_headline(config, data), HEAD, sep="\n")
-    try:
-        _show(lambda *hooks: fitting(config, data, out, *hooks))
-    except Diverged as error:
-        print(f"chex {command}: {error}", file=sys.stderr)
-        return False
+    claim(out, kind, tree=config.data.root)
+    with alone_in(out):
+        if fresh:
+            empty(out)
+        check_goes_on(config, data, out)
+        write_text(out / CONFIG, dump(config))
+        print(_headline(config, data), HEAD, sep="\n")
+        try:
+            _show(lambda *hooks: fitting(config, data, out, *hooks))
+        except Diverged as error:
+            print(f"chex {command}: {error}", file=sys.stderr)
+            return False
     return True
 
 
 def settled(
-    config: RunConfig, earlier: Path, share: float = 1.0, settling: Callable[[RunConfig, float], RunConfig] = settle
+    config: RunConfig,
+    earlier: Path | None,
+    share: float = 1.0,
+    settling: Callable[[RunConfig, float], RunConfig] = settle,
 ) -> RunConfig:
     """`config` with what `auto` means here; where an interrupted run settled it in the file `earlier`, as it did,
     wherever its tree lay.
@@ -74,7 +122,7 @@ def settled(
     `share` of a GPU's memory is the run's own; `settling` is done where the run computes. Raises InputError for a
     device or a backbone that is not there.
     """
-    if earlier.exists():
+    if earlier and earlier.exists():
         before = load_run(earlier)
         device, batches = config.device, config.batches
         if device.amp == "auto":

@@ -268,7 +268,7 @@ def _fill(root: Path, source: Source, progress: Progress | None) -> None:
 
 
 def _copy(source: Source, name: str, root: Path) -> None:
-    with replacing(root / name) as beside:
+    with replacing(root / name, durable=False) as beside:  # `_fill` syncs all files at once, before the mark
         source.copy(name, beside)
         os.utime(beside, ns=(source.changed(name),) * 2)  # the image cache's identity holds it
 

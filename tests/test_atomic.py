@@ -1,9 +1,11 @@
+import errno
 import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from chex.atomic import replacing, replacing_folder, write_text
+from chex.atomic import replacing, replacing_folder, sync_folder, write_text
 
 
 def test_a_file_is_replaced_when_it_is_whole(tmp_path: Path) -> None:
@@ -69,3 +71,67 @@ def test_a_folder_that_cannot_be_put_in_place_leaves_the_earlier_one(
     with pytest.raises(OSError, match="busy"), replacing_folder(tmp_path / "a"):
         pass
     assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["a", "a/old"]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What is synced and renamed, in order: a file, a folder, or a name that is put in place."""
+    events: list[str] = []
+    replace, rename = os.replace, os.rename
+
+    def fsync(file: int) -> None:
+        events.append("folder" if stat.S_ISDIR(os.fstat(file).st_mode) else "file")
+
+    def put(source: Path, target: Path) -> None:
+        events.append(f"-> {target.name}")
+        (replace if source.is_file() else rename)(source, target)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    monkeypatch.setattr(os, "replace", put)
+    monkeypatch.setattr(os, "rename", put)
+    return events
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_the_name_after(tmp_path: Path, told: list[str]) -> None:
+    write_text(tmp_path / "a", "new")
+    assert told == ["file", "-> a", "folder"]
+
+
+def test_a_file_whose_caller_syncs_is_only_renamed(tmp_path: Path, told: list[str]) -> None:
+    with replacing(tmp_path / "a", durable=False) as beside:
+        beside.write_text("new")
+    assert told == ["-> a"]
+
+
+def test_all_of_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path: Path, told: list[str]) -> None:
+    with replacing_folder(tmp_path / "a") as beside:
+        (beside / "below").mkdir()
+        (beside / "one").write_text("1")
+        (beside / "below" / "two").write_text("2")
+    assert told == ["file", "folder", "file", "folder", "-> a", "folder"]
+
+
+@pytest.mark.parametrize("refused", [errno.EINVAL, errno.ENOTSUP, errno.EIO])
+def test_a_file_system_that_cannot_sync_folders_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refused: int
+) -> None:
+    def fsync(file: int) -> None:
+        raise OSError(refused, "no")
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    if refused == errno.EIO:
+        with pytest.raises(OSError, match="no"):
+            sync_folder(tmp_path)
+    else:
+        sync_folder(tmp_path)
+
+
+def test_what_an_earlier_process_left_is_not_removed_with_the_folder_that_could_not_be_replaced(tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    left = tmp_path / f".a.{os.getpid()}.earlier"
+    left.mkdir()
+    (left / "old").write_text("old")
+    with pytest.raises(OSError, match="not empty"), replacing_folder(tmp_path / "a") as beside:
+        (beside / "new").write_text("new")
+    assert (left / "old").exists()
+    assert (tmp_path / "a").exists()

@@ -8,9 +8,11 @@ import pandas as pd
 import pytest
 import torch
 import yaml
+from filelock import FileLock
 
 import chex as chex_package
 from chex.__main__ import main as chex
+from chex.output_folder import LOCK, mark
 from search.__main__ import main as chex_search
 
 Damage = Callable[[Path], object]
@@ -171,6 +173,97 @@ def test_another_package_named_chex_is_told_from_ours(
     told = capsys.readouterr().err
     assert "`chex` was imported from /elsewhere/site-packages and `search` from" in told
     assert "remove the other package named chex from this environment" in told
+
+
+OUTPUTS = {
+    "train": ["train", "RUN", "--data", "TREE", "--out"],
+    "train --fresh": ["train", "RUN", "--data", "TREE", "--fresh", "--out"],
+    "relabel teacher": ["relabel", "teacher", "RUN", "--data", "TREE", "--out"],
+    "relabel forest": ["relabel", "forest", "RUN", "--data", "TREE", "--out"],
+    "evaluate": ["evaluate", "WEIGHTS", "--data", "TREE", "--out"],
+    "predict": ["predict", "WEIGHTS", "TREE", "--grad-cam"],
+    "explore": ["explore", "TREE", "--out"],
+    "lr-find": ["lr-find", "RUN", "--data", "TREE", "--out"],
+    "phantom": ["phantom"],
+    "forest": ["forest", "TREE", "--target", "Edema", "--out"],
+}
+"""Every command of `chex` that writes into a folder, which comes last."""
+
+
+@pytest.fixture
+def refused_output(configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[str, Path], str]:
+    """Runs one of OUTPUTS on a folder, must be refused, and returns its sentence; the folder is left as it was."""
+
+    def run(command: str, out: Path) -> str:
+        known = {"RUN": configs / "run.yaml", "TREE": tree, "WEIGHTS": configs / "best.safetensors"}
+        before = {path: path.is_file() and path.read_bytes() for path in configs.parent.rglob("*")}
+        assert chex([str(known.get(word, word)) for word in [*OUTPUTS[command], str(out)]]) == 2
+        assert {path: path.is_file() and path.read_bytes() for path in configs.parent.rglob("*")} == before
+        told = capsys.readouterr().err.splitlines()
+        assert len(told) == 1
+        return str(told[0])
+
+    return run
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_a_folder_of_somebody_else_is_left_alone(
+    refused_output: Callable[[str, Path], str], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "index.html").write_text("mine")
+    assert f"{tmp_path / 'site'}: holds files that this program did not write" in refused_output(
+        command, tmp_path / "site"
+    )
+
+
+@pytest.mark.parametrize("command", OUTPUTS)
+def test_a_file_in_the_place_of_a_folder_is_refused(
+    refused_output: Callable[[str, Path], str], tmp_path: Path, command: str
+) -> None:
+    (tmp_path / "file").write_text("mine")
+    assert f"{tmp_path / 'file'}: is a file; give a new or empty folder" in refused_output(command, tmp_path / "file")
+    told = refused_output(command, tmp_path / "file" / "out")
+    assert f"{tmp_path / 'file' / 'out'}: {tmp_path / 'file'} is a file; give a new or empty folder" in told
+
+
+@pytest.mark.parametrize("command", [name for name in OUTPUTS if name not in ("predict", "phantom")])
+def test_nothing_is_written_into_the_tree(refused_output: Callable[[str, Path], str], tree: Path, command: str) -> None:
+    for out in (tree, tree / "out", tree.parent):
+        assert f"{out}: overlaps the data tree" in refused_output(command, out)
+
+
+def test_fresh_deletes_nothing_that_the_run_needs(
+    configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mark(configs, "run")
+    out = ["--data", str(tree), "--out", str(configs), "--fresh"]
+    assert chex(["train", str(configs / "run.yaml"), *out]) == 2
+    assert f"--out {configs}: holds the config ({configs / 'run.yaml'}), which --fresh would" in capsys.readouterr().err
+    (configs / "run.yaml").rename(configs.parent / "run.yaml")
+    assert chex(["train", str(configs.parent / "run.yaml"), *out]) == 2
+    assert f"holds image.cache ({configs / 'cache'}), which --fresh would delete; give" in capsys.readouterr().err
+    assert (configs / "search.yaml").exists()
+
+
+def test_a_refused_run_leaves_the_run_that_is_there_as_it_was(
+    configs: Path, tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train = ["train", str(configs / "run.yaml"), "--data", str(tree), "--out", str(configs / "out")]
+    assert chex(train) == 0
+    (configs / "out" / "done").unlink()
+    before = {path.name: path.read_bytes() for path in (configs / "out").iterdir()}
+    capsys.readouterr()
+    assert chex([*train, "--set", "optimizer.lr=1e-4"]) == 2
+    told = "holds a run with another config ({0}/run.yaml differs); give another folder with --out, or start over with "
+    assert told.format(configs / "out") + "--fresh, which deletes that run" in capsys.readouterr().err
+    with FileLock(configs / "out" / LOCK, is_singleton=False):
+        assert chex(train) == 2
+    assert f"{configs / 'out'}: another process trains in this folder; wait until it ends" in capsys.readouterr().err
+    pd.read_csv(tree / "train.csv").assign(Cardiomegaly=[0, 1] * 12).to_csv(tree / "train.csv", index=False)
+    assert chex(train) == 2
+    assert "state.pt belongs to a run with another config" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (configs / "out").iterdir()} == before
 
 
 def test_a_run_is_trained_reported_and_not_overwritten(

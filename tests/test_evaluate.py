@@ -246,5 +246,5 @@ def test_a_folder_of_other_things_is_left_alone(
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     assert evaluate(weights_of(tmp_path / "w")) == 2
-    assert "holds other things than an evaluation; give a new or empty folder" in capsys.readouterr().err
+    assert "holds files that this program did not write" in capsys.readouterr().err
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]

@@ -11,6 +11,7 @@ from PIL import Image
 
 from chex.__main__ import main as chex
 from chex.explore.films import contact_sheet, extremes, identical, look
+from chex.output_folder import MARK
 from chex.records import read_records
 
 BAD = "<script>alert(1)</script>"
@@ -66,7 +67,7 @@ def test_cells_of_the_csv_stay_text(explored: Path) -> None:
 def test_pictures_and_tables_lie_beside_the_page(explored: Path) -> None:
     names = {path.name for path in explored.iterdir()}
     assert {"balance.png", "balance.csv", "labels-train.csv", "contact-sheet.png", "films.csv", "ages.png"} <= names
-    assert not [name for name in names if name.startswith(".")]
+    assert not [name for name in names if name.startswith(".") and name != MARK]
     assert len(pd.read_csv(explored / "films.csv")) == 30
     assert list(pd.read_csv(explored / "sizes.csv")["rows"]) == [24, 24]
     with Image.open(explored / "balance.png") as picture:
@@ -139,9 +140,9 @@ def test_what_cannot_work_is_refused_with_a_sentence(
             out,
         ): "CheXpert-v1.0-smallx is not a folder; give the folder that holds train.csv and valid",
         (str(plain_tree.parent), "--out", out): f"has no train.csv; did you mean {tree}?",
-        (tree, "--out", str(plain_tree / "here")): "lies inside the tree that it tells of; give a folder outside it",
-        (tree, "--out", str(tmp_path / "file")): "file is a file; give a folder",
-        (tree, "--out", str(tmp_path / "full")): "full holds other things than an exploration; give a new or empty",
+        (tree, "--out", str(plain_tree / "here")): "overlaps the data tree",
+        (tree, "--out", str(tmp_path / "file")): "file: is a file; give a new or empty folder",
+        (tree, "--out", str(tmp_path / "full")): "full: holds files that this program did not write",
     }
     for arguments, text in refusals.items():
         assert chex(["explore", *arguments]) == 2

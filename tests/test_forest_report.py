@@ -11,6 +11,7 @@ from PIL import Image
 from chex.__main__ import main
 from chex.forest_report import chosen_targets
 from chex.labels import FIVE, OBSERVATIONS
+from chex.output_folder import MARK
 from chex.records import DESCRIPTION_COLUMNS
 
 Arguments = Callable[..., int]
@@ -41,17 +42,19 @@ def write_table(csv: Path, split: str, patients: range) -> pd.DataFrame:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> Path:
-    write_table(tmp_path / "train.csv", "train", range(1, 61))
-    write_table(tmp_path / "valid.csv", "valid", range(101, 105))
-    return tmp_path
+    root = tmp_path / "tables"
+    root.mkdir()
+    write_table(root / "train.csv", "train", range(1, 61))
+    write_table(root / "valid.csv", "valid", range(101, 105))
+    return root
 
 
 @pytest.fixture
 def forest(tables: Path) -> Arguments:
-    """Runs `chex forest` on the tables with two folds; what it writes lies in tables / "out"."""
+    """Runs `chex forest` on the tables with two folds; what it writes lies in tables.parent / "out"."""
 
     def run(*more: str) -> int:
-        return main(["forest", str(tables), "--folds", "2", "--out", str(tables / "out"), *more])
+        return main(["forest", str(tables), "--folds", "2", "--out", str(tables.parent / "out"), *more])
 
     return run
 
@@ -60,8 +63,8 @@ def test_a_report_stands_beside_the_published_figures_with_pictures_folds_and_pr
     forest: Arguments, tables: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert forest("--target", "Cardiomegaly") == 0
-    told, out = capsys.readouterr().out, tables / "out"
-    assert {path.name for path in out.iterdir()} == FILES | {"probabilities.csv"}
+    told, out = capsys.readouterr().out, tables.parent / "out"
+    assert {path.name for path in out.iterdir()} == FILES | {"probabilities.csv", MARK}
     assert told.startswith((out / "report.txt").read_text(encoding="utf-8").rstrip())
     assert "96 certain rows of 48 patients" in told
     assert "24 uncertain rows left out; 2 folds, seed 0" in told
@@ -77,10 +80,10 @@ def test_a_report_stands_beside_the_published_figures_with_pictures_folds_and_pr
 
 def test_the_same_seed_gives_the_same_folds_a_row_per_protocol_and_variant(forest: Arguments, tables: Path) -> None:
     forest("--target", "Cardiomegaly", "--seed", "3")
-    written = (tables / "out" / "folds.csv").read_bytes()
+    written = (tables.parent / "out" / "folds.csv").read_bytes()
     forest("--target", "Cardiomegaly", "--seed", "3")
-    assert (tables / "out" / "folds.csv").read_bytes() == written
-    folds = pd.read_csv(tables / "out" / "folds.csv")
+    assert (tables.parent / "out" / "folds.csv").read_bytes() == written
+    folds = pd.read_csv(tables.parent / "out" / "folds.csv")
     assert len(folds) == len(folds[["protocol", "variant", "fold"]].drop_duplicates()) == 2 * 4 * 2
     assert folds.columns.tolist() == [
         *("protocol", "variant", "fold", "train_rows", "test_rows", "test_positives"),
@@ -95,14 +98,14 @@ def test_probabilities_list_images_with_an_uncertain_target(forest: Arguments, t
     table.loc[table.index[8], "Edema"] = 1  # the first uncertain patient's first film
     table.to_csv(tables / "train.csv", index=False)
     assert forest("--target", "Edema", "Cardiomegaly") == 0
-    told = pd.read_csv(tables / "out" / "probabilities.csv")
+    told = pd.read_csv(tables.parent / "out" / "probabilities.csv")
     assert told.columns.tolist() == ["Path", "Edema", "Cardiomegaly"]
     uncertain = table["Path"][table["Cardiomegaly"] == -1].str.split("/", n=1).str[1]
     assert told["Path"].tolist() == uncertain.tolist()
     assert told["Edema"].isna().tolist() == [True] + [False] * 23
     assert told["Cardiomegaly"].between(0, 1).all()
     for name in ("Edema", "Cardiomegaly"):
-        assert {path.name for path in (tables / "out" / name).iterdir()} == FILES
+        assert {path.name for path in (tables.parent / "out" / name).iterdir()} == FILES
 
 
 def test_published_figures_are_shown_for_their_target_only_and_an_empty_table_is_said(
@@ -113,7 +116,7 @@ def test_published_figures_are_shown_for_their_target_only_and_an_empty_table_is
     assert "source  " not in told
     assert ".743" not in told
     assert told.endswith("probabilities.csv: empty, because no label is uncertain\n")
-    assert (tables / "out" / "probabilities.csv").read_text() == "Path,Pleural Effusion\n"
+    assert (tables.parent / "out" / "probabilities.csv").read_text() == "Path,Pleural Effusion\n"
 
 
 def test_missing_ages_are_told(forest: Arguments, tables: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,15 +169,15 @@ def test_wrong_options_are_refused_before_anything_is_written(
 ) -> None:
     assert forest(*options.split()) == 2
     assert capsys.readouterr().err.startswith(f"chex forest: {REFUSED[options]}")
-    assert not (tables / "out").exists()
+    assert not (tables.parent / "out").exists()
 
 
 def test_a_folder_that_is_a_file_is_refused(
     forest: Arguments, tables: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tables / "out").write_text("")
+    (tables.parent / "out").write_text("")
     assert forest("--target", "Edema") == 2
-    told = f"chex forest: --out {tables / 'out'}: is a file and the report needs a folder; give another path\n"
+    told = f"chex forest: --out {tables.parent / 'out'}: is a file; give a new or empty folder\n"
     assert capsys.readouterr().err == told
 
 

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from chex.errors import InputError
 from chex.labels import FIVE, OBSERVATIONS
+from chex.output_folder import MARK
 from chex.phantom import write as phantom
 from chex.phantom.write import PhantomConfig, write_phantom
 
@@ -118,7 +119,7 @@ def test_nothing_is_left_behind_when_drawing_fails(tmp_path: Path, monkeypatch: 
     monkeypatch.setattr(phantom, "draw_film", fail)
     with pytest.raises(OSError, match="disk full"):
         write_phantom(tmp_path, SMALL)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == [MARK]
 
 
 @pytest.mark.parametrize(

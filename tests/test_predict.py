@@ -139,7 +139,17 @@ REFUSED: dict[str, tuple[tuple[str, ...], Damage, str]] = {
     "a file as folder": (
         ("FILMS", "--grad-cam", "FILMS/a.JPG"),
         str,
-        "--grad-cam FILMS/a.JPG: is a file and overlays need a folder; give another path",
+        "--grad-cam FILMS/a.JPG: is a file; give a new or empty folder",
+    ),
+    "a file of somebody else as CSV": (
+        ("FILMS", "--out", "FILMS/notes.txt"),
+        str,
+        "--out FILMS/notes.txt: is a file that chex predict did not write, and it stays as it is; give another",
+    ),
+    "a folder of films for overlays": (
+        ("FILMS", "--grad-cam", "FILMS"),
+        str,
+        "--grad-cam FILMS: holds files that this program did not write (there is no .chexpert-search.json in it)",
     ),
     "a choice of nothing": (
         ("FILMS", "--observation", "Edema"),

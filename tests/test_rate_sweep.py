@@ -7,6 +7,7 @@ import pytest
 
 from chex.__main__ import main as chex
 from chex.config import RunConfig, dump
+from chex.output_folder import MARK
 from chex.prepare import prepare, select
 from chex.rate_sweep import Sweep, chart, sweep, told
 
@@ -59,7 +60,7 @@ def test_the_command_draws_the_curve_and_names_a_rate(
 ) -> None:
     (tmp_path / "run.yaml").write_text(dump(make_run()))
     assert chex(["lr-find", str(tmp_path / "run.yaml"), "--steps", "30", "--out", str(tmp_path / "out")]) == 0
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["rates.csv", "rates.png"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [MARK, "rates.csv", "rates.png"]
     assert "training loss" in capsys.readouterr().out
 
 

@@ -12,7 +12,8 @@ from chex.errors import InputError
 from chex.explore import charts, films, tallies
 from chex.explore.findings import Films, Finding, findings
 from chex.labels import FIVE
-from chex.page import Page, Part, Points, Section, Table, check_folder, write_page
+from chex.output_folder import check_claim, claim
+from chex.page import Page, Part, Points, Section, Table, write_page
 from chex.records import Records, check_root, read_records
 from chex.seeds import stream
 from chex.uncertainty import POLICIES, TABLE_POLICIES
@@ -30,13 +31,13 @@ def explore(root: Path, out: Path, count: int, seed: int = 0) -> Explored:
     """Writes the page of the tree at `root` into `out`, after a look at `count` of its films, drawn by `seed`.
 
     A tree that no run would start on, for missing films, repeated paths or shared patients, is explored all the same.
-    Raises InputError for a tree whose CSVs cannot be read row by row, a count below 1, and an `out` that is a file, a
-    folder of other things, or inside the tree.
+    Raises InputError for a tree whose CSVs cannot be read row by row, a count below 1, and an `out` that may not
+    be used (see `check_claim`).
     """
     if count < 1:
         raise InputError(f"--films: {count} is refused, it should be 1 or more; leave it out to look at 500 films")
     check_root(root, "TREE", option="")
-    check_folder(out, root, "an exploration")
+    check_claim(out, "exploration", tree=root)
     with progress_bar("reading the tables") as advance:
         splits = {}
         for done, split in enumerate(("train", "valid")):
@@ -68,6 +69,7 @@ def explore(root: Path, out: Path, count: int, seed: int = 0) -> Explored:
         f"What the tables of {root} say of its {len(paths):,} rows, what stands out, and how its films look: "
         "to be read before anything is trained on them."
     )
+    claim(out, "exploration", tree=root)
     with progress_bar("drawing the page") as advance:
         page = write_page(Page(f"{name}: what the tree holds", lead, sections), out, advance)
     return Explored(page, found)

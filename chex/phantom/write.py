@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from chex.errors import InputError, one_of
 from chex.labels import FIVE
+from chex.output_folder import claim
 from chex.phantom.counts import TRAIN, VALID
 from chex.phantom.film import Film, draw_film
 from chex.phantom.table import CSV_COLUMNS, TREE, TRUTH_COLUMNS, train_table, truth_table, valid_table
@@ -60,12 +61,13 @@ def write_phantom(out: Path, config: PhantomConfig, progress: Callable[[int, int
 
     truth.csv has, per image of both splits, the truth of each scored observation (0 or 1) and its sign's strength
     (0..1). `progress(films written, films in all)` is called from this thread as films are written. The tree appears
-    whole or not at all. Raises InputError if the tree is already there.
+    whole or not at all. Raises InputError if the tree is already there, or `out`
+    may not be used (see `check_claim`).
     """
     root = out / TREE
     if root.exists():
         raise InputError(f"{root} already exists; choose another folder for the phantom, or delete it first")
-    out.mkdir(parents=True, exist_ok=True)
+    claim(out, "phantom", option="OUT")
     with tempfile.TemporaryDirectory(dir=out, prefix=".phantom-") as scratch:
         table = _write_tables(Path(scratch), config)
         if not config.table_only:
