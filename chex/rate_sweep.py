@@ -1,5 +1,6 @@
 """`chex lr-find`: the loss while the learning rate rises, and the rate that it suggests."""
 
+import dataclasses
 import math
 import shutil
 import tempfile
@@ -15,9 +16,12 @@ from chex.config import RunConfig
 from chex.console import Advance, progress_bar
 from chex.errors import InputError
 from chex.loop import Diverged, Training, memory_said
+from chex.model import check_backbone
 from chex.output_folder import check_claim, claim
 from chex.pictures import picture, save_picture
 from chex.prepare import Prepared
+from chex.rounds import RoundConfig
+from chex.settle import settle
 from chex.train import preflight
 
 SMOOTHING, GIVE_UP = 2.5, 4.0
@@ -57,21 +61,25 @@ class Sweep:
 
 
 def sweep(config: RunConfig, data: Prepared, low: float, high: float, steps: int, advance: Advance) -> Sweep:
-    """Trains from the run's first weights for up to `steps`, the rate rising from `low` to `high`.
+    """Trains from the run's first weights for up to `steps`, the head's rate rising from `low` to `high`.
 
-    Ends early where the loss has risen to several times its least, or is no number.
+    Of a run with rounds the first one is swept, with its sample and its frozen layers; later ones start from trained
+    weights, which a sweep has not got. Where layers have rates of their own (`lr_low`), their ratios stay. Ends early
+    where the loss has risen to several times its least, or is no number.
     """
     rates, losses = np.geomspace(low, high, steps), list[float]()
-    schedule = config.schedule.model_copy(update={"epochs": steps})
-    long_enough = config.model_copy(update={"rounds": (), "schedule": schedule})
+    peak = config.stages()[0].lr
+    first = (config.rounds or (RoundConfig(),))[0].model_copy(update={"epochs": steps})  # 1 step in each, or more
+    config = config.model_copy(update={"rounds": (first,)})
+    data = dataclasses.replace(data, samples=data.samples[:1])
     folder = Path(tempfile.mkdtemp())
     try:
         with memory_said(config):
-            run = Training(long_enough, data, folder)
+            run = Training(config, data, folder)
         with memory_said(config), closing(run.batches()) as batches:
             for number, rate in enumerate(rates, start=1):
                 try:
-                    run.train_step(*next(batches), factor=rate / config.optimizer.lr)
+                    run.train_step(*next(batches), factor=rate / peak)
                     losses.append(run.last_loss())
                 except Diverged:
                     break
@@ -85,13 +93,18 @@ def sweep(config: RunConfig, data: Prepared, low: float, high: float, steps: int
 
 
 def lr_find(config: RunConfig, out: Path, low: float, high: float, steps: int) -> int:
-    """Sweeps, prints the curve and the suggested rate, writes them into `out`; 0. Raises InputError."""
+    """Sweeps, prints the curve and the suggested rate, writes them into `out`; 0. Raises InputError.
+
+    Batches are as large, and the precision is the one, as when the run is trained on this machine.
+    """
     if not 0 < low < high or steps < 10:
         raise InputError(
             f"--low {low:g} --high {high:g} --steps {steps}: the rate rises from low, above 0, to high, in 10 steps or "
             "more; change them"
         )
     check_claim(out, "lr-find", tree=config.data.root)
+    check_backbone(config.model.backbone)
+    config = settle(config)
     data = preflight(config)
     with progress_bar("sweeping the rate") as advance:
         found = sweep(config, data, low, high, steps, advance)
@@ -99,16 +112,24 @@ def lr_find(config: RunConfig, out: Path, low: float, high: float, steps: int) -
     table = pd.DataFrame({"lr": found.rates, "loss": found.losses, "smoothed": found.smoothed})
     save_table(out / "rates.csv", table)
     draw(found, out / "rates.png")
-    print(chart(found), told(found), f"{out / 'rates.png'}", sep="\n")
+    print(chart(found), told(found, config), f"{out / 'rates.png'}", sep="\n")
     return 0
 
 
-def told(found: Sweep) -> str:
-    """What the sweep says, in a line."""
+def told(found: Sweep, config: RunConfig) -> str:
+    """What the sweep of `config` says, in a line."""
     least = float(found.rates[found.smoothed.argmin()])
     if math.isnan(found.suggested):
         return "the loss never fell: no rate is suggested; give more --steps, or a lower --low"
-    return f"suggested: --set optimizer.lr={found.suggested:.1e} (steepest); the loss is least at {least:.1e}"
+    first = config.stages()[0]
+    rates = {"lr": found.suggested}
+    if first.lr_low != first.lr:
+        rates["lr_low"] = found.suggested * first.lr_low / first.lr
+    if config.rounds:
+        suggested = "suggested for round 1: " + ", ".join(f"{name}: {rate:.1e}" for name, rate in rates.items())
+    else:
+        suggested = "suggested: --set " + " ".join(f"optimizer.{name}={rate:.1e}" for name, rate in rates.items())
+    return f"{suggested} (steepest, batches of {config.batches.size}); the loss is least at {least:.1e}"
 
 
 def chart(found: Sweep, width: int = 72, height: int = 8) -> str:

@@ -4,12 +4,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from chex.__main__ import main as chex
 from chex.config import RunConfig, dump
+from chex.loop import Training
+from chex.optimizer import OptimizerConfig
 from chex.output_folder import MARK
 from chex.prepare import prepare, select
 from chex.rate_sweep import Sweep, chart, sweep, told
+from chex.rounds import RoundConfig
 
 RATES = np.geomspace(1e-5, 1, 51)
 
@@ -22,13 +26,53 @@ def test_the_rate_where_the_loss_falls_fastest_is_suggested() -> None:
     fall = 1 / (1 + np.exp(3 * (np.log10(RATES) + 3)))  # steepest at 1e-3
     given = found(0.2 + 0.5 * fall + np.where(RATES > 0.05, 5 * RATES, 0))
     assert 5e-4 < given.suggested < 2e-3
-    assert "suggested: --set optimizer.lr=" in told(given)
+    assert "suggested: --set optimizer.lr=1.0e-03 (steepest, batches of 32); " in told(given, RunConfig())
 
 
 def test_a_loss_that_never_falls_suggests_nothing() -> None:
     given = found(np.linspace(1, 5, 51))
     assert math.isnan(given.suggested)
-    assert told(given) == "the loss never fell: no rate is suggested; give more --steps, or a lower --low"
+    assert told(given, RunConfig()) == "the loss never fell: no rate is suggested; give more --steps, or a lower --low"
+
+
+def test_where_layers_have_rates_of_their_own_both_ends_are_suggested_where_they_are_set() -> None:
+    given = found(0.2 + 0.5 / (1 + np.exp(3 * (np.log10(RATES) + 3))))
+    low = RunConfig(optimizer=OptimizerConfig(lr=1e-2, lr_low=1e-4))
+    rounds = RunConfig(rounds=(RoundConfig(lr=9e-3), RoundConfig(lr=1e-4)))
+    assert given.suggested == pytest.approx(1e-3)
+    assert "suggested: --set optimizer.lr=1.0e-03 optimizer.lr_low=1.0e-05 (steepest, " in told(given, low)
+    assert "suggested for round 1: lr: 1.0e-03 (steepest, " in told(given, rounds)
+
+
+def test_of_a_run_with_rounds_the_first_is_swept_with_its_sample_and_its_frozen_layers(
+    make_run: Callable[..., RunConfig], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = [{"frozen": "backbone", "lr": 9e-3, "lr_low": 9e-4}, {"sample": 1, "lr": 1e-4}]
+    config = make_run({"rounds": rounds, "sampling.fraction": 0.5})
+    data = prepare(config, select(config))
+    rates, seen, train_step = list[list[float]](), list[np.ndarray](), Training.train_step
+
+    def noted(run: Training, rows: np.ndarray, films: torch.Tensor, factor: float | None = None) -> None:
+        train_step(run, rows, films, factor)
+        rates.append([group["lr"] for group in run.optimizer.param_groups])
+        seen.append(rows)
+
+    monkeypatch.setattr(Training, "train_step", noted)
+    given = sweep(config, data, 1e-4, 1e-2, 12, lambda done, total: None)
+    assert np.array(rates) == pytest.approx(given.rates[:, None])  # of the head alone
+    assert set(np.concatenate(seen)) <= set(data.samples[0])
+
+
+def test_a_batch_size_and_a_precision_left_open_are_those_of_training_here(
+    make_run: Callable[..., RunConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    (tmp_path / "run.yaml").write_text(dump(make_run({"batches.size": "auto"})))
+    monkeypatch.setattr("chex.settle.SOURCE_FILMS", 16)
+    assert chex(["lr-find", str(tmp_path / "run.yaml"), "--steps", "30", "--out", str(tmp_path / "out")]) == 0
+    assert "batches of 16" in capsys.readouterr().out
 
 
 def test_the_smoothed_loss_of_a_constant_is_that_constant() -> None:
