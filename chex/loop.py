@@ -199,7 +199,7 @@ class Training:
         """Takes one step on the normalised `films` of `rows`, at the schedule's rate or `factor` times the peak."""
         step, stage = self.progress.step, self.stages.at(self.progress.step)
         if step == stage.first:
-            self._begin(stage)
+            self._arrange(stage)
         scheduled, momentum = rate_and_momentum(
             stage.plan.shape, stage.done(step), stage.plan.warmup, self.config.optimizer.momentum
         )
@@ -217,14 +217,17 @@ class Training:
         self._settle_losses()
         return float(self.loss)
 
-    def _begin(self, stage: Stage) -> None:
-        """Starts a round: from the best weights so far, with an optimizer of its own."""
-        if stage.number:
-            weights, _ = checkpoint.load_weights(self.folder / checkpoint.WEIGHTS)
-            self.model.load_state_dict(weights)
-        self._arrange(stage)
+    def _take_best(self) -> None:
+        """Goes on from the best weights so far, as each round but the first does.
+
+        This is done before the checkpoint at the end of a round is written, and not when the next one begins: the file
+        of the best weights may be a report ahead of the checkpoint that a killed run goes on from.
+        """
+        weights, _ = checkpoint.load_weights(self.folder / checkpoint.WEIGHTS)
+        self.model.load_state_dict(weights)
 
     def _arrange(self, stage: Stage) -> None:
+        """Starts or goes on with a round, which has an optimizer and an average of its own."""
         freeze(self.groups, stage.plan.frozen)
         rates = group_rates(stage.plan.lr_low, stage.plan.lr, len(self.groups))
         self.optimizer = build_optimizer(self.groups, rates, self.config.optimizer)
@@ -308,6 +311,8 @@ class Training:
             self.folder, self.data.observations, self.probabilities, self.data.scored.digest(self.data.observations)
         )
         progress.loss_sum, progress.losses = 0.0, 0
+        if progress.step == stage.end < self.stages.steps:
+            self._take_best()
         self.save()
         return report
 

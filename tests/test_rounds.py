@@ -9,7 +9,7 @@ import torch
 from chex import checkpoint
 from chex.config import RunConfig
 from chex.errors import InputError
-from chex.loop import Report, fit
+from chex.loop import Report, Training, fit
 from chex.prepare import prepare, select
 from chex.rounds import Round, RoundConfig, build_rounds
 
@@ -101,6 +101,29 @@ def test_a_run_of_rounds_that_was_cut_goes_on_to_the_last_bit(make_run: Make, tm
         pd.read_csv(tmp_path / name / checkpoint.REPORTS).drop(columns="seconds") for name in ("cut", "whole")
     )
     pd.testing.assert_frame_equal(first, second, check_exact=True)
+    for name, tensor in weights(tmp_path / "cut").items():
+        assert torch.equal(tensor, weights(tmp_path / "whole")[name]), name
+
+
+def test_a_run_killed_after_its_best_weights_and_before_its_checkpoint_goes_on_to_the_last_bit(
+    make_run: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rounds = [{"epochs": 1, "lr": 1e-9}, {"epochs": 1}]
+    run = make_run({"seed": 1, "rounds": rounds, "reports": 1})  # whose second round has the better weights
+    cut = fit(run, prepare(run, select(run)), tmp_path / "cut")
+    next(cut)
+
+    def killed(self: Training) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            next(cut)
+    given = reports(run, tmp_path / "cut")
+    whole = reports(run, tmp_path / "whole")
+    assert whole[0].auroc < whole[1].auroc
+    assert given[0].train_loss == whole[1].train_loss
     for name, tensor in weights(tmp_path / "cut").items():
         assert torch.equal(tensor, weights(tmp_path / "whole")[name]), name
 
