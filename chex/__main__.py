@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chex.console import doing, done, telling_what_is_done
 from chex.errors import InputError
 from chex.interrupt import terminable
 from chex.versions import add_version
@@ -26,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted, by Ctrl-C or SIGTERM."""
     options = _parser().parse_args(arguments)
     try:
-        with terminable():
+        with terminable(), telling_what_is_done():
             return int(options.run(options))
     except KeyboardInterrupt:
         print(
@@ -123,6 +124,7 @@ def _tree(text: str) -> Path:
 
 
 def _train(options: argparse.Namespace) -> int:
+    doing("loading torch")
     from chex.output_folder import default_folder
     from chex.train import train
 
@@ -131,6 +133,7 @@ def _train(options: argparse.Namespace) -> int:
 
 
 def _relabel(options: argparse.Namespace) -> int:
+    doing("loading torch")
     from chex.output_folder import default_folder
     from chex.relabel import TABLE
     from chex.tables import make_forest_table, make_teacher_table
@@ -146,6 +149,7 @@ def _relabel(options: argparse.Namespace) -> int:
 
 
 def _lr_find(options: argparse.Namespace) -> int:
+    doing("loading torch")
     from chex.output_folder import default_folder
     from chex.rate_sweep import lr_find
 
@@ -161,15 +165,19 @@ def _run_config(options: argparse.Namespace) -> "RunConfig":
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    doing("loading torch")
     from chex.evaluate import evaluate
 
+    done()
     tree = Path(os.path.abspath(options.data))
     return evaluate(options.weights, tree, options.sets, options.recall, options.batch, options.out)
 
 
 def _predict(options: argparse.Namespace) -> int:
+    doing("loading torch")
     from chex.predict import predict_files
 
+    done()
     return predict_files(
         options.weights,
         options.images,

@@ -4,10 +4,58 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
+from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.spinner import Spinner
 
 Advance = Callable[[int, int], None]
 """Hears of progress: what is done and the total."""
+
+
+class _Line:
+    """The line at the foot of a terminal that says what is being done; a process has one at most."""
+
+    def __init__(self) -> None:
+        self.shown = False
+        self.live: Live | None = None
+
+    def say(self, what: str) -> None:
+        console = Console(stderr=True)
+        if not self.shown or not console.is_terminal:
+            return
+        if self.live is None:
+            self.live = Live(console=console, transient=True, redirect_stdout=False)
+            self.live.start()
+        self.live.update(Spinner("dots", what))
+
+    def clear(self) -> None:
+        if self.live:
+            self.live.stop()
+        self.live = None
+
+
+_LINE = _Line()
+
+
+@contextmanager
+def telling_what_is_done() -> Iterator[None]:
+    """While the block runs, what `doing` is given is shown on stderr where that is a terminal."""
+    _LINE.shown = True
+    try:
+        yield
+    finally:
+        _LINE.clear()
+        _LINE.shown = False
+
+
+def doing(what: str) -> None:
+    """Says what is being done now, until the next call, `done`, or a bar; nothing where no command shows it."""
+    _LINE.say(what)
+
+
+def done() -> None:
+    """Takes the line away, before anything else is written to the terminal."""
+    _LINE.clear()
 
 
 @contextmanager
@@ -18,9 +66,10 @@ def progress_bar(what: str) -> Iterator[Advance]:
     bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
     task = bar.add_task(what, total=None)
 
-    def advance(done: int, total: int) -> None:
+    def advance(completed: int, total: int) -> None:
+        done()
         bar.start()
-        bar.update(task, completed=done, total=total)
+        bar.update(task, completed=completed, total=total)
 
     try:
         yield advance

@@ -12,7 +12,7 @@ from chex import checkpoint
 from chex.atomic import write_text
 from chex.bags import PLAIN, TIGHT, draw, expected, outcome
 from chex.config import RunConfig, dump, identity, load_run
-from chex.console import decimal, progress_bar
+from chex.console import decimal, doing, done, progress_bar
 from chex.delong import areas, aurocs
 from chex.errors import InputError
 from chex.interrupt import first_interrupt
@@ -101,6 +101,7 @@ def shown(
             empty(out)
         check_goes_on(config, data, out)
         write_text(out / CONFIG, dump(config))
+        done()
         print(_headline(config, data), HEAD, sep="\n")
         try:
             _show(lambda *hooks: fitting(config, data, out, *hooks))
@@ -142,13 +143,16 @@ def preflight(config: RunConfig) -> Prepared:
     Decodes films where no cache has them, with a bar. Raises InputError.
     """
     selection = checked(config)
-    with progress_bar("decoding films") as advance:
+    doing("opening the decoded images")
+    with progress_bar("decoding images") as advance:
         return prepare(config, selection, advance)
 
 
 def checked(config: RunConfig) -> Selection:
     """What the run trains on and is scored on, after all has been checked that needs no film. Raises InputError."""
+    doing("reading the tables")
     selection = select(config)
+    doing(f"building {config.model.backbone}")
     if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
     groups = layer_groups(check_model(config.model, config.image.size))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import chex
 import search
+from chex.console import doing, done, telling_what_is_done
 from chex.versions import add_version
 from search.cluster import add_cluster
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from search.ledger import TrialRow
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
+QUICK = ("cluster", "stage")
+"""Commands that load neither torch nor Ray."""
 RECALL = 0.9
 """Of the threshold whose cost a page tells, besides two others."""
 
@@ -38,7 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from chex.interrupt import terminable
 
     try:
-        with terminable():
+        with terminable(), telling_what_is_done():
+            if options.command not in QUICK:
+                doing("loading torch and Ray")
             return int(options.run(options))
     except InputError as error:
         print(f"chex-search {options.command}: {error}", file=sys.stderr)
@@ -197,6 +202,7 @@ def _finished(folder: Path, how: str) -> int:
     from search.report import places
     from search.study import REPORT
 
+    done()
     print(f"{(folder / REPORT).read_text(encoding='utf-8')}\n{places(folder)}\n{folder} is finished; {how}")
     return 0
 
@@ -212,24 +218,27 @@ def _extend(options: argparse.Namespace) -> int:
 def _status(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.status import status
+    from search.progress import BESIDE
+    from search.status import ROOM, status
 
     console = Console()
-    console.print(status(_folder(options), console.width))
+    room = max(3, console.height - BESIDE) if console.is_terminal else ROOM
+    shown = status(_folder(options), console.width, room)
+    done()
+    console.print(shown)
     return 0
 
 
 def _verdict(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from chex.train import scored_as
     from search.study import load_begun
     from search.verdict import load_verdict
     from search.verdict_text import told
 
     folder = _folder(options)
-    with Console(stderr=True).status("reading") as shown:
-        verdict = load_verdict(folder, shown.update)
+    doing("reading")
+    verdict = load_verdict(folder, doing)
+    done()
     print(told(verdict, scored_as(load_begun(folder).base)))
     return 0
 
@@ -241,7 +250,9 @@ def _confirm(options: argparse.Namespace) -> int:
     folder = _folder(options, goes_on=True)
 
     def work() -> int:
-        print(confirm(folder, options.top, options.seeds, options.cluster), flush=True)
+        told = confirm(folder, options.top, options.seeds, options.cluster)
+        done()
+        print(told, flush=True)
         return _page(options, folder, RECALL, PAGE)
 
     again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
@@ -253,7 +264,9 @@ def _export(options: argparse.Namespace) -> int:
     from search.verdict import load_judged
 
     folder = _folder(options)
-    print(export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx))
+    told = export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx)
+    done()
+    print(told)
     return 0
 
 
@@ -269,8 +282,6 @@ def _report(options: argparse.Namespace) -> int:
 
 def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: str) -> int:
     """Writes the page, and has the search's storage keep the files `delivered`; what cannot be done is said."""
-    from rich.console import Console
-
     from search.bucket import Unreachable
     from search.search_page import write_search_page
     from search.stored import deliver
@@ -278,8 +289,9 @@ def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: 
 
     again = f"`chex-search report {folder}`"
     try:
-        with room_said(folder), Console(stderr=True).status("reading") as shown:
-            write_search_page(folder, recall, shown.update)
+        with room_said(folder):
+            doing("reading")
+            write_search_page(folder, recall, doing)
         deliver(folder, storage_of(load_begun(folder), folder), *delivered)
     except Interrupted as error:
         print(f"chex-search {options.command}: {error}; {again} writes the page", file=sys.stderr)
@@ -288,6 +300,8 @@ def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: 
         where = f"{folder / PAGE} is written, and {again} puts it there"
         print(f"chex-search {options.command}: {error}; {where}", file=sys.stderr)
         return EXIT_FAILED
+    finally:
+        done()
     return 0
 
 
@@ -314,10 +328,13 @@ def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Ca
 
 
 def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
-    from search.report import conclude, places  # its statistics load while nothing waits for a start
+    doing("loading statistics")
+    from search.report import conclude, places  # they load while nothing waits for a start
     from search.study import PAGE, REPORT, load_begun
 
+    doing("judging the trials")
     text = conclude(rows, folder, load_begun(folder))
+    done()
     if text is None and any(row.state == "waiting" for row in rows):
         print(
             f"chex-search {options.command}: the budget is spent and no trial has given a result; "
@@ -335,7 +352,9 @@ def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow
 def _logs(options: argparse.Namespace) -> int:
     from search.trial_log import trial_log
 
-    print(trial_log(_folder(options), options.trial))
+    told = trial_log(_folder(options), options.trial)
+    done()
+    print(told)
     return 0
 
 
@@ -344,7 +363,9 @@ def _plan(options: argparse.Namespace) -> int:
     from search.search_config import load_search
 
     search = load_search(options.config, options.sets, options.data)
-    show(plan(search, options.config.name, options.images_per_second))
+    planned = plan(search, options.config.name, options.images_per_second)
+    done()
+    show(planned)
     return 0
 
 

@@ -17,6 +17,7 @@ from search.budget import enough, over, too_many_failures
 from search.ledger import State, TrialRow, complete
 from search.sampler import propose
 from search.search_config import SearchConfig
+from search.steps import Steps
 from search.stopping import Point, cut
 from search.trainable import FAILURE, HALT
 
@@ -39,6 +40,9 @@ class Listener(Protocol):
 
     def changed(self, rows: Sequence[TrialRow]) -> None:
         """The rows are now these."""
+
+    def stepped(self, steps: Steps) -> None:
+        """Trials under way are so far; told in a thread of its own, and nothing follows from it."""
 
 
 class Conductor:

@@ -12,6 +12,7 @@ import ray
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from chex.console import doing
 from chex.errors import InputError
 from chex.interrupt import sigterm_kept
 from search.resources import Node, machine
@@ -24,6 +25,7 @@ ANSWER_SECONDS = 5.0
 def started() -> Iterator[None]:
     """Ray on this machine, for this process alone."""
     here = machine()
+    doing("starting Ray")
     with sigterm_kept():
         ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
     _hush()

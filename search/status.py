@@ -9,15 +9,16 @@ from rich.text import Text
 
 from search.book import BOOK, Book
 from search.budget import enough, over, too_many_failures
-from search.progress import render
+from search.progress import images_done, left_told, render, time_left
+from search.steps import Steps, load
 from search.study import LOCK, load_begun
 
 ROOM = 40
-"""Trials shown."""
+"""Trials shown where nothing says how high a screen is."""
 
 
-def status(folder: Path, width: int) -> RenderableType:
-    """The table of trials for a terminal of `width`, and whether the search runs, is interrupted or at its end.
+def status(folder: Path, width: int, room: int = ROOM) -> RenderableType:
+    """At most `room` trials for a terminal of `width`, and whether the search runs, is interrupted or at its end.
 
     Raises InputError where `folder` holds no search. Writes nothing.
     """
@@ -29,9 +30,13 @@ def status(folder: Path, width: int) -> RenderableType:
     book.close()
     why = over(search.budget, rows, seconds) or enough(search.budget, rows)
     unfinished = any(row.state == "waiting" for row in rows)
+    steps: Steps = {}
+    end = ""
     if is_running(folder):
         rows = [replace(row, state="running") if row.state == "waiting" else row for row in rows]
-        state = "running"
+        state, steps = "running", load(folder)
+        rate = images_done(rows, steps) / seconds if seconds else None
+        end = left_told(time_left(rows, steps, search.budget, seconds, rate))
     elif failing := too_many_failures(search.budget, rows):
         state = f"given up: {failing}"
     elif why and not (unfinished and not over(search.budget, rows, seconds)):
@@ -40,7 +45,7 @@ def status(folder: Path, width: int) -> RenderableType:
         state = f"not run by this machine; where no other runs it, `chex-search resume {folder}` goes on with it"
     else:
         state = f"interrupted; `chex-search resume {folder}` goes on with it"
-    return Group(render(rows, search.budget.trials, seconds, ROOM, width), Text(state))
+    return Group(render(rows, search.budget.trials, seconds, room, width, steps, end), Text(state))
 
 
 def is_running(folder: Path) -> bool:

@@ -22,10 +22,12 @@ EVERY_SECONDS = 2.0
 LARGE = (checkpoint.STATE, checkpoint.EARLIER, checkpoint.WEIGHTS)
 """What of a trial is needed only until it has ended."""
 OTHERS = re.compile(
-    rf"(tune|confirm|{FOLDER})/|trials/[^/]+/(" + "|".join(map(re.escape, (*KEPT, checkpoint.EARLIER))) + ")$"
+    rf"(tune|confirm|{FOLDER})/|steps\.json$|trials/[^/]+/("
+    + "|".join(map(re.escape, (*KEPT, checkpoint.EARLIER)))
+    + ")$"
 )
-"""Below a search's folder: what Ray Tune writes for itself, a search of its own, the records of who had the search, and
-what trials keep themselves."""
+"""Below a search's folder: what Ray Tune writes for itself, a search of its own, the records of who had the search,
+steps, and what trials keep themselves."""
 
 
 class Stored:

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from chex.atomic import write_text
 from chex.config import RunConfig, dump, load_run, read_yaml, validated
+from chex.console import doing
 from chex.errors import InputError
 from chex.prepare import select
 from chex.settle import settle
@@ -36,6 +37,7 @@ from search.room import out_of_room
 from search.search_config import SearchConfig
 from search.settling import settled_there
 from search.staging import stage, stage_tables, tree_path
+from search.steps import STEPS
 from search.stored import CONFIG, Stored, check_storage, forget, kept
 from search.tensorboard import SearchLogs
 from search.tuner import run_trials
@@ -67,6 +69,7 @@ def run_search(
         check_folder(search, folder)
     uri = storage_of(search, folder)
     check_storage(folder, uri, fresh)
+    doing("joining the cluster" if cluster else "reading the tables")
     with joined(cluster) if cluster else nullcontext():
         allotment = allotted(search.resources, nodes_there() if cluster else [machine()], grows=bool(cluster))
         threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
@@ -78,6 +81,7 @@ def run_search(
             if fresh:
                 forget(uri)
                 _empty(folder)
+            doing("finding out what `auto` means here")
             settling = partial(settled_there, allotment) if cluster else settle
             base = settled(base, folder / BASE, allotment.gpus_per_trial or 1.0, settling)
             write_text(folder / CONFIG, dump(search))
@@ -205,6 +209,7 @@ def _conducted(
     earlier: Path | None,
     decoded: bool,
 ) -> list[TrialRow]:
+    doing("opening the study")
     book = Book(folder, search.knobs())
     selection = select(without_tables(base))
     write_labels(folder, selection.scored, selection.observations)
@@ -248,12 +253,13 @@ def _watched(
 ) -> Iterator[Watcher]:
     run = validated(RunConfig, base, str(folder / BASE))
     logs = SearchLogs(folder, search.knobs(), run, search.source, decoded)
-    table = display(search.budget.trials, Console(stderr=True), book.rows(), book.seconds)
+    table = display(search.budget, Console(stderr=True), book.rows(), book.seconds)
     try:
         yield Watcher(folder, base, table, logs, stored, search.source)
     finally:
         table.close()
         logs.close()
+        (folder / STEPS).unlink(missing_ok=True)
 
 
 def _threads(folder: Path) -> int | None:

@@ -10,6 +10,7 @@ import torch
 from ray import tune
 
 from chex import checkpoint
+from chex.batches import batch_size
 from chex.config import RunConfig, override, validated
 from chex.errors import InputError
 from chex.loop import Diverged, fit
@@ -22,6 +23,7 @@ from search.home import Contents, Home, at_home, with_local_tables
 from search.lease import Lease
 from search.ledger import complete
 from search.room import out_of_room
+from search.steps import telling
 
 FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
@@ -90,7 +92,7 @@ def _ending(
         with at_home(folder, search, stored, cache) as home:
             local = with_local_tables(base, search, stored.uri if stored else None, cache, contents)
             own, opening = fed(local, source, images, cache, contents.tree)
-            _train(trial_config(own, trial["knobs"]), home, opening)
+            _train(trial_config(own, trial["knobs"]), home, opening, trial["folder"])
     except Unreachable as error:
         return {HALT: str(error)}
     except (Diverged, InputError) as error:
@@ -102,14 +104,14 @@ def _ending(
     return {}
 
 
-def _train(config: RunConfig, home: Home, opening: Opening) -> None:
+def _train(config: RunConfig, home: Home, opening: Opening, told_as: str) -> None:
     rows = reported(home.folder)
     for row in rows:
         tune.report(row)
     if rows and complete(rows[-1]):
         return  # its state may be tidied away by now, and it would begin anew
     data = prepare(config, select(config), opening=opening)
-    with closing(fit(config, data, home.folder)) as reports:
+    with telling(told_as, batch_size(config.batches)) as step, closing(fit(config, data, home.folder, step)) as reports:
         for report in reports:
             home.keep()
             tune.report(report.row())

@@ -20,6 +20,7 @@ from search.home import contents_of
 from search.lease import Lease
 from search.ledger import FIGURES
 from search.resources import Allotment
+from search.steps import following
 from search.trainable import FAILURE, HALT, train_trial
 
 UNLIMITED = -1
@@ -74,7 +75,8 @@ def run_trials(
             failure_config=tune.FailureConfig(max_failures=0),  # Tune itself would not retry one that dies idle
         ),
     )
-    tuner.fit()
+    with following(folder, desk.under_way, conductor.listener.stepped):
+        tuner.fit()
     shutil.rmtree(scratch, ignore_errors=True)
     if desk.broken:
         raise desk.broken
@@ -89,6 +91,11 @@ class _Desk:
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
         return (object, ())  # Tune pickles what it is given; nobody opens that
+
+    def under_way(self) -> dict[int, Path]:
+        """The folder of each trial that runs."""
+        rows = list(self.conductor.rows)
+        return {row.number: trial_folder(self.folder, row.number) for row in rows if row.state == "running"}
 
     def ask(self, question: Callable[[], T], otherwise: T) -> T:
         if self.broken:

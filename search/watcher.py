@@ -1,5 +1,6 @@
 """What people get to see of a search: the live table, TensorBoard, trials.csv and the best trial's files."""
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -7,8 +8,12 @@ from typing import Any
 from search.export import drop_state, export_best, trial_folder, write_trials
 from search.ledger import TrialRow, best, ended
 from search.progress import Display
+from search.steps import Steps, save
 from search.stored import Stored
 from search.tensorboard import SearchLogs
+
+STATUS_SECONDS = 5.0
+"""Between two writings of what `chex-search status` reads of the trials' steps."""
 
 
 class Watcher:
@@ -25,6 +30,7 @@ class Watcher:
     ):
         self.folder, self.base, self.display, self.logs = folder, base, display, logs
         self.stored, self.source = stored, source
+        self.due = 0.0
 
     def began(self, row: TrialRow) -> None:
         """Sees to it that the storage, if there is one, knows of the trial before it can leave anything there."""
@@ -35,6 +41,13 @@ class Watcher:
         """Shows the table, and keeps trials.csv true."""
         self.display.update(rows)
         write_trials(self.folder, rows)
+
+    def stepped(self, steps: Steps) -> None:
+        """Moves the bars, here and, a little later, in `chex-search status`."""
+        self.display.stepped(steps)
+        if time.monotonic() >= self.due:
+            self.due = time.monotonic() + STATUS_SECONDS
+            save(self.folder, steps)
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Logs the report."""
