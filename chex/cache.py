@@ -17,6 +17,7 @@ from chex.atomic import write_text
 from chex.blocks import BlockFile, blocks_written, bytes_to_go, read_array
 from chex.decoding import RULE, UNDECODABLE, Resize, decode
 from chex.errors import InputError
+from chex.processors import usable_cpus
 
 BLOCK = 16
 """Films that are decoded, written and marked together: what a killed build loses, a thread."""
@@ -176,7 +177,7 @@ def _fill(
             part.write(block, pixels)
         return bad
 
-    pool = ThreadPoolExecutor(os.cpu_count(), "decode")
+    pool = ThreadPoolExecutor(usable_cpus(), "decode")
     bad: dict[str, str] = {}
     try:
         for block, found in enumerate(pool.map(fill, range(part.count))):

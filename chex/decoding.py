@@ -1,6 +1,5 @@
 """One film file to a square of gray pixels."""
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,6 +7,8 @@ from typing import Literal
 
 import numpy as np
 from PIL import Image
+
+from chex.processors import usable_cpus
 
 Resize = Literal["letterbox", "squash"]
 RULE = "2"
@@ -41,7 +42,7 @@ def decoded(root: Path, paths: Sequence[str] | np.ndarray, size: int, resize: Re
         except UNDECODABLE:
             return None
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for start in range(0, len(paths), 1024):
             yield from pool.map(decode_or_none, paths[start : start + 1024])
 

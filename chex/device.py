@@ -6,6 +6,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from chex.errors import InputError
+from chex.processors import usable_cpus
 
 
 def _off(value: object) -> object:
@@ -20,7 +21,7 @@ class DeviceConfig(BaseModel):
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
     threads: int | None = Field(None, ge=1, le=1024)
-    """CPU threads of torch; blank: as many as torch takes by itself."""
+    """CPU threads of torch; blank: as many as torch takes by itself, at most the CPUs that the process has."""
     amp: Annotated[Literal["auto", "bf16", "fp16", "off"], BeforeValidator(_off)] = "auto"
     """Precision of the forward pass. `auto`: bf16 on GPUs that have it and fp16 on others; on CPUs bf16 where a trial
     at the start shows that it pays (see settle.py)."""
@@ -28,8 +29,7 @@ class DeviceConfig(BaseModel):
 
 def pick_device(config: DeviceConfig) -> torch.device:
     """The device, with the thread count set. Raises InputError where a GPU is asked for and torch sees none."""
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
+    torch.set_num_threads(config.threads or min(torch.get_num_threads(), usable_cpus()))
     if config.kind == "cuda" and not torch.cuda.is_available():
         raise InputError("device.kind: 'cuda' is asked for and torch sees no GPU here; use device.kind=cpu or auto")
     wanted = "cuda" if config.kind == "auto" and torch.cuda.is_available() else config.kind

@@ -1,6 +1,5 @@
 """The metadata forest: an observation's label from sex, age and the other 13 observations' labels, without pixels."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,6 +10,7 @@ from sklearn.impute import SimpleImputer
 from chex.console import Advance
 from chex.errors import InputError
 from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
+from chex.processors import usable_cpus
 from chex.records import Records
 from chex.resampling import VARIANTS
 from chex.seeds import stream
@@ -81,7 +81,7 @@ def positive_probability(model: Pipeline, table: np.ndarray) -> np.ndarray:
     """
     model[-1].set_params(n_jobs=1)
     column = list(model.classes_).index(True)
-    threads = os.cpu_count() or 1
+    threads = usable_cpus()
     shares = [share for share in np.array_split(table, threads) if len(share)]
     with ThreadPoolExecutor(threads) as pool:
         voted = list(pool.map(lambda share: model.predict_proba(share)[:, column], shares))

@@ -144,8 +144,12 @@ def signed(estimate: Estimate) -> str:
     """A difference with its interval; `-` where undefined."""
     if np.isnan(estimate.value):
         return "-"
-    plus = "+" if estimate.value > 0 else ""
-    return f"{plus}{bound(estimate.value)} ({bound(estimate.low)} to {bound(estimate.high)})"
+    return f"{gap(estimate.value)} ({bound(estimate.low)} to {bound(estimate.high)})"
+
+
+def gap(value: float) -> str:
+    """A difference without an interval; `-` where undefined."""
+    return "-" if np.isnan(value) else f"{'+' if value > 0 else ''}{bound(value)}"
 
 
 def bound(value: float) -> str:

@@ -8,6 +8,7 @@ from chex.cache import ImageConfig
 from chex.errors import InputError
 from search.bucket import check_there, check_writable, is_uri
 from search.cluster_config import Cluster
+from search.relabelling import observations_that_may_have
 from search.resources import Node, Resources, allotted
 from search.search_config import SearchConfig
 
@@ -33,7 +34,10 @@ class Packing:
 
 @dataclass(frozen=True)
 class Bound:
-    """More than this is not billed for machines until the search is at its end and its workers are gone."""
+    """More than this is not billed for machines from the start of the search's clock until its workers are gone.
+
+    What comes before that clock, above START_HOURS, is not in it: `_before_lines` says what and at which price.
+    """
 
     hours: float
     cost: float
@@ -93,7 +97,7 @@ def check_search(cluster: Cluster, search: SearchConfig, data: str) -> str:
             "metadata, or give --storage gs://BUCKET/searches"
         )
     lines = [_packing_line(each, search.resources) for each in packings(cluster, search.resources)]
-    return "\n".join([*lines, *_cost_lines(bound(cluster, hours), cluster, hours)])
+    return "\n".join([*lines, *_cost_lines(bound(cluster, hours), cluster, hours), *_before_lines(search, cluster)])
 
 
 def _packing_line(packing: Packing, resources: Resources) -> str:
@@ -113,6 +117,21 @@ def _cost_lines(bound: Bound, cluster: Cluster, hours: float) -> Sequence[str]:
         f"{START_HOURS:g} to start, {60 * cluster.idle_hours:.0f} minutes idle) at the prices in {cluster.path};",
         f"the head goes on at {bound.head_per_hour:.2f} {currency} an hour until `chex-search cluster down "
         f"{cluster.path}`. Buckets and traffic come on top.",
+    )
+
+
+def _before_lines(search: SearchConfig, cluster: Cluster) -> Sequence[str]:
+    """What is billed before the clock of budget.hours starts, and so is not in the bound, by the hour."""
+    price, currency = cluster.metadata.price_per_hour, cluster.metadata.currency
+    hour = f"{price[cluster.head] + max(price[kind.name] for kind in cluster.workers):.2f} {currency} an hour"
+    staging = f"Fetching and decoding the data, where they take longer than {60 * START_HOURS:.0f} minutes"
+    wanted = observations_that_may_have("self_trained", search.base, search.knobs())
+    if not wanted or search.base.relabel.self_trained is not None:
+        return (f"{staging}, are not in this bound: up to {hour} (the head and a worker).",)
+    return (
+        f"{staging}, and training the teacher of self_trained are not in this bound: they come before the clock of "
+        f"budget.hours, at up to {hour} (the head and a worker);",
+        "`chex-search plan` tells the teacher's images; a table made before, relabel.self_trained=FILE, needs none.",
     )
 
 

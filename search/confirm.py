@@ -158,10 +158,15 @@ def _proved(found: Sequence[Retrained]) -> list[str]:
     first, others = found[0], found[1:]
     different = [one for one in others if one.differs]
     tied = [one for one in others if not one.differs]
-    lines = [f"Trial {one.trial} is really {_than(one)} than trial {first.trial}." for one in different]
+    lines = [
+        f"Trial {one.trial} is {_than(one)} than trial {first.trial}, by more than chance explains."
+        for one in different
+    ]
     if tied:
         names = " and ".join(str(one.trial) for one in tied)
-        lines.append(f"Nothing shows that trial {first.trial} differs from {names}: take the cheapest of them.")
+        lines.append(
+            f"Nothing shows that trial {first.trial} differs from {names}: the cheapest of them may do as well."
+        )
     return [
         *lines,
         "The configs were chosen on these films: that luck, unlike the seeds', is still in these figures.",

@@ -1,6 +1,5 @@
 """What a search ran on: versions and the machine, noted in its folder each time that something of it is new."""
 
-import os
 import platform
 from importlib.metadata import version
 from pathlib import Path
@@ -9,6 +8,7 @@ import torch
 import yaml
 
 from chex.atomic import write_text
+from chex.processors import usable_cpus
 
 FILE = "environment.yaml"
 PACKAGES = (
@@ -30,7 +30,7 @@ def environment() -> dict[str, str]:
     """Versions, and the processors of this machine, in words."""
     return {
         "system": platform.platform(),
-        "CPUs": f"{os.cpu_count()} x {_cpu()}",
+        "CPUs": f"{usable_cpus()} x {_cpu()}",
         "GPUs": ", ".join(map(torch.cuda.get_device_name, range(torch.cuda.device_count()))) or "none",
         "CUDA": torch.version.cuda or "none",
         "python": platform.python_version(),

@@ -267,8 +267,8 @@ def _figures(facts: Facts) -> list[str]:
     ]
     return [
         f"Validation AUROC {_told(found.mean['AUROC'])}, of the best of {tried} trials on the very {_unit(facts)} that "
-        "chose it: too high for new ones.",
-        f"Corrected for that selection: {corrected}.",
+        "chose it, which is optimistic.",
+        f"Corrected for that selection, and so to be expected on other patients like these: {corrected}.",
         *([f"Its config trained again on new seeds, mean on the same films: {_told(again)}."] if again else []),
         _table(["observation", "AUROC (95 % interval)", "positives", "negatives"], rows),
         _table(["observation", "rule", "threshold", "recall", "precision", "positives"], cuts),

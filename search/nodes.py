@@ -2,13 +2,14 @@
 
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
 
 import ray
+import yaml
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -19,6 +20,7 @@ from search.resources import Node, machine
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
 ANSWER_SECONDS = 5.0
+BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 
 
 @contextmanager
@@ -82,6 +84,33 @@ class _Answer:
 def nodes_there() -> list[Node]:
     """The nodes of the running Ray, with what each has for trials."""
     return [_node(about["Resources"]) for about in _alive()]
+
+
+def nodes_to_come() -> list[Node] | None:
+    """A node of each kind of worker that the running Ray's autoscaler may add; None where nobody here knows them.
+
+    `ray up` leaves what it was told on the head, from which the autoscaler there reads it.
+    """
+    told = Path(BOOTSTRAP).expanduser()
+    here = ray.get_runtime_context()
+    on_head = any(
+        about["NodeID"] == here.get_node_id() and here.gcs_address.startswith(f"{about['NodeManagerAddress']}:")
+        for about in _alive()
+    )
+    if not on_head or not told.is_file():
+        return None
+    return kinds_of_workers(yaml.safe_load(told.read_text(encoding="utf-8")))
+
+
+def kinds_of_workers(cluster: Mapping[str, Any]) -> list[Node]:
+    """A node of each kind of worker that the YAML of a cluster, as `ray up` completes it, may start."""
+    types = cluster.get("available_node_types") or {}
+    head = cluster.get("head_node_type")
+    return [
+        _node(one.get("resources") or {})
+        for name, one in types.items()
+        if name != head and one.get("max_workers", cluster.get("max_workers", 0)) > 0
+    ]
 
 
 def addresses() -> list[str]:

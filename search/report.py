@@ -56,7 +56,7 @@ def report(
         [
             *_policies(rows),
             *costs,
-            *unproven(verdict),
+            *unproven(verdict, unit),
             "",
             f"Best config: trial {verdict.winner} of {counts}",
             *_config(winner),

@@ -1,6 +1,5 @@
 """What a trial takes of a node, and how many trials the nodes have room for at once."""
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ import torch
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from chex.errors import InputError
+from chex.processors import usable_cpus
 
 UNITS = 10_000
 """Ray counts a GPU in ten-thousandths."""
@@ -69,24 +69,31 @@ class Allotment:
 
 
 def allotted(
-    resources: Resources, nodes: Sequence[Node], grows: bool = False, where: str = "this machine"
+    resources: Resources,
+    nodes: Sequence[Node],
+    grows: bool = False,
+    where: str = "this machine",
+    coming: Sequence[Node] | None = None,
 ) -> Allotment:
     """How `resources` are met on `nodes`, to which others may be added where it `grows`.
 
-    `where` names the one node of what does not grow in an error.
+    `where` names the one node of what does not grow in an error. `coming`: a node of each kind that may be added; None
+    where nobody here knows them.
 
     A node without room for a trial has none, such as a cluster's head.
 
     A fraction of a GPU is of one and the same GPU: what is left of two GPUs makes no third trial's. `auto` CPUs are
     those of the node that has least for each. Raises InputError where there is no room for one trial, for which Ray
-    would wait for ever, and none is to come (`at_once` says how many).
+    would wait for ever, and none is to come: `at_once` is blank, or no kind of node that may be added has it either.
     """
     share, wanted = resources.gpus_per_trial, resources.at_once
     to_come = grows and wanted is not None
-    own = _own_cpus(resources, nodes, to_come)
+    own = _own_cpus(resources, [*nodes, *(coming or [])] if to_come else nodes, to_come)
     held = sum(_held(own, share, node) for node in nodes)
     if held == 0 and not to_come:
         raise _infeasible(own, share, nodes, grows, where)
+    if held == 0 and coming is not None and not any(_held(own, share, node) for node in coming):
+        raise _never(own, share, nodes, coming)
     at_once = wanted if wanted and to_come else min(held, wanted or held)
     idle_gpus = max(0, sum(node.gpus for node in nodes) * UNITS - at_once * _units(share)) / UNITS
     return Allotment(own, share, at_once, max(0, sum(node.cpus for node in nodes) - at_once * own), idle_gpus)
@@ -137,12 +144,20 @@ def _infeasible(own: int, share: float, nodes: Sequence[Node], grows: bool, wher
     return InputError(f"{asked}{there}; {lower}{more}")
 
 
+def _never(own: int, share: float, nodes: Sequence[Node], coming: Sequence[Node]) -> InputError:
+    kinds = "; ".join(map(str, dict.fromkeys(coming))) or "none"
+    there = "; ".join(f"{count} with {node}" for node, count in Counter(nodes).items())
+    return InputError(
+        f"resources: a trial asks for {_counted(own, 'CPU')} and {_counted(share, 'GPU')}, and neither a node that is "
+        f"there ({there}) nor one that may be added ({kinds}) has both, so that trials would wait for ever; lower "
+        "resources.cpus_per_trial or resources.gpus_per_trial, or give the cluster larger nodes"
+    )
+
+
 def _counted(count: float, what: str) -> str:
     return f"{count:g} {what}{'s' if count > 1 else ''}" if count else f"no {what}"
 
 
 def machine() -> Node:
     """CPUs and GPUs that this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    cpus = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return Node(cpus, torch.cuda.device_count())
+    return Node(usable_cpus(), torch.cuda.device_count())

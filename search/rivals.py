@@ -1,6 +1,8 @@
 """Value against value of a categorical knob, such as policy against policy or backbone against backbone."""
 
 import itertools
+import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -33,22 +35,32 @@ class Rivalry:
     """The AUROC that is compared: `mean`, or the observation that a knob `policy.<observation>` is about."""
     best: Estimate
     """Best trial of each, chosen anew and scored apart in each bag; says what was found, not which value is better:
-    more trials find more. NaN where a value has no trial with a result."""
+    more trials find more. Its interval knows of patients alone, not of what differs from trial to trial, and is
+    no test. NaN where a value has no trial with a result."""
     average: Estimate
     """Average over finished trials that are alike in all other knobs; its interval knows of patients and of trials.
     NaN where too few finished."""
     confidence: float
-    """Of both intervals: .95 for the pairs of a knob together, so 1 - .05 / pairs for each."""
+    """Of both intervals: .95 for the tested pairs of all knobs together, so 1 - .05 / pairs for each."""
     verdict: Literal["different", "tied", "untested"]
     """`different` where the interval of `average` excludes 0; `untested` where too few trials finished."""
 
 
-def rivalries(held: Contest, knob: str, compared: Outcome) -> list[Rivalry]:
-    """Every pair of values of `knob` that trials have."""
+def pairs_tested(held: Contest, knob: str) -> int:
+    """Returns how many pairs of values of `knob` have finished trials enough for their averages to be compared."""
+    own = [str(knobs[knob]) for knobs, done in zip(held.knobs, held.finished, strict=True) if done and knob in knobs]
+    return math.comb(sum(count >= ENOUGH for count in Counter(own).values()), 2)
+
+
+def rivalries(held: Contest, knob: str, compared: Outcome, tests: int) -> list[Rivalry]:
+    """Returns every pair of values of `knob` that trials have.
+
+    `tests`: how many pairs of all knobs are tested (see `pairs_tested`); confidence is corrected for them (Bonferroni).
+    """
     own = np.array([str(knobs[knob]) if knob in knobs else "" for knobs in held.knobs])
     values = sorted({str(knobs[knob]) for knobs in held.knobs if knob in knobs})
     pairs = list(itertools.combinations(values, 2))
-    confidence = 1 - 0.05 / max(1, len(pairs))
+    confidence = 1 - 0.05 / max(1, tests)
     counts = {value: int((held.finished & (own == value)).sum()) for value in values}
     averages = _averages(held, knob, compared, own, [value for value in values if counts[value] >= ENOUGH])
     found = []

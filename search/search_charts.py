@@ -23,6 +23,7 @@ from search.chart_style import (
     add_trials,
     bars,
     chart,
+    gap,
     interval,
     safe,
     signed,
@@ -51,7 +52,7 @@ def spent_at_end(rows: Sequence[TrialRow], order: Sequence[int]) -> dict[int, in
 
 
 def found_over_images(drawn: Drawn, order: Sequence[int], corrected: Estimate) -> Plot:
-    """AUROC over training images spent, a mark a trial; the best so far; what to expect of it on new patients."""
+    """AUROC over training images spent, a mark a trial; the best so far; what to expect of it on other patients."""
     spent = spent_at_end(drawn.rows, order)
     rows = {row.number: row for row in drawn.rows}
     ended = [rows[number] for number in order]
@@ -79,8 +80,8 @@ def found_over_images(drawn: Drawn, order: Sequence[int], corrected: Estimate) -
         error_y=bars([corrected]),
         mode="markers",
         marker={"symbol": "square", "color": BLACK, "size": 8},
-        name="winner, expected on new patients",
-        hovertext=[f"expected on new patients<br>{interval(corrected)}"],
+        name="winner, expected on other patients like these",
+        hovertext=[f"expected on other patients like these<br>{interval(corrected)}"],
         hoverinfo="text",
     )
     return Plot(figure, _found_in_words(drawn, valued, spent, last), "AUROC over training images, a mark a trial", 400)
@@ -99,7 +100,7 @@ def _found_in_words(drawn: Drawn, valued: Sequence[TrialRow], spent: Mapping[int
 
 
 def rival_plots(rivals: Sequence[Rivalry], chosen: Mapping[str, Any]) -> list[tuple[Plot, Plot | None]]:
-    """Two pictures a knob: the difference that each pair of its values makes, with intervals.
+    """Two pictures a knob: the difference that each pair of its values makes, with the intervals of averages.
 
     The first has at most PAIRS of them where a knob has many, those that differ and those of its value in `chosen`;
     then the second has all.
@@ -131,20 +132,23 @@ def _rival_plot(knob: str, pairs: Sequence[Rivalry], of_all: Sequence[Rivalry]) 
     sides = f"AUROC{safe(of)}<br>better: \u2190 second \u00b7 first \u2192"
     figure = chart(title=titled(knob), xaxis_title={"text": sides, "font": {"size": 12}})
     places = np.arange(len(pairs))[::-1].astype(float)
-    for name, shift, symbol, ink, own in (
-        ("average trials", 0.14, "circle", INKS[0], [pair.average for pair in pairs]),
-        ("best trials", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs]),
+    for name, shift, symbol, ink, own, tested in (
+        ("average trials", 0.14, "circle", INKS[0], [pair.average for pair in pairs], True),
+        ("best trials", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs], False),
     ):
         if all(np.isnan(each.value) for each in own):
             continue
         figure.add_scatter(
             x=[each.value for each in own],
             y=places + shift,
-            error_x=bars(own, ink),
+            error_x=bars(own, ink) if tested else None,
             mode="markers",
             marker={"symbol": symbol, "color": ink, "size": 9},
             name=name,
-            hovertext=[f"{_pair(pair)}, {name}<br>{signed(each)}" for pair, each in zip(pairs, own, strict=True)],
+            hovertext=[
+                f"{_pair(pair)}, {name}<br>{signed(each) if tested else gap(each.value)}"
+                for pair, each in zip(pairs, own, strict=True)
+            ],
             hoverinfo="text",
         )
     figure.add_vline(x=0, line={"color": BLACK, "width": 1})
@@ -207,7 +211,7 @@ def importances_plot(found: Importances) -> Plot:
     figure.update_yaxes(autorange="reversed")
     top = max(found.fanova, key=lambda path: found.fanova[path])
     ped = max(found.ped_anova, key=lambda path: found.ped_anova[path], default=top)
-    reading = f"{top} explains most of the differences between trials, {percent(found.fanova[top])}"
+    reading = f"{top} explains the largest share of the differences between trials, {percent(found.fanova[top])}"
     more = f"{'it also' if ped == top else ped} matters most for being among the best tenth"
     return Plot(figure, f"{reading}; {more}.", "Importance of knobs", 130 + 30 * len(paths))
 

@@ -45,8 +45,9 @@ STRATEGY = ("policy.", "model.backbone")
 """What paths begin with whose values are set against each other on the first screen."""
 STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed", "waiting": "unfinished"}
 AVERAGES = (
-    "Dots compare average trials, all other knobs alike. Diamonds compare the best trial of each value: they say what "
-    "was found, not which value is better, for more trials find more."
+    "Dots compare average trials, all other knobs alike; their intervals hold together for all pairs of all knobs in "
+    "95 % of searches. Diamonds compare the best trial of each value and are no test: they say what was found, not "
+    "which value is better, for more trials find more."
 )
 Tell = Callable[[str], None]
 
@@ -116,7 +117,10 @@ def search_page(found: Searched, recall: float) -> Page:
         [
             Section("What now", ["Commands are typed in this folder.", next_steps(found)]),
             *_confirmed(found.folder),
-            Section("What this does not prove", [Points([("mind", text) for text in caveats(verdict)])]),
+            Section(
+                "What this does not prove",
+                [Points([("mind", text) for text in caveats(verdict, scored_as(found.base))])],
+            ),
             Section("All knobs at once", [parallel(drawn)]),
             Section("One knob at a time", [*([Beside(others)] if others else []), Beside(slices(drawn), least=260)]),
             Section("Which knobs matter", _importances(verdict)),
@@ -211,7 +215,7 @@ def next_steps(found: Searched) -> Points:
         mixed = verdict.ensemble
         gain = (
             f"The average of {len(mixed.members)} reports' probabilities reaches {decimal(mixed.auroc)} on these "
-            f"films; on new patients that gains {signed(mixed.gain)} over the winner alone."
+            f"films; on other patients like these expect {signed(mixed.gain)} over the winner alone."
         )
         steps.append(("together", gain, ""))
     return Points([step[:2] for step in steps], [step[2] for step in steps])
@@ -252,7 +256,7 @@ def _winner_parts(found: Searched, recall: float) -> list[Part]:
     figures = evaluation(
         held.truth, given, held.patients, held.observations, recall, stream(found.base.seed, "interval")
     )
-    head = f"Trial {verdict.winner} on {len(held.paths):,} {unit[1]}, which it was chosen by: new ones will be harder."
+    head = f"Trial {verdict.winner} on {len(held.paths):,} {unit[1]} that it was chosen by: these are optimistic."
     told = Told(figures, held.truth, given, head, unit, recall)
     parts = [part for section in evaluation_page(told).sections for part in section.parts]
     if len(held.observations) > 1:

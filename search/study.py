@@ -28,7 +28,7 @@ from search.feed import images_below
 from search.home import STAGE
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
-from search.nodes import addresses, check_shared, joined, nodes_there, started
+from search.nodes import addresses, check_shared, joined, nodes_there, nodes_to_come, started
 from search.predictions import gather, write_labels
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
@@ -71,7 +71,10 @@ def run_search(
     check_storage(folder, uri, fresh)
     doing("joining the cluster" if cluster else "reading the tables")
     with joined(cluster) if cluster else nullcontext():
-        allotment = allotted(search.resources, nodes_there() if cluster else [machine()], grows=bool(cluster))
+        if cluster:
+            allotment = allotted(search.resources, nodes_there(), grows=True, coming=nodes_to_come())
+        else:
+            allotment = allotted(search.resources, [machine()])
         threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
         base = _checked_base(located(search, whole=not cluster), threads, decoded=not cluster)
         folder.mkdir(parents=True, exist_ok=True)

@@ -21,7 +21,7 @@ from search.ensemble import Ensemble, Reports, ensemble
 from search.importance import Importances, importances
 from search.ledger import TrialRow, best, ended
 from search.predictions import Predictions, load_predictions
-from search.rivals import Rivalry, rivalries
+from search.rivals import Rivalry, pairs_tested, rivalries
 from search.selection import candidates, choose
 from search.space import Space
 from search.study import load_begun, rows_of
@@ -99,10 +99,11 @@ def judge(
     winner = kept[numbers.index(leader.number)] if leader else choice.winner[0]
     held = contest(metric, trials, rows)
     rivals: list[Rivalry] = []
+    tests = sum(pairs_tested(held, knob) for knob in knobs)
     for knob in knobs:
         tell(f"values of {knob}")
         about = names.index(own) if (own := knob.removeprefix(POLICY)) in names else -1
-        rivals += rivalries(held, knob, compared(own, [about]) if about in columns else metric)
+        rivals += rivalries(held, knob, compared(own, [about]) if about in columns else metric, tests)
     images = {row.number: row.images for row in rows}
     tell(f"intervals of {len(numbers)} trials")
     figures = trial_figures(

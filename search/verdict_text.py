@@ -14,6 +14,8 @@ from search.verdict import Verdict
 WIDTH = 80
 SHOWN = 10
 """Trials, and members of an ensemble, that tables have at most."""
+HELD_OUT = "held out"
+"""What the name of what was scored ends with where it was taken from train.csv."""
 FEW = 10
 """Positives below which an observation's AUROC tells little."""
 
@@ -26,7 +28,7 @@ def told(verdict: Verdict, unit: str = "films") -> str:
         _observations(verdict),
         _trials(verdict),
         *([_ensemble(verdict.ensemble)] if verdict.ensemble else []),
-        ["What this does not prove:", *unproven(verdict)],
+        ["What this does not prove:", *unproven(verdict, unit)],
         sentences(verdict, unit),
     ]
     return "\n\n".join("\n".join(part) for part in parts if part)
@@ -42,17 +44,22 @@ def spoken(verdict: Verdict, unit: str = "films") -> tuple[str, str, str]:
     return _winner(verdict, unit), _tied(verdict), _different(verdict)
 
 
-def unproven(verdict: Verdict) -> list[str]:
+def unproven(verdict: Verdict, unit: str = "films") -> list[str]:
     """What the figures do not say, in lines of WIDTH."""
-    return [line for text in caveats(verdict) for line in _wrapped(text)]
+    return [line for text in caveats(verdict, unit) for line in _wrapped(text)]
 
 
-def caveats(verdict: Verdict) -> list[str]:
+def caveats(verdict: Verdict, unit: str = "films") -> list[str]:
     """The same, a sentence each."""
     told = [
         "Patients of other hospitals may be harder: the intervals know of patients like these alone.",
         "The weights were judged: the winner's config, trained again with another seed, gives others.",
     ]
+    if unit.endswith(HELD_OUT):
+        told.append(
+            "What was held out has train.csv's labels: in CheXpert a program read these out of reports, so that AUROC "
+            "tells how well that program is matched, not a radiologist."
+        )
     if verdict.unfinished:
         told.append(f"Nothing was chosen from trials that have not ended: {verdict.unfinished} so far.")
     few = [
@@ -69,19 +76,24 @@ def _winner(verdict: Verdict, unit: str) -> str:
     return (
         f"Trial {verdict.winner} wins: AUROC {_with_interval(verdict.naive)} on the {verdict.units:,} {unit} of "
         f"{verdict.patients:,} patients that it was chosen by, the best of {_count(verdict.reports, 'report')} of "
-        f"{_count(len(verdict.trials), 'trial')}; expect {_with_interval(verdict.corrected)} on new patients."
+        f"{_count(len(verdict.trials), 'trial')}; expect {_with_interval(verdict.corrected)} on other patients "
+        "like these."
     )
 
 
 def _tied(verdict: Verdict) -> str:
     ties = verdict.ties
     if len(ties.trials) == 1:
-        return "All other trials are worse than that one." if ties.of > 1 else "No other trial has a result."
+        return (
+            "Every other trial is worse, by more than chance explains."
+            if ties.of > 1
+            else "No other trial has a result."
+        )
     kind = f", {ties.backbone}" if ties.backbone else ""
     cheapest = "it is the cheapest" if ties.cheapest == verdict.winner else f"the cheapest is trial {ties.cheapest}"
     return (
-        f"{len(ties.trials)} of {ties.of} trials, trial {verdict.winner} among them, are not distinguishable from the "
-        f"best; {cheapest} ({ties.images:,} training images{kind})."
+        f"{len(ties.trials)} of {ties.of} trials, trial {verdict.winner} among them, may be the best: the data do not "
+        f"tell them apart; {cheapest} ({ties.images:,} training images{kind})."
     )
 
 
@@ -90,14 +102,14 @@ def _different(verdict: Verdict) -> str:
     apart = [_ranked(pair) for pair in pairs if pair.verdict == "different"]
     counts = {word: sum(pair.verdict == word for pair in pairs) for word in ("tied", "untested")}
     rest = [
-        *([f"{_count(counts['tied'], 'pair')} of values tied"] if counts["tied"] else []),
+        *([f"{_count(counts['tied'], 'pair')} of values not told apart"] if counts["tied"] else []),
         *([f"{_count(counts['untested'], 'pair')} with too few finished trials"] if counts["untested"] else []),
     ]
     if not pairs:
         return "No knob has values to compare."
     if not apart:
         return f"No value of a knob is proven better than another: {', '.join(rest)}."
-    return f"Really different: {'; '.join(apart)}{'; ' if rest else ''}{', '.join(rest)}."
+    return f"Different beyond chance, all pairs considered: {'; '.join(apart)}{'; ' if rest else ''}{', '.join(rest)}."
 
 
 def _ranked(pair: Rivalry) -> str:
@@ -140,9 +152,10 @@ def _rivals(pairs: Sequence[Rivalry]) -> list[str]:
             knob = pair.knob
             about = "" if pair.outcome == "mean" else f" by the AUROC of {pair.outcome}"
             level = f"{100 * pair.confidence:.3g} %"
-            lines += ["", *_wrapped(f"{knob}{about}, first minus second (finished trials); intervals of {level}:")]
+            told = f"first minus second (finished trials); intervals of {level}, 95 % for all pairs of all knobs:"
+            lines += ["", *_wrapped(f"{knob}{about}, {told}")]
         lines.append(f"  {pair.first} ({pair.trials[0]}) - {pair.second} ({pair.trials[1]}): {pair.verdict}")
-        lines.append(f"    matched average {_gap(pair.average):<24}best of each {_gap(pair.best)}".rstrip())
+        lines.append(f"    matched average {_gap(pair.average):<24}best of each {_point(pair.best.value)}")
     return lines[1:]
 
 
@@ -168,9 +181,9 @@ def _ensemble(found: Ensemble) -> list[str]:
     more = f" and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     return _wrapped(
         f"An ensemble of {_count(len(found.members), 'report')} ({', '.join(trials)}{more}) reaches "
-        f"{decimal(found.auroc)} on the films that it was chosen by; on new patients expect {_gap(found.gain)} over "
-        f"the winner. The average of the best {_count(found.top, 'trial')} reaches {decimal(found.top_auroc)}; expect "
-        f"{_gap(found.top_gain)}."
+        f"{decimal(found.auroc)} on the films that it was chosen by; on other patients like these expect "
+        f"{_gap(found.gain)} over the winner. The average of the best {_count(found.top, 'trial')} reaches "
+        f"{decimal(found.top_auroc)}; expect {_gap(found.top_gain)}."
     )
 
 
@@ -194,6 +207,11 @@ def _gap(figure: Estimate) -> str:
     if math.isnan(figure.value):
         return "unknown"
     return f"{_signed(figure.value)} ({_signed(figure.low)} to {_signed(figure.high)})"
+
+
+def _point(value: float) -> str:
+    """A difference without an interval, which would look like a test."""
+    return "unknown" if math.isnan(value) else _signed(value)
 
 
 def _signed(value: float) -> str:

@@ -6,6 +6,8 @@ import pytest
 
 from chex.cache import ImageConfig
 from chex.errors import InputError
+from chex.relabel import RelabelConfig
+from chex.uncertainty import PolicyConfig
 from search.cluster_config import Cluster, Metadata, NodeType
 from search.cluster_preflight import bound, check_search, for_cluster, packings
 from search.resources import Resources
@@ -81,8 +83,26 @@ def test_the_preflight_tells_the_packing_and_the_bound() -> None:
         "t4: 1 GPU at 0.25 a trial, 2 CPUs each: 4 trials a node; 4 nodes at most: 16 at once\n"
         "At most 42.08 EUR for machines: 24.8 hours (24 of budget.hours, 0.5 to start, 15 minutes idle) at the prices "
         "in c.yaml;\n"
-        "the head goes on at 0.10 EUR an hour until `chex-search cluster down c.yaml`. Buckets and traffic come on top."
+        "the head goes on at 0.10 EUR an hour until `chex-search cluster down c.yaml`. "
+        "Buckets and traffic come on top.\n"
+        "Fetching and decoding the data, where they take longer than 30 minutes, are not in this bound: up to 0.50 EUR "
+        "an hour (the head and a worker)."
     )
+
+
+def test_the_preflight_says_that_the_teacher_is_not_in_the_bound_unless_its_table_is_there() -> None:
+    plain = search()
+    policy = {"default": PolicyConfig(kind="self_trained")}
+    taught = plain.model_copy(update={"base": plain.base.model_copy(update={"policy": policy})})
+    told = check_search(CLUSTER, taught, "/data/tree").splitlines()
+    assert told[-2] == (
+        "Fetching and decoding the data, where they take longer than 30 minutes, and training the teacher of "
+        "self_trained are not in this bound: they come before the clock of budget.hours, at up to 0.50 EUR an hour "
+        "(the head and a worker);"
+    )
+    table = RelabelConfig(self_trained=Path("table.csv"))
+    given = taught.model_copy(update={"base": taught.base.model_copy(update={"relabel": table})})
+    assert "teacher" not in check_search(CLUSTER, given, "/data/tree")
 
 
 def test_a_search_without_an_end_in_hours_is_refused_where_machines_are_billed() -> None:

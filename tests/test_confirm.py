@@ -95,7 +95,7 @@ def test_the_text_says_what_differs_and_what_was_lost(monkeypatch: pytest.Monkey
     text = told(chosen, runs, tmp_path, 0, 2)
     assert "Each config trained again on the same 1 new seeds" in text
     assert text.splitlines()[4].startswith("4           .900")
-    assert "Nothing shows that trial 4 differs from 9: take the cheapest of them." in text
+    assert "Nothing shows that trial 4 differs from 9: the cheapest of them may do as well." in text
     assert "1 runs failed" in text
     assert "their seeds are left out." in text
     none = told(chosen, [row(1, 0.8, "failed", seed=1, **chosen[0].knobs)], tmp_path, 0, 1)

@@ -49,8 +49,9 @@ def test_the_last_screen_gives_the_config_both_aurocs_the_ties_and_its_limits() 
     assert lines[head + 1] == "  policy.default ones,  optimizer.lr 1.5e-03"
     told = " ".join(lines)
     assert "AUROC .860 (95 % interval .810 to .910) on the 234 films of 200 patients that it was chosen by" in told
-    assert "expect .850 (95 % interval .800 to .900) on new patients." in told
-    assert "2 of 3 trials, trial 1 among them, are not distinguishable from the best; the cheapest is trial 2" in told
+    assert "expect .850 (95 % interval .800 to .900) on other patients like these." in told
+    assert "2 of 3 trials, trial 1 among them, may be the best: the data do not tell them apart; the " in told
+    assert "cheapest is trial 2" in told
     assert "The weights were judged: the winner's config, trained again with another seed, gives others." in told
     assert "That is the base config itself: no other trial did better." in lines
 

@@ -4,6 +4,7 @@ import pytest
 
 from chex.config import validated
 from chex.errors import InputError
+from search.nodes import kinds_of_workers
 from search.resources import Allotment, Node, Resources, allotted
 
 
@@ -114,6 +115,33 @@ def test_nodes_that_are_to_come_need_not_be_there() -> None:
         InputError, match=r"cpus_per_trial: 'auto' divides the CPUs of a node, and none with 0.25 GPU is"
     ):
         allotted(resources(gpus_per_trial=0.25, at_once=8), [HEAD], grows=True)
+
+
+def test_nodes_to_come_that_have_no_room_either_are_refused_instead_of_waited_for() -> None:
+    asked = {"gpus_per_trial": 2, "cpus_per_trial": 2, "at_once": 8}
+    assert allotted(resources(**asked), [HEAD], grows=True, coming=[T4, A100]).at_once == 8
+    with pytest.raises(InputError) as refused:
+        allotted(resources(**asked), [HEAD], grows=True, coming=[T4])
+    assert str(refused.value) == (
+        "resources: a trial asks for 2 CPUs and 2 GPUs, and neither a node that is there (1 with 4 CPUs and no GPU) "
+        "nor one that may be added (8 CPUs and 1 GPU) has both, so that trials would wait for ever; lower "
+        "resources.cpus_per_trial or resources.gpus_per_trial, or give the cluster larger nodes"
+    )
+
+
+def test_auto_cpus_are_those_of_the_nodes_to_come_where_their_kinds_are_known() -> None:
+    asked = {"gpus_per_trial": 0.25, "at_once": 8}
+    assert allotted(resources(**asked), [HEAD], grows=True, coming=[T4]).cpus_per_trial == 2
+
+
+def test_the_kinds_of_workers_are_read_off_what_ray_up_was_told() -> None:
+    types = {
+        "head": {"resources": {"CPU": 4}, "max_workers": 0},
+        "t4": {"resources": {"CPU": 8, "GPU": 1}, "max_workers": 4},
+        "never": {"resources": {"CPU": 64, "GPU": 8}, "max_workers": 0},
+    }
+    assert kinds_of_workers({"available_node_types": types, "head_node_type": "head"}) == [Node(8, 1)]
+    assert kinds_of_workers({}) == []
 
 
 def test_on_one_machine_a_number_at_once_is_a_limit() -> None:

@@ -7,7 +7,7 @@ from chex.bags import Outcome, draw, outcome
 from chex.delong import Areas
 from search.contest import Contest, contest
 from search.ledger import State, TrialRow
-from search.rivals import Rivalry, adjusted, alike, difference, rivalries
+from search.rivals import Rivalry, adjusted, alike, difference, pairs_tested, rivalries
 
 PATIENTS = 150
 KNOB, RATE = "policy.default", "optimizer.lr"
@@ -36,7 +36,7 @@ def compared(effect: float, seed: int, first: int = 20, second: int = 20, slope:
     ones = np.array(values) == "ones"
     rates = rng.random(len(values)) + 0.5 * ones * bool(slope)
     aurocs = 0.8 + effect * ones + slope * rates + rng.normal(0, 0.01, len(values))
-    return rivalries(*_given(held(values, aurocs, rates, ["finished"] * len(values), seed)))[0]
+    return rivalries(*_given(held(values, aurocs, rates, ["finished"] * len(values), seed)), 1)[0]
 
 
 def _given(both: tuple[Contest, Outcome]) -> tuple[Contest, str, Outcome]:
@@ -67,7 +67,7 @@ def test_a_difference_that_another_knob_explains_is_adjusted_away() -> None:
 def test_only_finished_trials_are_averaged_and_too_few_are_untested() -> None:
     values, rates = ["ones"] * 6 + ["zeros"] * 6, np.linspace(0, 1, 12)
     states: list[State] = ["finished"] * 2 + ["stopped"] * 4 + ["finished"] * 6
-    pair = rivalries(*_given(held(values, np.full(12, 0.8), rates, states, 0)))[0]
+    pair = rivalries(*_given(held(values, np.full(12, 0.8), rates, states, 0)), 1)[0]
     assert (pair.trials, pair.verdict) == ((2, 6), "untested")
     assert np.isnan(pair.average.value)
     assert not np.isnan(pair.best.value)
@@ -75,9 +75,20 @@ def test_only_finished_trials_are_averaged_and_too_few_are_untested() -> None:
 
 def test_of_three_values_each_pair_is_compared_at_a_higher_confidence() -> None:
     values = ["ignore", "ones", "zeros"] * 5
-    found = rivalries(*_given(held(values, np.full(15, 0.8), np.linspace(0, 1, 15), ["finished"] * 15, 0)))
+    contested, knob, metric = _given(held(values, np.full(15, 0.8), np.linspace(0, 1, 15), ["finished"] * 15, 0))
+    assert pairs_tested(contested, knob) == 3
+    found = rivalries(contested, knob, metric, 3)
     assert [(pair.first, pair.second) for pair in found] == [("ignore", "ones"), ("ignore", "zeros"), ("ones", "zeros")]
     assert {round(pair.confidence, 4) for pair in found} == {0.9833}
+
+
+def test_confidence_is_that_of_the_pairs_tested_of_all_knobs_together() -> None:
+    values = ["ones"] * 6 + ["zeros"] * 6 + ["ignore"] * 2
+    contested, knob, metric = _given(held(values, np.full(14, 0.8), np.linspace(0, 1, 14), ["finished"] * 14, 0))
+    assert pairs_tested(contested, knob) == 1  # too few trials ignore, so that nothing is tested of them
+    assert pairs_tested(contested, "model.backbone") == 0
+    narrow, wide = (rivalries(contested, knob, metric, tests)[-1].average for tests in (1, 10))
+    assert wide.high - wide.low > 1.2 * (narrow.high - narrow.low)
 
 
 def test_the_interval_of_an_average_knows_of_trials_even_where_patients_are_certain() -> None:

@@ -39,7 +39,7 @@ def test_each_ended_trial_has_a_mark_whose_shape_tells_how_it_ended() -> None:
         "stopped": ([200], [0.7]),
         "failed": ([800], [pytest.approx(0.68)]),
         "winner, trial 4": ([600], [0.85]),
-        "winner, expected on new patients": ([pytest.approx(840)], [0.82]),
+        "winner, expected on other patients like these": ([pytest.approx(840)], [0.82]),
     }
     shapes = {trace["marker"]["symbol"] for trace in found.values() if trace["mode"] == "markers"}
     assert len(shapes) == 5
@@ -74,6 +74,8 @@ def test_a_pair_that_differs_is_set_in_bold_and_averages_that_nobody_knows_are_l
     ((known, _),) = rival_plots([rivalry("<a>", "b", Estimate(-0.02, -0.03, -0.01), "different")], {})
     assert known.figure.layout.yaxis.ticktext == ("<b>&lt;a&gt; \N{MINUS SIGN} b<br>3 and 4 finished</b>",)
     assert set(traces(known.figure)) == {"average trials", "best trials"}
+    assert traces(known.figure)["average trials"]["error_x"]
+    assert "error_x" not in traces(known.figure)["best trials"]  # nothing that would look like a test
     ((unknown, _),) = rival_plots([rivalry("a", "b", NONE, "untested")], {})
     assert set(traces(unknown.figure)) == {"best trials"}
 
@@ -110,8 +112,8 @@ def test_where_a_stopped_trial_ends_is_marked() -> None:
 def test_what_matters_most_is_named() -> None:
     found = Importances({"optimizer.lr": 0.7, "model.dropout": 0.3}, {"model.dropout": 0.9, "optimizer.lr": 0.1}, "")
     assert importances_plot(found).reading == (
-        "optimizer.lr explains most of the differences between trials, 70.0 %; model.dropout matters most for being "
-        "among the best tenth."
+        "optimizer.lr explains the largest share of the differences between trials, 70.0 %; model.dropout matters "
+        "most for being among the best tenth."
     )
 
 

@@ -53,11 +53,12 @@ def one_line(verdict: Verdict) -> str:
 def test_three_sentences_say_who_wins_who_ties_and_what_differs() -> None:
     assert one_line(VERDICT) == (
         "Trial 17 wins: AUROC .873 (95 % interval .841 to .900) on the 234 films of 200 patients that it was chosen "
-        "by, the best of 300 reports of 2 trials; expect .861 (95 % interval .800 to .900) on new patients. "
-        "2 of 50 trials, trial 17 among them, are not distinguishable from the best; the cheapest is trial 3 "
-        "(120,000 training images, resnet18). "
-        "Really different: policy.default ones over zeros (+.020 (+.010 to +.030)); 2 pairs of values tied, "
-        "1 pair with too few finished trials."
+        "by, the best of 300 reports of 2 trials; expect .861 (95 % interval .800 to .900) on other patients "
+        "like these. "
+        "2 of 50 trials, trial 17 among them, may be the best: the data do not tell them apart; the cheapest is "
+        "trial 3 (120,000 training images, resnet18). "
+        "Different beyond chance, all pairs considered: policy.default ones over zeros (+.020 (+.010 to +.030)); "
+        "2 pairs of values not told apart, 1 pair with too few finished trials."
     )
 
 
@@ -71,7 +72,7 @@ def test_the_better_value_is_named_first() -> None:
     ("rivals", "said"),
     [
         ((), "No knob has values to compare."),
-        ((pair("tied"),), "No value of a knob is proven better than another: 1 pair of values tied."),
+        ((pair("tied"),), "No value of a knob is proven better than another: 1 pair of values not told apart."),
         (
             (pair("untested"),) * 2,
             "No value of a knob is proven better than another: 2 pairs with too few finished trials.",
@@ -83,7 +84,8 @@ def test_nothing_proven_is_said(rivals: tuple[Rivalry, ...], said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("of", "said"), [(50, "All other trials are worse than that one."), (1, "No other trial has a result.")]
+    ("of", "said"),
+    [(50, "Every other trial is worse, by more than chance explains."), (1, "No other trial has a result.")],
 )
 def test_a_winner_without_ties_is_said(of: int, said: str) -> None:
     assert said in one_line(replace(VERDICT, ties=Ties((17,), of, 17, 5, "")))
@@ -91,7 +93,7 @@ def test_a_winner_without_ties_is_said(of: int, said: str) -> None:
 
 def test_a_winner_that_is_the_cheapest_is_not_named_as_another_trial() -> None:
     said = one_line(replace(VERDICT, ties=Ties((3, 17), 50, 17, 5, "")))
-    assert "2 of 50 trials, trial 17 among them, are not distinguishable from the best; it is the cheapest (5" in said
+    assert "may be the best: the data do not tell them apart; it is the cheapest (5" in said
 
 
 def test_what_matters_most_comes_last_where_a_terminal_has_it() -> None:
@@ -103,6 +105,16 @@ def test_what_is_not_proven_names_few_positives_and_trials_under_way() -> None:
     assert f"Fewer than 10 positives, so that their AUROCs tell little: {LONG} (3)." in told
     assert "Nothing was chosen from trials that have not ended: 2 so far." in told
     assert "positives" not in " ".join(unproven(VERDICT))
+
+
+def test_what_was_held_out_is_said_to_have_the_labels_of_a_program() -> None:
+    assert "not a radiologist" in " ".join(unproven(VERDICT, "films held out"))
+    assert "radiologist" not in " ".join(unproven(VERDICT))
+
+
+def test_what_is_no_test_has_no_interval() -> None:
+    lines = told(replace(VERDICT, rivals=(pair("tied"),))).splitlines()
+    assert "    matched average +.020 (+.010 to +.030)  best of each +.020" in lines
 
 
 def test_tables_give_trials_best_first_and_leave_undefined_observations_out() -> None:

@@ -15,6 +15,7 @@ from chex.console import Advance
 from chex.decoding import UNDECODABLE, decode
 from chex.explore.tallies import KINDS
 from chex.labels import FIVE, columns
+from chex.processors import usable_cpus
 from chex.records import Records
 
 THUMBNAIL = 192
@@ -80,7 +81,7 @@ def look(root: Path, paths: np.ndarray, count: int, rng: np.random.Generator, pr
     different = np.unique(paths)
     sample = np.sort(rng.choice(different, min(count, len(different)), replace=False))
     rows, damaged = [], []
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         measured = pool.map(lambda path: _measure(root / path), sample)
         for done, (path, row) in enumerate(zip(sample, measured, strict=True), 1):
             if row is None:

@@ -1,6 +1,5 @@
 """A synthetic CheXpert tree with planted truth: CheXpert-v1.0-small's exact layout, films that show what labels say."""
 
-import os
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +15,7 @@ from chex.output_folder import claim
 from chex.phantom.counts import TRAIN, VALID
 from chex.phantom.film import Film, draw_film
 from chex.phantom.table import CSV_COLUMNS, TREE, TRUTH_COLUMNS, train_table, truth_table, valid_table
+from chex.processors import usable_cpus
 from chex.seeds import stream
 
 POSITIVE_GIVEN_UNCERTAIN = {
@@ -112,7 +112,7 @@ def _write_films(folder: Path, table: pd.DataFrame, seed: int, progress: Callabl
         study, noise = stream(seed, "phantom study", studies[index]), stream(seed, "phantom film", index)
         Image.fromarray(draw_film(films[index], study, noise)).save(paths[index], quality=JPEG_QUALITY)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cpus()) as pool:
         for done, _ in enumerate(pool.map(write, range(len(films))), start=1):
             if progress is not None:
                 progress(done, len(films))

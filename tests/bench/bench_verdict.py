@@ -69,7 +69,7 @@ def _others(metric: Outcome, held: Contest, naive: float, kept: np.ndarray, draw
 
 
 def _compared(scenario: Scenario, found: Simulated, held: Contest, metric: Outcome, kept: np.ndarray) -> Figures:
-    pair = rivalries(held, KNOB, metric)[0]  # ones - zeros
+    pair = rivalries(held, KNOB, metric, tests=1)[0]  # ones - zeros
     ones = np.array([row.knobs[KNOB] == "ones" for row in found.rows])
     best = [places[np.argmax(metric.areas.auroc[places])] for places in (kept[ones], kept[~ones])]
     gap = found.true[best[0]] - found.true[best[1]]
