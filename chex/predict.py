@@ -17,7 +17,7 @@ from chex.decoding import decode, decoded
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
 from chex.exported import RULES, load_network
-from chex.gradcam import check_map, heat, overlay
+from chex.gradcam import FeatureMap, check_map, heat, overlay
 from chex.inference import predict
 from chex.labels import OBSERVATIONS
 from chex.output_folder import check_claim, check_place, claim
@@ -49,7 +49,7 @@ def predict_files(
     trained = load_network(weights)
     cuts = None if call is None else _cuts(trained, weights, call)
     chosen = _drawn(trained, drawn)
-    cells = check_map(trained) if overlays else None
+    chosen_map = check_map(trained) if overlays else None
     paths = image_files(images)
     films = _films(paths, trained.image)
     config = DeviceConfig()
@@ -60,9 +60,9 @@ def predict_files(
     probability = logits.sigmoid().numpy()
     table = probability_table(paths, trained.observations, probability)
     _write(table if cuts is None else table.assign(**calls(trained.observations, probability, cuts)), out)
-    if overlays:
-        count = _draw(trained, paths, films, table, chosen, overlays, batch, device)
-        print(_told_of_overlays(overlays, count, cells), file=sys.stderr)
+    if overlays and chosen_map:
+        count = _draw(trained, paths, films, table, chosen, chosen_map, overlays, batch, device)
+        print(_told_of_overlays(overlays, count, chosen_map), file=sys.stderr)
     print(NO_DIAGNOSIS, file=sys.stderr)
     return 0
 
@@ -202,6 +202,7 @@ def _draw(
     films: np.ndarray,
     table: pd.DataFrame,
     chosen: Sequence[int],
+    chosen_map: FeatureMap,
     folder: Path,
     batch: int,
     device: torch.device,
@@ -210,11 +211,12 @@ def _draw(
     claim(folder, "overlays", option="--grad-cam")
     names = overlay_names(paths)
     with progress_bar("drawing overlays") as advance:
-        for row, maps in enumerate(_heats(trained, films, chosen, batch, device)):
+        for row, maps in enumerate(_heats(trained, films, chosen, chosen_map, batch, device)):
             shown = decode(paths[row], OVERLAY_SIZE, trained.image.resize)
             for column, one in zip(chosen, maps, strict=True):
                 observation = trained.observations[column]
-                told = f"{observation} {decimal(float(table[observation].iloc[row]))}"
+                given = decimal(float(table[observation].iloc[row]))
+                told = f"{observation} {given}, {chosen_map.height} x {chosen_map.width} cells"
                 caption = told if one.any() else f"{told}: nothing speaks for it"
                 overlay(shown, one, caption).save(folder / f"{names[row]} {observation}.png")
             advance(row + 1, len(paths))
@@ -222,15 +224,21 @@ def _draw(
 
 
 def _heats(
-    trained: Trained, films: np.ndarray, chosen: Sequence[int], batch: int, device: torch.device
+    trained: Trained,
+    films: np.ndarray,
+    chosen: Sequence[int],
+    chosen_map: FeatureMap,
+    batch: int,
+    device: torch.device,
 ) -> Iterator[np.ndarray]:
     for piece in in_order(len(films), batch):
-        yield from heat(trained, load_batch(films, piece, trained.model.normalisation, device), chosen)
+        yield from heat(
+            trained, load_batch(films, piece, trained.model.normalisation, device), chosen, module=chosen_map.module
+        )
 
 
-def _told_of_overlays(folder: Path, count: int, cells: tuple[int, int] | None) -> str:
-    height, width = cells or (0, 0)
+def _told_of_overlays(folder: Path, count: int, chosen_map: FeatureMap) -> str:
     return (
-        f"{folder}: {count:,} overlays; the heat has {height} x {width} cells a film, smoothed, and is relative to the "
-        "strongest of them"
+        f"{folder}: {count:,} overlays; the heat of an image is a map of {chosen_map.cells}, smoothed, and is relative "
+        "to the strongest of them"
     )

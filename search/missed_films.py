@@ -15,7 +15,7 @@ from chex.console import decimal, percent
 from chex.decoding import UNDECODABLE, decode
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError
-from chex.gradcam import check_map, heat, overlay
+from chex.gradcam import FeatureMap, check_map, heat, overlay
 from chex.page import Films
 from chex.records import load_tree
 from chex.split import labels_digest, split
@@ -80,11 +80,11 @@ def missed_films(folder: Path, search: SearchConfig, held: Predictions, probabil
     pick_device(DeviceConfig(kind="cpu", threads=search.base.device.threads))
     try:
         trained = load_trained(folder / checkpoint.WEIGHTS)
-        cells = _cells(trained)
-        shown = _shown(trained, _films(search, held, missed), held, missed, bool(cells))
+        chosen_map = _feature_map(trained)
+        shown = _shown(trained, _films(search, held, missed), held, missed, chosen_map)
     except (InputError, *UNDECODABLE) as error:
         return [f"The films cannot be shown: {error}."]
-    return [*_parts(shown, held), _told_of_heat(trained, cells)]
+    return [*_parts(shown, held), _told_of_heat(trained, chosen_map)]
 
 
 def _films(search: SearchConfig, held: Predictions, missed: Sequence[Missed]) -> dict[int, list[Path]]:
@@ -101,8 +101,8 @@ def _films(search: SearchConfig, held: Predictions, missed: Sequence[Missed]) ->
     return {unit: [tree.root / path for path in own] for unit, own in files.items()}
 
 
-def _cells(trained: Trained) -> tuple[int, int] | None:
-    """Height and width of a heat map; None where the backbone has none."""
+def _feature_map(trained: Trained) -> FeatureMap | None:
+    """What heat is read off; None where the backbone has no feature map."""
     try:
         return check_map(trained)
     except InputError:
@@ -110,7 +110,11 @@ def _cells(trained: Trained) -> tuple[int, int] | None:
 
 
 def _shown(
-    trained: Trained, files: Mapping[int, list[Path]], held: Predictions, missed: Sequence[Missed], heated: bool
+    trained: Trained,
+    files: Mapping[int, list[Path]],
+    held: Predictions,
+    missed: Sequence[Missed],
+    chosen_map: FeatureMap | None,
 ) -> list[Shown]:
     """Raises InputError where the weights do not give what the search kept, and UNDECODABLE for a damaged film."""
     shown = []
@@ -127,15 +131,17 @@ def _shown(
             )
         highest = int(given.argmax())
         film = decode(own[highest], SIDE, trained.image.resize)
-        speaks, heat_map = _heat(trained, batch[[highest]], column) if heated else (True, None)
+        speaks, heat_map = _heat(trained, batch[[highest]], column, chosen_map) if chosen_map else (True, None)
         shown.append(Shown(one, _pair(film, heat_map), speaks))
     return shown
 
 
-def _heat(trained: Trained, film: torch.Tensor, column: int) -> tuple[bool, np.ndarray]:
+def _heat(trained: Trained, film: torch.Tensor, column: int, chosen_map: FeatureMap) -> tuple[bool, np.ndarray | None]:
     """Whether anything speaks for the observation, and where; where nothing does, where what speaks against it lies."""
-    own = heat(trained, film, [column])[0, 0]
-    return (True, own) if own.any() else (False, heat(trained, film, [column], against=True)[0, 0])
+    own = heat(trained, film, [column], module=chosen_map.module)[0, 0]
+    if own.any():
+        return True, own
+    return False, heat(trained, film, [column], against=True, module=chosen_map.module)[0, 0]
 
 
 def _pair(film: np.ndarray, heat_map: np.ndarray | None) -> Image.Image:
@@ -179,11 +185,11 @@ def _reading(name: str, held: Predictions, shown: Sequence[Shown]) -> str:
     )
 
 
-def _told_of_heat(trained: Trained, cells: tuple[int, int] | None) -> str:
-    if cells is None:
+def _told_of_heat(trained: Trained, chosen_map: FeatureMap | None) -> str:
+    if chosen_map is None:
         return f"{trained.backbone} ends in tokens and has no feature map: there is no Grad-CAM of it."
     return (
         f"Right of each film is Grad-CAM's map of what speaks for the observation, or against it where nothing does: "
-        f"{cells[0]} x {cells[1]} cells, smoothed, relative to the strongest of them. It is no proof that the network "
+        f"{chosen_map.cells}, smoothed, relative to the strongest of them. It is no proof that the network "
         "sees what a radiologist sees."
     )

@@ -8,7 +8,7 @@ from torch import nn
 
 from chex.cache import ImageConfig
 from chex.errors import InputError
-from chex.gradcam import check_map, heat, overlay
+from chex.gradcam import FeatureMap, check_map, heat, overlay
 from chex.model import Classifier, ModelConfig, build_model
 from chex.normalisation import Normalisation
 from chex.outputs import Outputs
@@ -83,7 +83,7 @@ def test_a_backbone_whose_channels_come_last_gives_the_same_heat() -> None:
     trained = bright([[1.0, 0.5]])
     first = heat(trained, patch(), [0])
     trained.model.backbone = ChannelsLast()
-    assert check_map(trained) == (8, 8)
+    assert check_map(trained) == FeatureMap(8, 8)
     np.testing.assert_allclose(heat(trained, patch(), [0]), first, atol=1e-6)
 
 
@@ -120,9 +120,39 @@ def test_heat_is_what_moving_the_channels_one_by_one_shows(backbone: str) -> Non
     np.testing.assert_allclose(found, expected / expected.max(), atol=1e-3)
 
 
+@pytest.mark.parametrize(("backbone", "module"), [("test_resnet", "layer2"), ("test_convnext", "stages.1")])
+def test_where_the_last_map_is_coarse_an_earlier_one_is_taken_and_told(backbone: str, module: str) -> None:
+    model = build_model(ModelConfig(backbone=backbone), outputs=4, seed=0).eval()
+    trained = Trained(model, backbone, ("a", "b"), Outputs(2, (1,)), ImageConfig(size=64))
+    chosen = check_map(trained)
+    assert (chosen.height, chosen.width, chosen.module) == (8, 8, module)
+    assert chosen.cells == f"8 x 8 cells of {module} (the last feature map has 2 x 2)"
+    film = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
+    found, against = (heat(trained, film, [1], way, module)[0, 0] for way in (False, True))
+    with torch.no_grad():
+        model.double()
+        seen: list[torch.Tensor] = []
+        moves = [torch.zeros(1)]
+        layer = model.backbone.get_submodule(module)
+        layer.register_forward_hook(lambda _, __, given: seen.append(given) or given + moves[0])  # type: ignore[func-returns-value]
+
+        def odds(move: torch.Tensor) -> torch.Tensor:
+            moves[0] = move
+            films = film.double().expand(len(move), -1, -1, -1)
+            return trained.outputs.logits(model.head(model.backbone(films)))[:, 1]
+
+        odds(torch.zeros(1, 1, 1, 1, dtype=torch.float64))
+        features = seen[0]
+        step = 1e-5 * torch.eye(features.shape[1], dtype=torch.float64)[:, :, None, None]
+        both = ((odds(step) - odds(-step))[None, :, None, None] * features).sum(dim=1)[0]
+    for map_of, expected in ((found, both.relu()), (against, (-both).relu())):
+        np.testing.assert_allclose(map_of, expected / expected.max().clamp_min(1e-30), atol=2e-3)
+
+
 def test_a_map_has_the_shape_that_is_told_and_tokens_are_refused() -> None:
     model = build_model(ModelConfig(backbone="test_resnet"), outputs=1, seed=0).eval()
-    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), ImageConfig(size=96))) == (3, 3)
+    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), ImageConfig(size=224))) == FeatureMap(7, 7)
+    assert check_map(Trained(model, "test_resnet", ("a",), Outputs(1), ImageConfig(size=32))).module == "layer1"
     tokens = Classifier(
         timm.create_model("test_vit", in_chans=1, num_classes=0), Normalisation(0.5, 0.5), 64, 1, 0.0, False
     ).eval()

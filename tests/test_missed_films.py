@@ -79,7 +79,7 @@ def test_films_stand_with_their_heat_beside_them(tmp_path: Path, make_run: Calla
     assert lines[0] == f"Cardiomegaly: probability {lowest.probability:.3f}".replace("0.", ".")
     assert lines[-1] == held.paths[lowest.unit]
     assert "Grad-CAM's map" in heat
-    assert "1 x 1 cells" in heat
+    assert "8 x 8 cells of layer1 (the last feature map has 1 x 1)" in heat
 
 
 def test_of_a_study_the_film_of_the_highest_probability_is_shown(

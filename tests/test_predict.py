@@ -88,7 +88,10 @@ def test_overlays_are_written_for_each_film_and_observation_asked_for(
     assert {path.name for path in out.iterdir()} == names
     with Image.open(out / "a Pleural Effusion.png") as overlay:
         assert (overlay.mode, overlay.width) == ("RGB", 512)
-    assert f"{out}: 3 overlays; the heat has 3 x 3 cells a film" in capsys.readouterr().err
+    assert (
+        f"{out}: 3 overlays; the heat of an image is a map of 12 x 12 cells of layer2 (the last"
+        in capsys.readouterr().err
+    )
 
 
 def test_without_a_choice_every_observation_is_drawn(weights: Path, films: Path, tmp_path: Path) -> None:
