@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from chex.command_line import Parser, parse
 from chex.console import doing, done, telling_what_is_done
 from chex.errors import InputError
 from chex.interrupt import terminable
 from chex.versions import add_version
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from chex.config import RunConfig
 
 EXIT_BAD_INPUT, EXIT_INTERRUPTED = 2, 130
@@ -25,7 +28,7 @@ AFTERWARDS = dict.fromkeys(("train", "relabel"), "the same command goes on from 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted, by Ctrl-C or SIGTERM."""
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), sys.argv[1:] if arguments is None else arguments, _settings)
     try:
         with terminable(), telling_what_is_done():
             return int(options.run(options))
@@ -40,8 +43,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_BAD_INPUT
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="chex", description="One run on a CheXpert tree.")
+def _settings(command: str) -> "type[BaseModel]":
+    from chex.config import RunConfig
+    from chex.evaluate import EvaluationConfig
+    from chex.phantom.write import PhantomConfig
+
+    others: dict[str, type[BaseModel]] = {"evaluate": EvaluationConfig, "phantom": PhantomConfig}
+    return others.get(command, RunConfig)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="chex", description="One run on a CheXpert tree.")
     add_version(parser, ("torch", "timm"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
@@ -160,8 +172,7 @@ def _lr_find(options: argparse.Namespace) -> int:
 def _run_config(options: argparse.Namespace) -> "RunConfig":
     from chex.config import load_run
 
-    sets = [*options.sets, *([f"data.root={os.path.abspath(options.data)}"] if options.data else [])]
-    return load_run(options.config, sets)
+    return load_run(options.config, options.sets, Path(os.path.abspath(options.data)) if options.data else None)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
@@ -201,9 +212,10 @@ def _explore(options: argparse.Namespace) -> int:
 
 
 def _phantom(options: argparse.Namespace) -> int:
-    from chex.config import parse_sets, validated
+    from chex.config import validated
     from chex.console import progress_bar
     from chex.phantom.write import PhantomConfig, write_phantom
+    from chex.sets import parse_sets
 
     config = validated(PhantomConfig, parse_sets(options.sets), "chex phantom")
     with progress_bar("writing films") as advance:

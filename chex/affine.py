@@ -2,14 +2,14 @@
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch.nn.functional import affine_grid, grid_sample
 
+from chex.strict import Strict
 
-class AffineConfig(BaseModel):
+
+class AffineConfig(Strict):
     """How far films are moved at most, either way; all zero: not at all. There are no flips: the heart is left."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     degrees: float = Field(0.0, ge=0, le=45)
     """Of rotation about the centre."""

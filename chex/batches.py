@@ -6,16 +6,17 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
 from chex.affine import AffineConfig, draw_affine, warp
 from chex.errors import InputError
 from chex.normalisation import Normalisation
 from chex.seeds import stream
+from chex.strict import Strict, whole
 
 
 def _batch_size(value: object) -> object:
-    if value != "auto" and not (isinstance(value, int) and 2 <= value <= 4096):
+    if value != "auto" and not (whole(value) and 2 <= value <= 4096):
         raise ValueError(f"{value!r} is refused, it should be 'auto' or a whole number from 2 to 4096")
     return value
 
@@ -24,10 +25,8 @@ BatchSize = Annotated[int | str, BeforeValidator(_batch_size)]
 """A config field: films, or `auto`."""
 
 
-class BatchesConfig(BaseModel):
+class BatchesConfig(Strict):
     """How images become batches."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: BatchSize = 32
     """Films that a step learns from; `auto`: as many as the memory of the trial's share of the GPU allows."""

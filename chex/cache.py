@@ -11,13 +11,14 @@ from pathlib import Path
 
 import numpy as np
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from chex.atomic import write_text
 from chex.blocks import BlockFile, blocks_written, bytes_to_go, read_array
 from chex.decoding import RULE, UNDECODABLE, Resize, decode
 from chex.errors import InputError
 from chex.processors import usable_cpus
+from chex.strict import PathField, Strict
 
 BLOCK = 16
 """Films that are decoded, written and marked together: what a killed build loses, a thread."""
@@ -31,16 +32,14 @@ Fingerprint = tuple[int, int]
 """A film's size in bytes, and when it was last changed, in ns since 1970."""
 
 
-class ImageConfig(BaseModel):
+class ImageConfig(Strict):
     """What an image looks like to the model, and where decoded images are kept."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int = Field(64, ge=32, le=2048)
     """Side of the square in pixels."""
     resize: Resize = "letterbox"
     """`letterbox`: the film keeps its proportions and the rest is black; `squash`: it fills the square."""
-    cache: Path = Path("~/.cache/chexpert-search")
+    cache: PathField = Path("~/.cache/chexpert-search")
     """Folder of decoded images on a local disk, shared by all runs; it holds rows x size x size bytes a tree."""
 
 

@@ -42,17 +42,6 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
             os.replace(folder / STATE, folder / EARLIER)
 
 
-def load_state(folder: Path, config_digest: str, device: torch.device) -> dict[str, Any] | None:
-    """The last whole state in `folder`, or None where there is none. Raises InputError if another config made it."""
-    state = read_state(folder, device)
-    if state is not None and state["config"] != config_digest:
-        raise InputError(
-            f"{folder / STATE} belongs to a run with another config; give the config that it was made with, "
-            "or another folder"
-        )
-    return state
-
-
 def read_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
     """The last state in `folder`; the one before it where that is missing or damaged; None where both are."""
     for path in (folder / STATE, folder / EARLIER):

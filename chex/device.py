@@ -1,28 +1,23 @@
 """Where a run computes, and in what precision."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import Field
 
 from chex.errors import InputError
 from chex.processors import usable_cpus
+from chex.strict import Strict
 
 
-def _off(value: object) -> object:
-    return "off" if value is False else value  # which is how YAML reads the word
-
-
-class DeviceConfig(BaseModel):
+class DeviceConfig(Strict):
     """The machine's part in a run."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU where there is one."""
     threads: int | None = Field(None, ge=1, le=1024)
     """CPU threads of torch; blank: as many as torch takes by itself, at most the CPUs that the process has."""
-    amp: Annotated[Literal["auto", "bf16", "fp16", "off"], BeforeValidator(_off)] = "auto"
+    amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
     """Precision of the forward pass. `auto`: bf16 on GPUs that have it and fp16 on others; on CPUs bf16 where a trial
     at the start shows that it pays (see settle.py)."""
 

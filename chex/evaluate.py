@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from chex.batches import check_batch
 from chex.cache import ImageConfig, open_images
 from chex.checkpoint import save_predictions
-from chex.config import override, parse_sets, validated
+from chex.config import override, validated
 from chex.console import progress_bar
 from chex.device import DeviceConfig, pick_device
 from chex.errors import InputError, one_of
@@ -21,14 +20,14 @@ from chex.output_folder import check_claim, claim
 from chex.page import write_page
 from chex.records import DataConfig, Tree, load_tree
 from chex.seeds import stream
+from chex.sets import parse_sets
 from chex.split import Scored, split
+from chex.strict import Strict
 from chex.trained import Trained
 
 
-class EvaluationConfig(BaseModel):
+class EvaluationConfig(Strict):
     """What is scored, and where. The weights decide on the size of images, and which observations there are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     data: DataConfig
     image: ImageConfig

@@ -4,9 +4,9 @@ import json
 import math
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from chex.cache import ImageConfig
 from chex.checkpoint import load_weights
@@ -17,6 +17,7 @@ from chex.labels import Observations
 from chex.model import ModelConfig, build_model
 from chex.normalisation import Normalisation
 from chex.outputs import Outputs
+from chex.strict import AsList, Strict
 from chex.timm_layout import from_timm
 from chex.trained import Trained, check_fit, load_trained
 
@@ -27,10 +28,8 @@ RECALL = 0.9
 """What the threshold `recall` reaches."""
 
 
-class Preprocessing(BaseModel):
+class Preprocessing(Strict):
     """How a film becomes an input, float32 (1, size, size): gray of 0 to `white`, over it, less mean, over std."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: int
     resize: Resize
@@ -41,10 +40,8 @@ class Preprocessing(BaseModel):
     std: float = Field(gt=0)
 
 
-class Threshold(BaseModel):
+class Threshold(Strict):
     """One threshold of one observation and what it did on the validation labels that it was chosen on."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     threshold: float | None
     """None, and what follows undefined, where those labels do not let it be chosen."""
@@ -55,10 +52,8 @@ class Threshold(BaseModel):
     """How many of the labels are positive."""
 
 
-class About(BaseModel):
+class About(Strict):
     """What about.json holds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     made_by: Literal["chex-search export"] = "chex-search export"
     backbone: str
@@ -67,7 +62,7 @@ class About(BaseModel):
     """The name of the network's last layer in timm's layout."""
     observations: Observations
     """In the order of the outputs, which are log odds: their sigmoid is the probability."""
-    multiclass: tuple[str, ...]
+    multiclass: Annotated[tuple[str, ...], AsList]
     """Those trained with uncertain as a third class: their probability is the softmax over positive and negative."""
     preprocessing: Preprocessing
     scoring: Literal["image", "study"]

@@ -39,6 +39,8 @@ def _observations(value: object) -> tuple[str, ...]:
     names = [value] if isinstance(value, str) else value
     if not isinstance(names, list | tuple) or not names:
         raise ValueError(f"{value!r} is not an observation, a list of observations or 'five'")
+    if isinstance(value, str) and "," in value:
+        raise ValueError(f"{value!r} is one text; write a list of observations: [{', '.join(value.split(','))}]")
     for name in names:
         if name not in OBSERVATIONS:
             raise ValueError(f"{name!r} is not an observation; {one_of(name, (*OBSERVATIONS, 'five'))}")

@@ -16,7 +16,7 @@ from chex import checkpoint
 from chex.averaging import averaged
 from chex.batch_norm import refresh_statistics
 from chex.batches import augmented, batch_size, drawn, load_batch, passes
-from chex.config import RunConfig, identity
+from chex.config import RunConfig
 from chex.device import autocast, gradient_scaler, pick_device
 from chex.errors import InputError
 from chex.inference import predict
@@ -28,6 +28,7 @@ from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
 from chex.prepare import Prepared
 from chex.reader import prefetched
+from chex.resume import identity, load_state
 from chex.schedule import rate_and_momentum
 from chex.seeds import stream, stream_seed
 from chex.stages import Stage, Stages
@@ -77,7 +78,6 @@ class Report:
     auroc: float
     recall: float
     precision: float
-    """Over the observations with a positive call, which may be others in another report."""
     error_rate: float
     best_auroc: float
     """The highest auroc so far in the run: that of best.safetensors."""
@@ -147,11 +147,7 @@ def _fit(run: "Training", on_step: OnStep | None, should_pause: ShouldPause) -> 
 
 def check_goes_on(config: RunConfig, data: Prepared, folder: Path) -> None:
     """Raises InputError where `folder` holds the state of a run with another config, or on other data."""
-    checkpoint.load_state(folder, _digest(config, data), torch.device("cpu"))
-
-
-def _digest(config: RunConfig, data: Prepared) -> str:
-    return checkpoint.digest(identity(config) + data.digest)
+    load_state(folder, config, data, torch.device("cpu"))
 
 
 @contextmanager
@@ -182,7 +178,6 @@ class Training:
             freeze(self.groups, stage.plan.frozen)
         self.forward = torch.compile(self.model) if config.model.compile else self.model
         self.scaler = gradient_scaler(config.device, self.device)
-        self.digest = _digest(config, data)
         self.progress = _Progress(micro=config.batches.micro or self.size)
         self.rows: list[dict[str, float]] = []
         self.probabilities: dict[int, np.ndarray] = {}
@@ -377,8 +372,6 @@ class Training:
             "resize": self.config.image.resize,
             "mean": str(model.normalisation.mean),
             "std": str(model.normalisation.std),
-            "started_from": Path(model.origin.source).name if model.origin else "random weights",
-            "started_from_sha256": model.origin.sha256 if model.origin else "",
         }
         checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(
@@ -390,7 +383,7 @@ class Training:
         self._settle_losses()
         checkpoint.save_table(self.folder / checkpoint.REPORTS, pd.DataFrame(self.rows))
         state: dict[str, Any] = {
-            "config": self.digest,
+            **identity(self.config, self.data),
             "progress": vars(self.progress),
             "rows": self.rows,
             "model": self.model.state_dict(),
@@ -401,7 +394,7 @@ class Training:
         checkpoint.save_state(self.folder, state)
 
     def _resume(self) -> None:
-        state = checkpoint.load_state(self.folder, self.digest, self.device)
+        state = load_state(self.folder, self.config, self.data, self.device)
         if state is None:
             return
         self.progress, self.rows = _Progress(**state["progress"]), state["rows"]

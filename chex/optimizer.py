@@ -5,13 +5,13 @@ from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from chex.strict import Strict
 
 
-class OptimizerConfig(BaseModel):
+class OptimizerConfig(Strict):
     """What steps the weights; rates are the peak of the schedule."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0, le=10)
@@ -23,6 +23,11 @@ class OptimizerConfig(BaseModel):
     """Of sgd, which alone has one; blank: the schedule's (see `rate_and_momentum`)."""
 
     @model_validator(mode="after")
+    def _rates(self) -> "OptimizerConfig":
+        check_rates(self.lr_low, self.lr)
+        return self
+
+    @model_validator(mode="after")
     def _momentum(self) -> "OptimizerConfig":
         if self.momentum is not None and self.name != "sgd":
             raise ValueError(
@@ -30,6 +35,14 @@ class OptimizerConfig(BaseModel):
                 "use name: sgd, or leave momentum blank"
             )
         return self
+
+
+def check_rates(low: float | None, high: float) -> None:
+    """Raises ValueError where the first layer group would learn faster than the head."""
+    if low is not None and low > high:
+        raise ValueError(
+            f"lr_low {low:g} is above lr {high:g}, and it is the rate of the first layers; write the smaller as lr_low"
+        )
 
 
 def group_rates(low: float, high: float, groups: int) -> list[float]:

@@ -9,22 +9,21 @@ from typing import Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field, model_validator
 
 from chex.errors import InputError
 from chex.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, Observations
+from chex.strict import PathField, Strict
 
 DESCRIPTION_COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
 CELLS = {"1": POSITIVE, "1.0": POSITIVE, "0": NEGATIVE, "0.0": NEGATIVE, "-1": UNCERTAIN, "-1.0": UNCERTAIN, "": BLANK}
 PATH_FORM = re.compile(r"[^/]+/(?:[^/]+/)*(?P<patient>patient\d+)/(?P<study>study\d+)/[^/]+")
 
 
-class DataConfig(BaseModel):
+class DataConfig(Strict):
     """Which tree a run reads and which observations it learns."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    root: Path | None = None
+    root: PathField | None = None
     """The folder that holds train.csv and valid.csv."""
     observations: Observations = ("Cardiomegaly",)
     """One observation, a list of them, or `five` (the scored ones)."""
@@ -36,6 +35,15 @@ class DataConfig(BaseModel):
     """Which patients are held out; it is not the run's seed, so that runs of other seeds are scored on the same."""
     scoring: Literal["image", "study"] = "image"
     """What counts once: a film, or a study, whose probability is the highest of its films."""
+
+    @model_validator(mode="after")
+    def _split_seed(self) -> "DataConfig":
+        if self.split_seed and self.holdout is None:
+            raise ValueError(
+                f".split_seed: {self.split_seed} chooses who is held out, and data.holdout is blank; "
+                "set data.holdout, or leave split_seed out"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
 
 from chex.atomic import replacing
 from chex.errors import InputError
 from chex.labels import UNCERTAIN, columns
 from chex.records import Records
+from chex.strict import PathField, Strict
 
 COMMANDS = {
     "self_trained": "chex relabel teacher RUN.yaml --data TREE",
@@ -21,14 +21,12 @@ COMMANDS = {
 TABLE = "probabilities.csv"
 
 
-class RelabelConfig(BaseModel):
+class RelabelConfig(Strict):
     """The probability table of each policy that reads one."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    self_trained: Path | None = None
+    self_trained: PathField | None = None
     """Written by `chex relabel teacher`; a search that needs it makes it."""
-    forest: Path | None = None
+    forest: PathField | None = None
     """Written by `chex relabel forest`; a search that needs it makes it."""
 
 

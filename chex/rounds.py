@@ -4,14 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BeforeValidator, Field
 
-from chex.optimizer import OptimizerConfig
+from chex.optimizer import OptimizerConfig, check_rates
 from chex.schedule import ScheduleConfig, Shape
+from chex.strict import Strict, whole
 
 
 def _frozen(value: object) -> object:
-    if value != "backbone" and not (isinstance(value, int) and value >= 0):
+    if value != "backbone" and not (whole(value) and value >= 0):
         raise ValueError(f"{value!r} is refused, it should be 'backbone' or how many layer groups are frozen")
     return value
 
@@ -20,10 +21,8 @@ Frozen = Annotated[int | str, BeforeValidator(_frozen)]
 """A config field: how many layer groups, from the stem on, stay as they are; `backbone`: all but the head."""
 
 
-class RoundConfig(BaseModel):
+class RoundConfig(Strict):
     """One round; what is left blank is the run's own."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int | None = Field(None, ge=1, le=1000)
     shape: Shape | None = None
@@ -55,6 +54,15 @@ def build_rounds(
 ) -> list[Round]:
     """The run's rounds, one or more: those of `rounds`, or one that follows `schedule` and `optimizer`."""
     return [_filled(each, schedule, optimizer, seed) for each in rounds or [RoundConfig()]]
+
+
+def check_rounds(rounds: Sequence[RoundConfig], optimizer: OptimizerConfig) -> None:
+    """Raises ValueError for a round whose lr_low, its own or the optimizer's, is above its lr."""
+    for number, each in enumerate(build_rounds(rounds, ScheduleConfig(), optimizer, seed=0)):
+        try:
+            check_rates(each.lr_low, each.lr)
+        except ValueError as error:
+            raise ValueError(f"rounds.{number}: {error}") from None
 
 
 def _filled(given: RoundConfig, schedule: ScheduleConfig, optimizer: OptimizerConfig, seed: int) -> Round:

@@ -5,9 +5,10 @@ from typing import Literal
 import numpy as np
 from imblearn.over_sampling import RandomOverSampler
 from imblearn.under_sampling import RandomUnderSampler
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from chex.errors import InputError
+from chex.strict import Strict
 from chex.uncertainty import Targets
 
 GOLDEN = (5**0.5 - 1) / 2
@@ -15,10 +16,8 @@ GOLDEN = (5**0.5 - 1) / 2
 SAMPLERS = {"over": RandomOverSampler, "under": RandomUnderSampler}
 
 
-class SamplingConfig(BaseModel):
+class SamplingConfig(Strict):
     """How much of the training split a run sees and in what balance."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     fraction: float = Field(1.0, gt=0, le=1)
     """Share of the rows, after balancing."""

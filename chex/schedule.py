@@ -3,7 +3,9 @@
 import math
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from chex.strict import Strict
 
 START_FACTOR, END_FACTOR = 1 / 25, 1e-5
 HIGH_MOMENTUM, LOW_MOMENTUM, PLAIN_MOMENTUM = 0.95, 0.85, 0.9
@@ -11,10 +13,8 @@ HIGH_MOMENTUM, LOW_MOMENTUM, PLAIN_MOMENTUM = 0.95, 0.85, 0.9
 Shape = Literal["one_cycle", "cosine", "constant"]
 
 
-class ScheduleConfig(BaseModel):
+class ScheduleConfig(Strict):
     """Length and shape of a run, or of each of its rounds that does not say otherwise."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     epochs: int = Field(2, ge=1, le=1000)
     """Passes over the sampled rows."""

@@ -1,6 +1,5 @@
 """`chex train`: fit with a bar, a line per report, and the result with its interval."""
 
-import dataclasses
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -12,19 +11,19 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from chex import checkpoint
 from chex.atomic import write_text
 from chex.bags import PLAIN, TIGHT, draw, expected, outcome
-from chex.config import RunConfig, dump, identity, load_run
+from chex.config import RunConfig, check_policies, dump, load_run, nowhere
 from chex.console import decimal, doing, done, progress_bar
 from chex.delong import areas, aurocs
+from chex.differences import differences
 from chex.errors import InputError
 from chex.interrupt import first_interrupt
 from chex.intervals import Estimate
 from chex.layers import freeze, layer_groups
 from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, check_goes_on, fit
 from chex.metrics import defined
-from chex.model import check_backbone, check_model, normalisation_of
+from chex.model import check_backbone, check_model
 from chex.output_folder import LOCK, Kind, alone_in, check_claim, check_emptying, claim, empty
 from chex.prepare import Prepared, Selection, prepare, select
-from chex.pretrained import Origin
 from chex.seeds import stream
 from chex.settle import settle
 
@@ -70,10 +69,10 @@ def check_same_run(config: RunConfig, out: Path, remedy: str) -> None:
 
     `config` is settled.
     """
-    if (out / CONFIG).exists() and identity(load_run(out / CONFIG)) != identity(config):
+    other = differences(nowhere(config), nowhere(load_run(out / CONFIG))) if (out / CONFIG).exists() else ""
+    if other:
         raise InputError(
-            f"{out} holds a run with another config ({out / CONFIG} differs); give another folder with --out, "
-            f"or {remedy}"
+            f"{out} holds a run with another config ({other}); give another folder with --out, or {remedy}"
         )
 
 
@@ -102,7 +101,7 @@ def shown(
         if fresh:
             empty(out)
         check_goes_on(config, data, out)
-        write_text(out / CONFIG, _begun(config, data.origin) + dump(config))
+        write_text(out / CONFIG, dump(config))
         done()
         print(_headline(config, data), HEAD, sep="\n")
         try:
@@ -133,7 +132,7 @@ def settled(
         if batches.size == "auto":
             batches = batches.model_copy(update={"size": before.batches.size})
         as_before = config.model_copy(update={"device": device, "batches": batches})
-        if identity(as_before) == identity(before):
+        if nowhere(as_before) == nowhere(before):
             return as_before
     check_backbone(config.model.backbone)
     return settling(config, share)
@@ -152,32 +151,16 @@ def preflight(config: RunConfig) -> Prepared:
 
 def checked(config: RunConfig) -> Selection:
     """What the run trains on and is scored on, after all has been checked that needs no film. Raises InputError."""
+    check_policies(config)
     doing("reading the tables")
     selection = select(config)
     doing(f"building {config.model.backbone}")
-    if config.model.pretrained and not config.model.weights:
+    if config.model.pretrained:
         print("fetching pretrained weights", file=sys.stderr)
-    model = check_model(config.model, config.image.size)
-    if model.origin:
-        done()
-        print(model.origin.told(), file=sys.stderr)
-    groups = layer_groups(model)
+    groups = layer_groups(check_model(config.model, config.image.size))
     for stage in config.stages():
         freeze(groups, stage.frozen)
-    return dataclasses.replace(selection, origin=model.origin)
-
-
-def _begun(config: RunConfig, origin: Origin | None) -> str:
-    """What the network starts from, as comments above the config."""
-    normalisation = normalisation_of(config.model.backbone)
-    loaded = "random weights"
-    if origin:
-        sha256 = f", SHA-256 {origin.sha256}" if origin.sha256 else ""
-        loaded = f"{origin.source}{sha256}: {origin.tensors:,} of {origin.tensors:,} backbone tensors"
-    return (
-        f"# Started from {loaded}\n"
-        f"# Gray levels from 0 to 1 are normalised by mean {normalisation.mean:g} and std {normalisation.std:g}\n"
-    )
+    return selection
 
 
 def _show(reporting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:

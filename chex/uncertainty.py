@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_serializer, model_validator
+from pydantic import BeforeValidator, Field, model_serializer, model_validator
 
 from chex.errors import one_of
 from chex.labels import OBSERVATIONS, POSITIVE, UNCERTAIN, columns
 from chex.seeds import stream
+from chex.strict import Strict
 
 
 @dataclass(frozen=True)
@@ -102,16 +103,28 @@ TABLE_POLICIES = ("self_trained", "forest")
 """The policies that read a probability table."""
 
 
-class PolicyConfig(BaseModel):
-    """One observation's policy; written as its name alone unless it has bounds."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
+class PolicyConfig(Strict):
+    """One observation's policy; written as its name alone unless it has bounds. A name stands for {kind: name}."""
 
     kind: str
     """One of POLICIES."""
     low: float | None = Field(None, ge=0, le=1)
     high: float | None = Field(None, ge=0, le=1)
-    """What a smoothed policy draws between; blank for the others."""
+    """What a smoothed policy draws between; blank: the policy's own (BOUNDS). The other policies have none."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _filled(cls, value: object) -> object:
+        settings = dict(value) if isinstance(value, Mapping) else {"kind": value}
+        if "kind" not in settings:
+            raise ValueError("names no kind; write for example {kind: smoothed_ones, low: 0.55, high: 0.85}")
+        kind = settings["kind"]
+        if not isinstance(kind, str) or kind not in POLICIES:
+            raise ValueError(f"{kind!r} is not a policy; {one_of(kind, POLICIES)}")
+        for name, own in zip(("low", "high"), BOUNDS.get(kind, ()), strict=False):
+            if settings.get(name) is None:
+                settings[name] = own
+        return settings
 
     @model_validator(mode="after")
     def _bounds(self) -> "PolicyConfig":
@@ -134,28 +147,14 @@ class PolicyConfig(BaseModel):
 def _policies(value: object) -> dict[str, Any]:
     if not isinstance(value, Mapping):
         raise ValueError(f"{value!r} is not a mapping; write policy: {{default: zeros, Atelectasis: ones}}")
-    return {"default": {"kind": "zeros"}} | {key: _policy(key, each) for key, each in value.items()}
-
-
-def _policy(key: str, value: object) -> object:
-    if key != "default" and key not in OBSERVATIONS:
-        raise ValueError(f"{key!r} is neither 'default' nor an observation; {one_of(key, OBSERVATIONS)}")
-    if isinstance(value, PolicyConfig):
-        return value
-    settings = dict(value) if isinstance(value, Mapping) else {"kind": value}
-    if "kind" not in settings:
-        raise ValueError(f".{key}: names no kind; write for example {{kind: smoothed_ones, low: 0.55, high: 0.85}}")
-    kind = settings["kind"]
-    if not isinstance(kind, str) or kind not in POLICIES:
-        raise ValueError(f".{key}: {kind!r} is not a policy; {one_of(kind, POLICIES)}")
-    if kind in BOUNDS:
-        low, high = BOUNDS[kind]
-        return {"low": low, "high": high} | settings
-    return settings
+    for key in value:
+        if key != "default" and key not in OBSERVATIONS:
+            raise ValueError(f"{key!r} is neither 'default' nor an observation; {one_of(key, OBSERVATIONS)}")
+    return {"default": {"kind": "zeros"}} | dict(value)
 
 
 Policies = Annotated[dict[str, PolicyConfig], BeforeValidator(_policies)]
-"""A config field: the policy of each observation, `default` for those not named. A name stands for {kind: name}."""
+"""A config field: the policy of each observation, `default` for those not named."""
 
 
 def policy_of(policy: Mapping[str, PolicyConfig], observation: str) -> PolicyConfig:

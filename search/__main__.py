@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 
 import chex
 import search
+from chex.command_line import Parser, parse
 from chex.console import doing, done, telling_what_is_done
 from chex.versions import add_version
 from search.cluster import add_cluster
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from search.ledger import TrialRow
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
@@ -34,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_BAD_INPUT
-    options = _parser().parse_args(arguments)
+    options = parse(_parser(), sys.argv[1:] if arguments is None else arguments, _settings)
     if getattr(options, "cluster", None):
         search.as_member()
     from chex.errors import InputError
@@ -56,10 +59,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="chex-search", description="Searches over runs for the best validation AUROC."
-    )
+def _settings(_: str) -> "type[BaseModel]":
+    from search.search_config import SearchConfig
+
+    return SearchConfig
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="chex-search", description="Searches over runs for the best validation AUROC.")
     add_version(parser, ("torch", "timm", "ray", "optuna"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     run = commands.add_parser("run", help="run a search, or go on with one that was interrupted")
@@ -77,13 +84,6 @@ def _parser() -> argparse.ArgumentParser:
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
     report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
     confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
-    lister = commands.add_parser("list", help="say which searches there are, and how each stands")
-    lister.add_argument(
-        "--results", default="results", metavar="DIR", help="the folder of searches, or the URI of a storage of them"
-    )
-    lister.set_defaults(run=_list)
-    for command in (status, verdict, lister):
-        command.add_argument("--json", action="store_true", help="print it for programs; NaN is null")
     export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
     logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
     for command in (resume, extend, status, verdict, report, confirm, export, logs):
@@ -226,14 +226,8 @@ def _status(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search.progress import BESIDE
-    from search.status import ROOM, stands, status
+    from search.status import ROOM, status
 
-    if options.json:
-        from search.as_json import standing_record, text
-
-        folder = _folder(options)
-        print(text(standing_record(folder.name, stands(folder))))
-        return 0
     console = Console()
     room = max(3, console.height - BESIDE) if console.is_terminal else ROOM
     shown = status(_folder(options), console.width, room)
@@ -252,31 +246,7 @@ def _verdict(options: argparse.Namespace) -> int:
     doing("reading")
     verdict = load_verdict(folder, doing)
     done()
-    unit = scored_as(load_begun(folder).base)
-    if options.json:
-        from search.as_json import text, verdict_record
-
-        print(text(verdict_record(folder.name, verdict, unit)))
-    else:
-        print(told(verdict, unit))
-    return 0
-
-
-def _list(options: argparse.Namespace) -> int:
-    from rich.console import Console
-
-    from search.as_json import text
-    from search.listing import as_table, lines, listed, records
-
-    found, console = listed(options.results), Console()
-    if options.json:
-        print(text(records(found)))
-    elif not found:
-        print(f"{options.results} holds no searches")
-    elif console.is_terminal:
-        console.print(as_table(found))
-    else:
-        print(*lines(found), sep="\n")
+    print(told(verdict, scored_as(load_begun(folder).base)))
     return 0
 
 

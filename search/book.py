@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.distributions import distribution_to_json
+from optuna.distributions import distribution_to_json, json_to_distribution
 from optuna.storages import RDBStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from chex.errors import InputError
 from chex.metrics import METRIC
 from search.ledger import State, TrialRow
-from search.space import Space
+from search.space import Knob, Space, described, told_when
 
 BOOK, STUDY = "optuna.db", "search"
 LOCKED_SECONDS = 60
@@ -104,16 +104,23 @@ class Book:
         found = self.storage.get_study_user_attrs(self.study)
         if self.storage.get_study_directions(self.study) != [StudyDirection.MAXIMIZE]:
             raise self._foreign("direction")
-        for name, wanted in (("metric", METRIC), ("space", _described(self.space))):
-            if name not in found and not self.history():
-                self.storage.set_study_user_attr(self.study, name, wanted)
-            elif found.get(name) != wanted:
-                raise self._foreign(name)
+        if "metric" not in found and not self.history():
+            self.storage.set_study_user_attr(self.study, "metric", METRIC)
+            self.storage.set_study_user_attr(self.study, "space", _described(self.space))
+            return
+        if found.get("metric") != METRIC:
+            raise self._foreign("metric")
+        there = _read_space(found.get("space"))
+        for path in self.space | there:
+            if self.space.get(path) != there.get(path):
+                raise self._foreign(
+                    "space", f": {path} is {_told(self.space.get(path))} here and {_told(there.get(path))} there"
+                )
 
-    def _foreign(self, name: str) -> InputError:
+    def _foreign(self, name: str, how: str = "") -> InputError:
         return InputError(
-            f"{self.path}: the study in it has another {name} than this search; give the search a --name of its own, "
-            "or start over with --fresh"
+            f"{self.path}: the study in it has another {name} than this search{how}; give the search a --name of its "
+            "own, or start over with --fresh"
         )
 
 
@@ -142,6 +149,18 @@ def _report_name(place: int) -> str:
 def _reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
     places = takewhile(lambda place: _report_name(place) in trial.system_attrs, count(1))
     return (trial.system_attrs[_report_name(place)] for place in places)
+
+
+def _read_space(text: str | None) -> Space:
+    """The space that `_described` wrote, as values: another version of Optuna may write the same one otherwise."""
+    return {
+        path: Knob(json_to_distribution(domain), {other: tuple(values) for other, values in when.items()})
+        for path, (domain, when) in json.loads(text or "{}").items()
+    }
+
+
+def _told(knob: Knob | None) -> str:
+    return "not searched" if knob is None else f"{described(knob.domain)} {told_when(knob.when)}".strip()
 
 
 def _row(trial: FrozenTrial) -> TrialRow:

@@ -3,16 +3,15 @@
 import math
 from collections.abc import Sequence
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from chex.errors import InputError
+from chex.strict import Strict
 from search.ledger import TrialRow, ended
 
 
-class Budget(BaseModel):
+class Budget(Strict):
     """What a search may spend. Blank: without that limit."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     trials: int = Field(12, ge=1, le=100_000)
     images: int | None = Field(None, ge=1)

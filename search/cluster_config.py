@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from chex.config import read_yaml, validated
+from chex.config import check_kind, read_yaml, validated
 from chex.errors import InputError, one_of
+from chex.strict import Strict
+from chex.yaml_text import RayLoader
 from search.compute_api import check_instance
 
 PROVIDERS = ("gcp", "local")
@@ -28,10 +30,8 @@ _PYTHON = re.compile(r"\bpython(?: install | find |)(3\.\d+)|--python[ =](3\.\d+
 _RAY = re.compile(r"\bray(?:\[[^\]]*\])?==(\d+\.\d+\.\d+)|rayproject/ray[\w-]*:(\d+\.\d+\.\d+)")
 
 
-class Metadata(BaseModel):
+class Metadata(Strict):
     """What chex-search reads in the YAML's `metadata`, which Ray passes on unread."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     price_per_hour: dict[str, float] = Field(default_factory=dict)
     """Of one machine of each node type, with its disks, in `currency`."""
@@ -113,7 +113,8 @@ def read_begun(path: Path) -> dict[str, Any]:
 
     What else has changed since, here or in it, must not keep anyone from deleting the machines. Raises InputError.
     """
-    content = read_yaml(path)
+    content = read_yaml(path, loader=RayLoader)
+    check_kind(path, content, "cluster")
     _check_placeholders(path, content)
     _check_provider(path, content)
     return content

@@ -10,8 +10,9 @@ import pandas as pd
 
 from chex.atomic import write_text
 from chex.checkpoint import save_table
-from chex.config import RunConfig, dump, load_run
+from chex.config import RunConfig, load_run
 from chex.console import decimal
+from chex.differences import differences
 from chex.errors import InputError
 from chex.seeds import stream
 from search.bucket import below
@@ -41,10 +42,11 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
     again = confirming(search, settled_base(search, folder), chosen, seeds)
     if search.storage:
         again = again.model_copy(update={"storage": below(search.storage, folder.name)})
-    if (home / CONFIG).exists() and (home / CONFIG).read_text(encoding="utf-8") != dump(again):
+    other = differences(again, load_begun(home), f"in its {CONFIG}") if (home / CONFIG).exists() else ""
+    if other:
         raise InputError(
-            f"{home} holds a confirmation of other trials or seeds; repeat it with the same --top and --seeds, or move "
-            "it away"
+            f"{home} holds a confirmation of other trials or seeds ({other}); repeat it with the same --top and "
+            "--seeds, or move it away"
         )
     rows = run_search(again, home, fresh=False, cluster=cluster, earlier=folder)
     text = told(chosen, rows, home, search.base.seed, seeds)

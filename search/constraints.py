@@ -7,7 +7,7 @@ import ast
 import difflib
 import operator
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +30,7 @@ EQUALITY: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.
 COMPARISONS = ORDER | EQUALITY
 EXAMPLE = "write for example `optimizer.lr_low < optimizer.lr`, with + - * /, comparisons, and, or, not"
 LONGEST = 1000
+QUOTED = r"'[^']*'|\"[^\"]*\""
 OF_BASE = "base"
 """Marks, in a tree, what the base run says."""
 KINDS: dict[type, str] = {bool: "truth", int: "number", float: "number", str: "word"}
@@ -89,6 +90,9 @@ class _Reader:
     def __init__(self, text: str, knobs: Mapping[str, Sequence[Any]], base: Mapping[str, Any]):
         self.text, self.knobs, self.base = text, knobs, base
         self.names: dict[str, str] = {}
+        """The paths in the text, by the names that they get in the tree."""
+        self.words: dict[str, str] = {}
+        """The same of words: in quotes, or choices of a knob that Python would take apart."""
 
     def constraint(self) -> Constraint:
         tree = self._resolved(self._parsed())
@@ -101,13 +105,17 @@ class _Reader:
         return Constraint(self.text, tree, searched)
 
     def _parsed(self) -> ast.expr:
-        """The tree, in which every path has become a name."""
-        paths = sorted({*known_paths(self.base), *self.knobs}, key=len, reverse=True)
-        form = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, paths))})(?![\w.])")
-        text = form.sub(self._named, self.text)
+        """The tree, in which every path, quoted text and choice with dots or hyphens has become a name."""
+        paths = {*known_paths(self.base), *self.knobs}
+        choices = {value for values in self.knobs.values() for value in values if isinstance(value, str)}
+        words = {word for word in choices if word[:1].isalpha() and not word.isidentifier()}
+        names = sorted(paths | words, key=len, reverse=True)
+        form = re.compile(rf"(?P<quoted>{QUOTED})|(?<![\w.])(?P<name>{'|'.join(map(re.escape, names))})(?![\w.])")
+        text = form.sub(lambda match: self._named(match, paths), self.text)
         strange = re.search(r"[A-Za-z_]\w*(?:\.\w+)+", text)
         if strange:
-            raise self._refused(f"'{strange[0]}' is not a path of a run", _near(strange[0], paths))
+            remedy = f"{_near(strange[0], sorted(paths))} (a value with dots stands in quotes: '{strange[0]}')"
+            raise self._refused(f"'{strange[0]}' is not a path of a run", remedy)
         try:
             if len(text) > LONGEST:
                 raise SyntaxError
@@ -115,15 +123,21 @@ class _Reader:
         except (SyntaxError, ValueError, RecursionError, MemoryError):
             raise self._refused("is not an expression", EXAMPLE) from None
 
-    def _named(self, match: re.Match[str]) -> str:
-        name = f"path_{len(self.names)}"
-        self.names[name] = governing(match[0], self.base, self.knobs)
+    def _named(self, match: re.Match[str], paths: Collection[str]) -> str:
+        """The name that a path or a word gets in the tree."""
+        word = match["quoted"][1:-1] if match["quoted"] else match["name"]
+        if match["quoted"] or word not in paths:
+            name = f"word_{len(self.words)}"
+            self.words[name] = word
+        else:
+            name = f"path_{len(self.names)}"
+            self.names[name] = governing(word, self.base, self.knobs)
         return name
 
     def _resolved(self, tree: ast.expr) -> ast.expr:
         """The tree in which only knobs are names: other paths are what the base run says, and other names words."""
         of_base = {name: self._of_base(path) for name, path in self.names.items() if path not in self.knobs}
-        names, words = self.names, {"true": True, "false": False}
+        names, words = self.names, self.words | {"true": True, "false": False}
 
         class Resolve(ast.NodeTransformer):
             def visit_Name(self, node: ast.Name) -> ast.expr:

@@ -12,7 +12,7 @@ from chex.errors import InputError, one_of
 from chex.seeds import stream
 from search.constraints import Constraints
 from search.paths import value_at
-from search.space import Space, countable, described, inside
+from search.space import Space, countable, described, inside, told_when
 
 DRAWS = 1000
 
@@ -59,12 +59,6 @@ def _completed(raw: Mapping[str, Any], space: Space, base: Mapping[str, Any], wh
             raise InputError(f"{where}: {owner} {_told(value)}, outside {described(knob.domain)}; {remedy}")
         point[path] = knob.domain.to_external_repr(knob.domain.to_internal_repr(value))
     return point
-
-
-def told_when(when: Mapping[str, Sequence[Any]]) -> str:
-    """A knob's condition in words; "" for none."""
-    each = [f"{path} is {' or '.join(map(_told, values))}" for path, values in when.items()]
-    return f"where {' and '.join(each)}" if each else ""
 
 
 def _told(value: Any) -> str:

@@ -6,25 +6,24 @@ from dataclasses import dataclass
 from typing import Annotated
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator
 
 from chex.errors import InputError
 from chex.processors import usable_cpus
+from chex.strict import Strict, whole
 
 UNITS = 10_000
 """Ray counts a GPU in ten-thousandths."""
 
 
 def _cpus(value: object) -> object:
-    if value != "auto" and not (type(value) is int and value >= 1):
+    if value != "auto" and not (whole(value) and value >= 1):
         raise ValueError(f"{value!r} is refused, it should be 'auto' or a whole number from 1")
     return value
 
 
-class Resources(BaseModel):
+class Resources(Strict):
     """Per trial; as many trials run at once as the machine, or each node of a cluster, has room for."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     cpus_per_trial: Annotated[int | str, BeforeValidator(_cpus)] = "auto"
     """Also the trial's CPU threads. `auto`: 1, or beside GPUs an equal part of the CPUs for each trial they hold."""

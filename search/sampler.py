@@ -12,9 +12,10 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from chex.errors import InputError
+from chex.strict import Strict
 from search.space import Space
 
 DRAWS = 1000
@@ -25,10 +26,8 @@ REFUSED = 20
 Feasible = Callable[[Mapping[str, Any]], bool]
 
 
-class SamplerConfig(BaseModel):
+class SamplerConfig(Strict):
     """How trials are proposed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
     """`tpe`: multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018), which takes

@@ -2,17 +2,20 @@
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import Field
 
-from chex.config import RunConfig, override, parse_sets, read_yaml, validated
+from chex.config import RunConfig, check_kind, override, read_yaml, validated
 from chex.errors import InputError
+from chex.sets import parse_sets
+from chex.strict import AsList, Strict
 from search.bucket import is_uri
 from search.budget import Budget
 from search.constraints import Constraints
+from search.effects import check_effects
 from search.points import check_space, read_points
 from search.resources import Resources
 from search.sampler import SamplerConfig, grid
@@ -20,27 +23,25 @@ from search.space import Space, base_point, build_space, space_constraints
 from search.stopping import Stopping
 
 
-class SearchConfig(BaseModel):
+class SearchConfig(Strict):
     """One search. `base` is a complete run; `space` is checked against it."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     base: RunConfig
     space: dict[str, Any]
-    points: tuple[dict[str, Any], ...] = ()
+    points: Annotated[tuple[dict[str, Any], ...], AsList] = ()
     """Known-good starting points, tried in this order after the base run: dotted paths and values. A knob that a point
     leaves out has the base run's value."""
-    constraints: tuple[str, ...] = ()
+    constraints: Annotated[tuple[str, ...], AsList] = ()
     """What has to hold between knobs, for example `optimizer.lr_low < optimizer.lr` (see constraints.py)."""
     budget: Budget = Budget()
     stopping: Stopping | None = Stopping()
     """Blank: every trial runs to its end."""
     sampler: SamplerConfig = SamplerConfig()
     resources: Resources = Resources()
-    source: str | None = None
+    source: str | None = Field(None, min_length=1)
     """Where the tree is fetched from, by each machine that needs it, instead of lying at base.data.root on all of them:
     the URI of its folder or of a zip archive of it."""
-    storage: str | None = None
+    storage: str | None = Field(None, min_length=1)
     """Where the folders of searches are kept besides, for nodes without a disk in common and for the day on which the
     head is lost: `gs://BUCKET/searches`, `s3://...`, or `file://` and a folder that all nodes share. Blank: nowhere."""
 
@@ -78,10 +79,8 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
     a run written out. Raises InputError.
     """
     content = read_yaml(path)
-    base = content.get("base", {})
-    if isinstance(base, str):
-        base = read_yaml(path.parent / base)
-    base = override(base, content.pop("set", None) or {})
+    check_kind(path, content, "search")
+    base = override(_base(path, content.get("base", {})), _laid_over(path, content.pop("set", None)))
     of_search, of_run = _split(parse_sets(sets))
     if data is not None and is_uri(str(data)):
         of_search["source"] = str(data)
@@ -100,10 +99,35 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
             raise InputError(
                 f"--set {knob}: the space of {path} searches it; set space.{knob} or drop it from the space"
             )
+    check_effects(search.knobs(), search.base)
+    if search.base.device.kind == "cuda" and not search.resources.gpus_per_trial:
+        raise InputError(
+            "resources.gpus_per_trial: 0, and device.kind of the base run is 'cuda', which no trial would get; give "
+            "each a GPU or a part of one, or use device.kind=auto"
+        )
     _check_rungs(search)
     _check_grid(search)
     _check_points(search)
     return search
+
+
+def _base(path: Path, given: object) -> Mapping[str, Any]:
+    """The run below `base:` of the search's file: written out there, or in a file of its own."""
+    if isinstance(given, Mapping):
+        return given
+    if not isinstance(given, str) or not given:
+        raise InputError(f"{path}: base: {given!r} is no run; name the YAML file of one: base: ../run/densenet121.yaml")
+    file, where = Path(os.path.normpath(path.parent / given)), f"{path}: base"
+    content = read_yaml(file, named_in=where)
+    check_kind(file, content, "run", named_in=where)
+    return content
+
+
+def _laid_over(path: Path, given: object) -> Mapping[str, Any]:
+    """What stands below `set:` of the search's file."""
+    if given is not None and not (isinstance(given, Mapping) and all(isinstance(key, str) for key in given)):
+        raise InputError(f"{path}: set: {given!r} has no dotted paths; write lines such as `optimizer.lr: 1e-3`")
+    return given or {}
 
 
 def search_name(path: Path, sets: Sequence[str]) -> str:
@@ -113,6 +137,10 @@ def search_name(path: Path, sets: Sequence[str]) -> str:
 
 
 def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    for path in values:
+        if path.partition(".")[0] == "base":
+            remedy = "leave out `base.`" if "." in path else "name the file of the run in that of the search"
+            raise InputError(f"--set {path}: the settings of the base run are named as in its file; {remedy}")
     own = set(SearchConfig.model_fields) - {"base"}
     of_search = {path: value for path, value in values.items() if path.split(".")[0] in own}
     of_run = {path: value for path, value in values.items() if path not in of_search}

@@ -2,7 +2,6 @@
 
 import itertools
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,14 +10,13 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution, Floa
 
 from chex.config import RunConfig, override, validated
 from chex.errors import InputError, one_of
+from chex.strict import number
 from search.constraints import Constraints, read_constraints
 from search.paths import known_paths, value_at
 
 KINDS = ("uniform", "loguniform", "int", "logint", "choice", "fixed")
 STEPPED = ("uniform", "int")
 PLAIN = {"loguniform": "uniform", "logint": "int"}
-EXPONENT = re.compile(r"[+-]?\d+e[+-]?\d+", re.IGNORECASE)
-"""A number that YAML takes for a word, because it has no point."""
 HELD = {
     "relabel": "the search makes the tables that its policies read",
     "data": "every trial of a search must be scored on the same labels",
@@ -84,8 +82,8 @@ def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def inside(domain: BaseDistribution, value: Any) -> bool:
-    """Whether the domain holds the value; a number may be written as text, as YAML has it of 1e-3."""
-    if isinstance(value, bool) and not isinstance(domain, CategoricalDistribution):
+    """Whether the domain holds the value."""
+    if not isinstance(domain, CategoricalDistribution) and not number(value):
         return False
     try:
         return bool(domain._contains(domain.to_internal_repr(value)))
@@ -111,6 +109,15 @@ def countable(domain: BaseDistribution) -> int | None:
         return len(domain.choices)
     assert isinstance(domain, FloatDistribution | IntDistribution)
     return None if domain.step is None else 1 + round((domain.high - domain.low) / domain.step)
+
+
+def told_when(when: Mapping[str, Sequence[Any]]) -> str:
+    """A knob's condition in words; "" for none."""
+    each = [
+        f"{path} is {' or '.join('blank' if value is None else _yaml(value) for value in values)}"
+        for path, values in when.items()
+    ]
+    return f"where {' and '.join(each)}" if each else ""
 
 
 def _yaml(value: Any) -> str:
@@ -187,6 +194,8 @@ def _distribution(path: str, spec: object) -> BaseDistribution:
     if not isinstance(spec, Mapping) or len(spec) - ("step" in spec) != 1:
         raise InputError(f"space.{path}: {spec!r} is not one domain; write for example {{loguniform: [1e-4, 1e-2]}}")
     kind, arguments = next((key, value) for key, value in spec.items() if key != "step")
+    if isinstance(arguments, Mapping):
+        raise InputError(f"space.{path}: a space has dotted paths alone; write {path}.{kind}: ...")
     if kind not in KINDS:
         raise InputError(f"space.{path}: '{kind}' is not a kind of domain; {one_of(kind, KINDS)}")
     if "step" in spec and kind not in STEPPED:
@@ -204,7 +213,6 @@ def _choice(path: str, kind: str, values: list[Any]) -> CategoricalDistribution:
             raise InputError(
                 f"space.{path}.{kind}: {value!r} is not a single value; list numbers, words, true, false or null"
             )
-    values = [float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value for value in values]
     if len(set(map(repr, values))) < len(values):
         raise InputError(f"space.{path}.choice: {values} names a value twice; name each once")
     return CategoricalDistribution(values)
@@ -212,10 +220,9 @@ def _choice(path: str, kind: str, values: list[Any]) -> CategoricalDistribution:
 
 def _range(path: str, kind: str, arguments: list[Any], step: object) -> BaseDistribution:
     where = f"space.{path}.{kind}"
-    try:
-        low, high = map(float, arguments)
-    except (TypeError, ValueError):
-        raise InputError(f"{where}: {arguments} is not two numbers; write {kind}: [low, high]") from None
+    if len(arguments) != 2 or not all(map(number, arguments)):
+        raise InputError(f"{where}: {arguments} is not two numbers; write {kind}: [low, high]")
+    low, high = map(float, arguments)
     if not low < high:
         raise InputError(
             f"{where}: [{arguments[0]}, {arguments[1]}] is upside down or empty; write the smaller number first"
@@ -235,10 +242,7 @@ def _step(path: str, step: object, width: float, whole: bool) -> float | None:
     """The step as a number, or None. Raises InputError where it does not lead from the lower end to the upper one."""
     if step is None:
         return None
-    try:
-        size = float(step)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        size = math.nan
+    size = float(step) if number(step) else math.nan
     if not 0 < size < width or (whole and size % 1) or abs(width / size - round(width / size)) > 1e-9:
         raise InputError(
             f"space.{path}.step: {step!r} does not lead from the lower end to the upper one, {width:g} above it"
@@ -248,7 +252,10 @@ def _step(path: str, step: object, width: float, whole: bool) -> float | None:
 
 
 def _probes(domain: BaseDistribution) -> list[Any]:
-    """Values that stand for the domain: all choices, or both ends and a point inside that is not whole by luck."""
+    """Values that stand for the domain: all choices, or both ends and a point inside that is not whole by luck.
+
+    That point is the first between ends that are whole: it is what a setting of whole numbers is to be refused by.
+    """
     if isinstance(domain, CategoricalDistribution):
         return list(domain.choices)
     if isinstance(domain, IntDistribution):
@@ -256,4 +263,5 @@ def _probes(domain: BaseDistribution) -> list[Any]:
     assert isinstance(domain, FloatDistribution)
     if domain.step is not None:
         return [domain.low, domain.high]
-    return [domain.low, domain.high, domain.low + (domain.high - domain.low) * 0.3819]
+    ends, inside = [domain.low, domain.high], domain.low + (domain.high - domain.low) * 0.3819
+    return [inside, *ends] if all(end.is_integer() for end in ends) else [*ends, inside]

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from chex.strict import Strict
 
 COMPLETE_PERCENT = 100
 
@@ -26,13 +28,11 @@ Curves = Mapping[int, Sequence[Point]]
 """By trial number, what each trial reported so far, in the order of its reports."""
 
 
-class Stopping(BaseModel):
+class Stopping(Strict):
     """ASHA (Li et al. 2018, arXiv:1810.05934): rungs at grace, grace x factor, ... of `unit`.
 
     At each rung a trial goes on only among the best 1/factor of the trials that have come there so far.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     unit: Literal["percent", "images"] = "percent"
     """What rungs count: per cent of each trial's own schedule, or training images that it has seen."""

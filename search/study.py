@@ -14,6 +14,7 @@ from rich.console import Console
 from chex.atomic import write_text
 from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.console import doing
+from chex.differences import differences
 from chex.errors import InputError
 from chex.prepare import select
 from chex.settle import settle
@@ -284,9 +285,9 @@ def _checked_base(search: SearchConfig, threads: int, decoded: bool) -> RunConfi
 
 def check_folder(search: SearchConfig, folder: Path) -> None:
     """Raises InputError where `folder` holds another search."""
-    config = folder / CONFIG
-    if config.exists() and config.read_text(encoding="utf-8") != dump(search):
+    other = differences(search, load_begun(folder), f"in its {CONFIG}") if (folder / CONFIG).exists() else ""
+    if other:
         raise InputError(
-            f"{folder} holds another search (its {CONFIG} differs); give this one a --name of its own, "
+            f"{folder} holds another search ({other}); give this one a --name of its own, "
             "start over with --fresh, or go on with that one: chex-search resume or extend"
         )

@@ -80,7 +80,8 @@ def test_a_report_told_twice_is_there_once(book: Book) -> None:
 def test_a_book_of_another_space_is_refused(book: Book, tmp_path: Path) -> None:
     other = SPACE | {"optimizer.lr": Knob(FloatDistribution(1e-4, 1e-1))}
     told = (
-        "optuna.db: the study in it has another space than this search; give the search a --name of its own, or start"
+        r"another space than this search: optimizer.lr is uniform: \[0.0001, 0.1\] here and "
+        r"loguniform: \[0.0001, 0.1\] there; give the search a --name of its own, or start"
     )
     with pytest.raises(InputError, match=told):
         Book(tmp_path, other)

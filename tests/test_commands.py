@@ -61,11 +61,16 @@ TREES: dict[str, tuple[Damage, str]] = {
 SETS = {
     "data.observations=Cardiomegalie": "'Cardiomegalie' is not an observation; did you mean 'Cardiomegaly'?",
     "data.observations=Fracture": "AUROC is undefined for Fracture",
+    "policy.Edema=ones": "policy.Edema: does nothing, because data.observations (Cardiomegaly) does not",
+    "data.split_seed=3": "data.split_seed: 3 chooses who is held out, and data.holdout is blank; set data.holdout, or",
+    "lr=1": "lr: unknown key; did you mean 'optimizer.lr'?",
+    "optimizer.lr=0,001": "optimizer.lr: '0,001' is refused, it should be a number; write 0.001",
+    "optimizer.lr_low=1": "optimizer: lr_low 1 is above lr 0.002, and it is the rate of the first layers; write the",
+    "seed=true": "seed: true is refused, it should be a whole number; change the value",
     "policy.default=one": "policy.default: 'one' is not a policy; did you mean 'ones'? choices: zeros, ones, ignore",
     "model.backbone=densenet12": "model.backbone: 'densenet12' is not a timm model; did you mean 'densenet121'?",
-    "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; choices: name, lr, lr_low, weight_decay",
-    "model.pretrained=true": "with model.weights=FILE, or start from random weights with model.pretrained=false",
-    "model.weights=run.yaml": "model.weights: run.yaml is not a file; give a file of weights in timm's format",
+    "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; did you mean 'optimizer.lr'?",
+    "model.pretrained=true": "give a file with model.weights=FILE, or start from random weights with model.pretrained=",
     "model.statistics_films=1": "model.statistics_films: 1 is refused, batch norm takes no statistics from a single",
     "sampling.fraction=0": "sampling.fraction: 0 is refused, it should be greater than 0",
 }
@@ -74,6 +79,14 @@ SEARCH_SETS = {
     "space.optimizer.lr={uniform: [0.1, 99]}": "optimizer.lr: 99.0 is refused, it should be less than or equal",
     "resources.cpus_per_trial=5000": "resources: a trial asks for 5000 CPUs and no GPU, and this machine has",
     "resources.gpus_per_trial=64": "resources: a trial asks for 1 CPU and 64 GPUs, and this machine has",
+    "budget.hours=.inf": "budget.hours: inf is refused, it should be a finite number; change the value",
+    "trials=3": "base.trials: unknown key; did you mean 'budget.trials'?",
+    "base.seed=3": "--set base.seed: the settings of the base run are named as in its file; leave out `base.`",
+    "device.kind=cuda": "resources.gpus_per_trial: 0, and device.kind of the base run is 'cuda', which no",
+    "space.policy.Edema={choice: [zeros, ones]}": "space.policy.Edema: changes nothing, because data.observations does",
+    "space.sampling.by={choice: [image, patient]}": "space.sampling.by: changes nothing, because sampling.fr",
+    "space.optimizer={lr: {uniform: [1, 2]}}": "space.optimizer: a space has dotted paths alone; write optim",
+    "constraints=[model.backbone == resnet50.a1]": "(a value with dots stands in quotes: 'resnet50.a1')",
     "budget.trial=3": "budget.trial: unknown key; did you mean 'trials'? choices: trials",
 }
 
@@ -166,6 +179,38 @@ def test_a_tree_in_a_bucket_is_to_be_fetched_for_a_single_run(
     assert f"'gs://films/x.zip?a&b' is not on this machine; {fetched}" in capsys.readouterr().err
 
 
+TYPED = {
+    "chex train run.yaml --lr 1e-3": "chex train: --lr is not an option; write --set optimizer.lr=1e-3",
+    "chex train run.yaml --learning-rate=1e-3": "--learning-rate is not an option; write --set optimizer.lr=1",
+    "chex lr-find run.yaml --batch-size 16": "chex lr-find: --batch-size is not an option; write --set batches.size=16",
+    "chex train run.yaml --size 64": "--size is not an option; write --set image.size=64 or --set batches.size=64",
+    "chex train run.yaml --data TREE --set seed=1 --pretrained": "write --set model.pretrained=VALUE",
+    "chex evaluate w --data TREE --holdout .2": "--holdout is not an option; write --set data.holdout=.2",
+    "chex phantom out --train 100": "chex phantom: --train is not an option; write --set train=100",
+    "chex predict w x.jpg --gradcam out": "chex predict: --gradcam is not an option; did you mean --grad-cam?",
+    "chex train run.yaml --dat TREE": "chex train: --dat is not an option; did you mean --data?",
+    "chex train run.yaml seed=3": "chex train: seed=3 is one argument too many; write --set seed=3",
+    "chex train --set seed=3 run.yaml": "chex train: the following arguments are required: RUN.yaml; "
+    "what is not a setting stands before --set, which takes all that follows it",
+    "chex-search run s.yaml --trials 20": "chex-search run: --trials is not an option; write --set budget.trials=20",
+    "chex-search run s.yaml --lr 1e-3": "chex-search run: --lr is not an option; write --set optimizer.lr=1e-3",
+    "chex-search status results/x --frsh": "--frsh is not an option; `chex-search status --help` lists them",
+    "chex-search cluster submit c.yaml s.yaml --data TREE --hours 3": "submit: --hours is not an option; write --set",
+    "chex-search confirm results/x --seed 3": "chex-search confirm: --seed is not an option; did you mean --seeds?",
+}
+
+
+@pytest.mark.parametrize("typed", TYPED)
+def test_an_option_that_is_none_is_refused_with_what_was_meant(typed: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command, *arguments = typed.split()
+    with pytest.raises(SystemExit) as refused:
+        {"chex": chex, "chex-search": chex_search}[command](arguments)
+    told = capsys.readouterr()
+    assert refused.value.code == 2
+    assert TYPED[typed] in told.err
+    assert (told.out, told.err.count("\n")) == ("", 1)
+
+
 def test_another_package_named_chex_is_told_from_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -256,14 +301,15 @@ def test_a_refused_run_leaves_the_run_that_is_there_as_it_was(
     before = {path.name: path.read_bytes() for path in (configs / "out").iterdir()}
     capsys.readouterr()
     assert chex([*train, "--set", "optimizer.lr=1e-4"]) == 2
-    told = "holds a run with another config ({0}/run.yaml differs); give another folder with --out, or start over with "
-    assert told.format(configs / "out") + "--fresh, which deletes that run" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "holds a run with another config (optimizer.lr is 0.0001 here and 0.002 there); give another folder" in told
+    assert "with --out, or start over with --fresh, which deletes that run" in told
     with FileLock(configs / "out" / LOCK, is_singleton=False):
         assert chex(train) == 2
     assert f"{configs / 'out'}: another process trains in this folder; wait until it ends" in capsys.readouterr().err
     pd.read_csv(tree / "train.csv").assign(Cardiomegaly=[0, 1] * 12).to_csv(tree / "train.csv", index=False)
     assert chex(train) == 2
-    assert "state.pt belongs to a run with another config" in capsys.readouterr().err
+    assert "state.pt belongs to a run on other data (images, labels, probability tables" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in (configs / "out").iterdir()} == before
 
 

@@ -2,10 +2,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from chex.config import RunConfig, dump, load_run, override, parse_sets, validated
+from chex.config import RunConfig, dump, load_run, override, validated
 from chex.errors import InputError
+from chex.yaml_text import load_yaml
 
 RUNS = sorted(Path("configs/run").glob("*.yaml"))
 
@@ -13,7 +13,7 @@ RUNS = sorted(Path("configs/run").glob("*.yaml"))
 @pytest.mark.parametrize("path", RUNS, ids=lambda path: path.name)
 def test_every_run_file_of_the_project_loads_and_survives_a_round_trip(path: Path) -> None:
     run = load_run(path)
-    assert validated(RunConfig, yaml.safe_load(dump(run)), "dump") == run
+    assert validated(RunConfig, load_yaml(dump(run)), "dump") == run
 
 
 def test_set_lays_dotted_paths_over_the_file(tmp_path: Path) -> None:
@@ -57,8 +57,34 @@ def test_an_override_leaves_its_base_alone() -> None:
             {"rounds": [{"epoch": 1}]},
             r"rounds.0.epoch: unknown key; did you mean 'epochs'\? choices: epochs, shape, wa",
         ),
+        ({"seed": True}, r"x.yaml: seed: true is refused, it should be a whole number; change the value$"),
+        ({"seed": "3"}, r"seed: '3' is refused, it should be a whole number; write 3, without quotes$"),
+        ({"seed": 3.0}, r"seed: 3.0 is refused, it should be a whole number; write 3$"),
+        ({"reports": "1_0"}, r"reports: '1_0' is refused, it should be a whole number; write 10$"),
+        ({"optimizer": {"lr": True}}, r"optimizer.lr: true is refused, it should be a number; change the value$"),
+        ({"optimizer": {"lr": "1e-3"}}, r"lr: '1e-3' is refused, it should be a number; write it without quotes$"),
+        ({"optimizer": {"lr": "0,001"}}, r"optimizer.lr: '0,001' is refused, it should be a number; write 0.001$"),
+        ({"optimizer": {"lr": float("nan")}}, r"optimizer.lr: nan is refused, it should be a finite number; change"),
+        ({"model": {"pretrained": "yes"}}, r"'yes' is refused, it should be true or false; write true$"),
+        ({"model": {"pretrained": 0}}, r"model.pretrained: 0 is refused, it should be true or false; write false$"),
+        ({"model": {"backbone": 50}}, r"model.backbone: 50 is refused, it should be a text; put quotes around it$"),
+        ({"rounds": [{"frozen": True}]}, r"frozen: True is refused, it should be 'backbone' or how many layer groups"),
+        ({"rounds": {"epochs": 1}}, r"rounds: \{'epochs': 1\} is not a list; write \[first, second\], or a line"),
+        ({"data": {"root": ""}}, r"data.root: '' is not a path; write one as text$"),
+        ({"image": {"cache": None}}, r"image.cache: None is not a path; write one as text$"),
+        ({"data": {"observations": "Edema,Fracture"}}, r"is one text; write a list of observations: \[Edema, Fracture"),
+        ({"optimizer": {"lr": 1e-3, "lr_low": 0.1}}, r"optimizer: lr_low 0.1 is above lr 0.001, and it is the rate of"),
+        (
+            {"optimizer": {"lr": 1e-3}, "rounds": [{}, {"lr_low": 0.1}]},
+            r"x.yaml: rounds.1: lr_low 0.1 is above lr 0.001, and it is the rate of the first layers; write the small",
+        ),
+        ({"lr": 1}, r"x.yaml: lr: unknown key; did you mean 'optimizer.lr'\?$"),
+        ({"epoch": 1}, r"x.yaml: epoch: unknown key; did you mean 'schedule.epochs'\?$"),
+        ({"size": 1}, r"x.yaml: size: unknown key; did you mean 'image.size' or 'batches.size'\?$"),
+        ({1: 2}, r"x.yaml: 1: this key is no text; put quotes around it, or remove it$"),
+        ({"optimizer": None}, r"optimizer: blank; write `key: value` lines below it, or remove it$"),
         ({"optimizer": 3}, r"optimizer: 3 is not a mapping; write `key: value` lines below optimizer"),
-        ({"schedule": {"epochs": 1.5}}, r"schedule.epochs: 1.5 is refused, it should be a valid integer"),
+        ({"schedule": {"epochs": 1.5}}, r"schedule.epochs: 1.5 is refused, it should be a whole number; change"),
         (
             {"seed": "x", "reports": 0},
             r"seed: 'x' is refused.*; reports: 0 is refused, it should be greater than or equal",
@@ -70,19 +96,6 @@ def test_a_wrong_config_is_refused_by_path_value_and_rule(content: dict[str, Any
         validated(RunConfig, content, "x.yaml")
 
 
-@pytest.mark.parametrize(
-    ("text", "told"),
-    [
-        ("optimizer.lr", r"--set optimizer.lr: not of the form a.b=value; write for example --set optimizer.lr=3e-4"),
-        ("=3", r"--set =3: not of the form"),
-        ("seed=[1", r"--set seed=\[1: '\[1' is not a YAML value; put quotes around it"),
-    ],
-)
-def test_a_set_that_cannot_be_read_is_refused(text: str, told: str) -> None:
-    with pytest.raises(InputError, match=told):
-        parse_sets([text])
-
-
 def test_a_path_through_a_value_is_refused() -> None:
     with pytest.raises(
         InputError, match=r"seed.x: 'seed' holds the value 3 and has no fields below it; shorten the path"
@@ -91,12 +104,52 @@ def test_a_path_through_a_value_is_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"), [("a: [1", "is not YAML"), ("- 1", r"holds list, not a mapping; write `key: value` lines")]
+    ("content", "told"),
+    [
+        ("a: [1", r"run.yaml is not YAML \(line 1: expected"),
+        ("- 1", r"holds list, not a mapping; write `key: value` lines"),
+    ],
 )
 def test_a_file_that_is_no_mapping_is_refused(tmp_path: Path, content: str, told: str) -> None:
     (tmp_path / "run.yaml").write_text(content)
     with pytest.raises(InputError, match=told):
         load_run(tmp_path / "run.yaml")
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"\xff\xfeseed: 1", r"run.yaml is not UTF-8 text \(byte 1 is 0xff\); save it as UTF-8"),
+        (b"space: {}", r"(/.*run.yaml) describes a search, not a run; type `chex-search run \1`"),
+        (b"base: other.yaml", r"(/.*run.yaml) describes a search, not a run; type `chex-search run \1`"),
+        (b"cluster_name: x", r"(/.*run.yaml) describes a cluster, not a run; type `chex-search cluster up \1`"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused_with_what_to_do(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "run.yaml").write_bytes(content)
+    with pytest.raises(InputError, match=told):
+        load_run(tmp_path / "run.yaml")
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3", encoding="utf-8-sig")
+    assert load_run(tmp_path / "run.yaml").seed == 3
+
+
+def test_a_folder_is_answered_with_the_files_in_it(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"configs/run is a folder; give one of its YAML files: chexpert.yaml, dense"):
+        load_run(Path("configs/run"))
+    with pytest.raises(InputError, match=r" is a folder; give a YAML file, for example one of configs/"):
+        load_run(tmp_path)
+
+
+def test_a_tree_is_given_once(tmp_path: Path) -> None:
+    root = tmp_path / "a #1: tree"
+    file = Path("configs/run/densenet121.yaml")
+    assert load_run(file, [], root).data.root == root
+    assert load_run(file, [f"data.root='{root}'"], root).data.root == root
+    with pytest.raises(InputError, match=r"--set data.root=other: the tree is given with --data .*; give one"):
+        load_run(file, ["data.root=other"], root)
 
 
 def test_a_misspelt_file_is_answered_with_the_nearest_one() -> None:

@@ -11,6 +11,7 @@ KNOBS: dict[str, list[Any]] = {
     "optimizer.lr": [1e-4, 1e-2],
     "optimizer.lr_low": [1e-6, 1e-3],
     "optimizer.name": ["adamw", "sgd"],
+    "model.backbone": ["resnet50", "resnet50.a1_in1k", "hf-hub:timm/vit-b.x"],
     "schedule.epochs": [1, 8],
     "sampling.fraction": [0.1, 1.0],
     "model.pretrained": [True, False],
@@ -23,6 +24,7 @@ VALUES: dict[str, Any] = {
     "optimizer.lr": 1e-3,
     "optimizer.lr_low": 1e-5,
     "optimizer.name": "sgd",
+    "model.backbone": "resnet50.a1_in1k",
     "schedule.epochs": 4,
     "sampling.fraction": 0.5,
     "model.pretrained": False,
@@ -59,6 +61,11 @@ def read(*texts: str, base: dict[str, Any] | None = None) -> Constraints:
         ("policy.Pleural Effusion.low < .6", True),
         ("policy.Pleural Effusion == zeros or policy.Pleural Effusion.low > .6", False),
         ("model.pretrained == false", True),
+        ("model.backbone == resnet50.a1_in1k", True),
+        ("model.backbone != 'resnet50.a1_in1k' or batches.size == \"auto\"", True),
+        ("model.backbone == resnet50", False),
+        ("model.backbone == hf-hub:timm/vit-b.x or optimizer.lr-optimizer.lr_low < 1", True),
+        ("model.backbone == 'hf-hub:timm/vit-b.x'", False),
         ("model.pretrained or schedule.epochs > 4", False),
         ("batches.size == auto", True),
         ("schedule.epochs < reports", False),
@@ -114,7 +121,16 @@ def test_constraints_travel_to_other_processes() -> None:
             "constraints: 'optimizer.lr_lo < optimizer.lr': 'optimizer.lr_lo' is not a path of a run; "
             "did you mean 'optimizer.lr_low'?",
         ),
-        ("a.b.c < 1", "'a.b.c' is not a path of a run; name a dotted path of a run, for example optimizer.lr"),
+        ("a.b.c < 1", "'a.b.c' is not a path of a run; name a dotted path of a run, for example optimizer.lr "),
+        (
+            "model.backbone == resnet50.a1",
+            "'resnet50.a1' is not a path of a run; name a dotted path of a run, for example optimizer.lr "
+            "(a value with dots stands in quotes: 'resnet50.a1')",
+        ),
+        (
+            "model.backbone == 'resnet50.a1'",
+            "'resnet50.a1' is no value of model.backbone; did you mean 'resnet50'? choices: resnet50, resnet",
+        ),
         (
             "optimizer.lr <",
             "is not an expression; write for example `optimizer.lr_low < optimizer.lr`, with + - * /, "

@@ -26,7 +26,7 @@ def read(*points: dict[str, Any], constraints: tuple[str, ...] = ()) -> list[dic
 
 
 def test_a_point_has_the_base_runs_value_for_what_it_leaves_out() -> None:
-    assert read({"policy.Edema": "ones"}, {"optimizer.lr": "1e-3", "schedule.epochs": 4}) == [
+    assert read({"policy.Edema": "ones"}, {"optimizer.lr": 1e-3, "schedule.epochs": 4}) == [
         {"policy.Edema": "ones"} | REST,
         {"policy.Edema": "zeros"} | REST | {"optimizer.lr": 1e-3, "schedule.epochs": 4},
     ]
@@ -88,7 +88,7 @@ def test_random_points_are_inside_the_space_fill_it_and_are_the_same_each_time()
     raw = RAW | {
         "batches.size": {"int": [16, 64], "step": 16},
         "schedule.warmup": {"uniform": [0, 0.3], "step": 0.1},
-        "model.statistics_films": {"logint": [1, 1000]},
+        "model.statistics_films": {"logint": [2, 1000]},
     }
     space = build_space(raw, BASE)
     drawn = draws(space, 600)

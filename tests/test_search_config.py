@@ -6,6 +6,7 @@ import yaml
 
 from chex.config import dump, validated
 from chex.errors import InputError
+from chex.yaml_text import load_yaml
 from search.search_config import SearchConfig, load_search, search_name
 
 SEARCHES = sorted(Path("configs/search").glob("*.yaml"))
@@ -23,7 +24,7 @@ SMALL: dict[str, Any] = {"base": {"seed": 1}, "space": {"optimizer.lr": {"loguni
 @pytest.mark.parametrize("path", SEARCHES, ids=lambda path: path.name)
 def test_every_search_file_of_the_project_loads_and_survives_a_round_trip(path: Path) -> None:
     search = load_search(path, [], None)
-    assert validated(SearchConfig, yaml.safe_load(dump(search)), "dump") == search
+    assert validated(SearchConfig, load_yaml(dump(search)), "dump") == search
 
 
 def test_a_base_is_a_file_with_paths_laid_over_it_or_a_run_written_out(tmp_path: Path) -> None:
@@ -115,7 +116,7 @@ def test_a_grid_leaves_out_what_violates_a_constraint(tmp_path: Path) -> None:
     [
         (["budget.trials=2"], r"budget.trials: 2 trials do not suffice for the 3 points to start from, the base run"),
         (["constraints=[optimizer.lr > 1]"], r"constraints: none of 1,000 random points of the space satisfies them"),
-        (["constraints=optimizer.lr > 1"], r"constraints: 'optimizer.lr > 1' is refused, it should be a valid tuple"),
+        (["constraints=optimizer.lr > 1"], r"constraints: 'optimizer.lr > 1' is not a list; write"),
         (["points=[{optimizer.lr: 1}]"], r"points: point 1: optimizer.lr is 1, outside loguniform: \[0.0001, 0.01\]"),
         (["points=[3]"], r"points.0: 3 is not a mapping"),
         (
@@ -132,3 +133,39 @@ def test_wrong_points_and_constraints_are_refused_at_load(tmp_path: Path, sets: 
 def test_a_missing_base_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"nowhere.yaml is not a file; .*choices: search.yaml"):
         load_search(write(tmp_path, SMALL | {"base": "nowhere.yaml"}), [], None)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ({"base": "nowhere.yaml"}, r"s.yaml: base: (/.*)/nowhere.yaml is not a file; did you mean 'other.yaml'\?"),
+        (
+            {"base": "other.yaml"},
+            r"s.yaml: base: /.*/other.yaml describes a search, not a run; give the YAML",
+        ),
+        ({"base": ""}, r"s.yaml: base: '' is no run; name the YAML file of one: base: ../run/densenet121.yaml"),
+        ({"base": None}, r"s.yaml: base: None is no run"),
+        ({"set": "seed=3"}, r"s.yaml: set: 'seed=3' has no dotted paths; write lines such as `optimizer.lr: 1e-3`"),
+        ({"base": {"seed": True}}, r"s.yaml: base.seed: true is refused, it should be a whole number"),
+        ({"space": None, "seed": 1, "base": {}}, r"s.yaml: space: missing; write dotted paths and their domains below"),
+        ({"storage": ""}, r"s.yaml: storage: '' is refused, it should have at least 1 character; change the value"),
+        ({"points": {"seed": 1}}, r"points: \{'seed': 1\} is not a list; write \[first, second\]"),
+        ({"lr": 1}, r"s.yaml: lr: unknown key; did you mean 'optimizer.lr'\?"),
+        (
+            {"base": {"rounds": [{"lr": 1e-3}, {"lr": 1e-4}]}},
+            r"space.optimizer.lr: changes nothing, because each of the rounds has its own; remove it from the space",
+        ),
+    ],
+)
+def test_a_search_file_that_is_wrong_is_refused_by_name(tmp_path: Path, content: dict[str, Any], told: str) -> None:
+    space = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump({"space": space}))
+    (tmp_path / "s.yaml").write_text(yaml.safe_dump({"base": {}, "space": space} | content))
+    with pytest.raises(InputError, match=told):
+        load_search(tmp_path / "s.yaml", [], None)
+
+
+def test_a_run_given_as_a_search_is_answered_with_its_command(tmp_path: Path) -> None:
+    (tmp_path / "run.yaml").write_text("seed: 3")
+    with pytest.raises(InputError, match=r"(/.*/run.yaml) describes a run, not a search; type `chex train \1`"):
+        load_search(tmp_path / "run.yaml", [], None)

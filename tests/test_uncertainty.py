@@ -3,7 +3,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import yaml
 
 from chex.config import RunConfig, dump, override, validated
 from chex.errors import InputError
@@ -12,6 +11,7 @@ from chex.loss import masked_loss
 from chex.outputs import Outputs
 from chex.phantom.write import PhantomConfig, phantom_tables
 from chex.uncertainty import BOUNDS, POLICIES, TABLE_POLICIES, PolicyConfig, Targets, observations_under, targets, truth
+from chex.yaml_text import load_yaml
 
 EVERY_POLICY = pytest.mark.parametrize("policy", POLICIES)
 TABLE = np.random.default_rng(1).random((200, 14)).astype(np.float32)
@@ -100,7 +100,7 @@ def test_a_policy_of_one_observation_does_not_reach_another(policy: str) -> None
 @EVERY_POLICY
 def test_a_policy_survives_being_written_and_read(policy: str) -> None:
     run = validated(RunConfig, {"policy": {"Edema": policy}}, "x")
-    assert validated(RunConfig, override({}, yaml.safe_load(dump(run))), "x") == run
+    assert validated(RunConfig, override({}, load_yaml(dump(run))), "x") == run
 
 
 @pytest.mark.parametrize(
@@ -226,6 +226,18 @@ def test_the_default_policy_is_zeros() -> None:
         "default": "zeros",
         "Edema": "ones",
     }
+
+
+@pytest.mark.parametrize("settings", [{}, {"low": None, "high": 0.85}, {"low": 0.55, "high": None}])
+def test_bounds_that_are_left_out_are_the_policys_own_wherever_the_config_comes_from(settings: dict[str, Any]) -> None:
+    expected = PolicyConfig(kind="smoothed_ones", low=0.55, high=0.85)
+    assert PolicyConfig(kind="smoothed_ones", **settings) == expected
+    assert policies({"Edema": {"kind": "smoothed_ones"} | settings})["Edema"] == expected
+
+
+def test_a_policy_from_python_is_checked_too() -> None:
+    with pytest.raises(ValueError, match=r"'smoothed' is not a policy; did you mean 'smoothed_ones'\?"):
+        PolicyConfig(kind="smoothed")
 
 
 def test_bounds_may_be_laid_over_the_name_of_a_policy() -> None:

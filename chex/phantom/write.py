@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from chex.errors import InputError, one_of
 from chex.labels import FIVE
@@ -17,6 +17,7 @@ from chex.phantom.film import Film, draw_film
 from chex.phantom.table import CSV_COLUMNS, TREE, TRUTH_COLUMNS, train_table, truth_table, valid_table
 from chex.processors import usable_cpus
 from chex.seeds import stream
+from chex.strict import Strict
 
 POSITIVE_GIVEN_UNCERTAIN = {
     "Atelectasis": 0.54,
@@ -30,10 +31,8 @@ POSITIVE_GIVEN_UNCERTAIN = {
 JPEG_QUALITY = 85
 
 
-class PhantomConfig(BaseModel):
+class PhantomConfig(Strict):
     """What a phantom tree holds. One config always gives the same bytes."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     train: int = Field(1000, ge=20, le=TRAIN.images)
     """Images in train.csv."""
