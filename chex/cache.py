@@ -16,7 +16,7 @@ from pydantic import Field
 from chex.atomic import write_text
 from chex.blocks import BlockFile, blocks_written, bytes_to_go, read_array
 from chex.decoding import RULE, UNDECODABLE, Resize, decode
-from chex.errors import InputError
+from chex.errors import InputError, NoRoom
 from chex.processors import usable_cpus
 from chex.strict import PathField, Strict
 
@@ -115,7 +115,7 @@ def _make(folder: Path) -> None:
     except OSError as error:
         reason = str(error.strerror).lower()
     if reason:
-        raise InputError(f"image.cache: {folder} cannot be written ({reason}); give a folder on a local disk")
+        raise NoRoom(f"image.cache: {folder} cannot be written ({reason}); give a folder on a local disk")
 
 
 @contextmanager
@@ -192,8 +192,8 @@ def _tell(progress: Progress | None, done: int, total: int) -> None:
         progress(min(done, total), total)
 
 
-def _no_room(folder: Path, root: Path, needed: int) -> InputError:
-    return InputError(
+def _no_room(folder: Path, root: Path, needed: int) -> NoRoom:
+    return NoRoom(
         f"{folder}: the decoded images of {root} need {needed:,} bytes more and {shutil.disk_usage(folder).free:,} are "
         "free; make room, give a folder on another disk with image.cache, or lower image.size"
     )

@@ -11,6 +11,10 @@ class InputError(ValueError):
     """
 
 
+class NoRoom(InputError):
+    """A disk of this machine that has no room for what it needs, or cannot be written."""
+
+
 def one_of(value: object, choices: Iterable[str]) -> str:
     """The end of a sentence that refuses `value`: the nearest choice, where one is near, and then all of them."""
     listed = list(choices)

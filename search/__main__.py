@@ -38,8 +38,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return EXIT_BAD_INPUT
     options = parse(_parser(), sys.argv[1:] if arguments is None else arguments, _settings)
-    if getattr(options, "cluster", None):
-        search.as_member()
     from chex.errors import InputError
     from chex.interrupt import terminable
 

@@ -7,7 +7,7 @@ process, a conductor of the same folder goes on from there.
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -19,7 +19,7 @@ from search.sampler import propose
 from search.search_config import SearchConfig
 from search.steps import Steps
 from search.stopping import Point, cut
-from search.trainable import FAILURE, HALT
+from search.trainable import FAILURE, HALT, HOST, NODE
 
 RETRIES = 2
 """How often a trial whose process died is started again, from its last report, before it has failed; a new report
@@ -34,6 +34,12 @@ class Listener(Protocol):
 
     def reported(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """A trial has a new report."""
+
+    def left_out(self, row: TrialRow, why: str) -> None:
+        """The trial goes on on another node, since nothing can on the one that it had.
+
+        What keeps this machine itself from going on is to be raised.
+        """
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """A trial has ended; may be told twice."""
@@ -55,13 +61,17 @@ class Conductor:
         listener: Listener,
         at_once: int,
         clock: Callable[[], float] = time.monotonic,
+        nodes: Callable[[], Set[str]] = frozenset,
     ):
+        """`nodes` are those that are there with room for a trial, whatever runs on them."""
         self.search, self.book, self.listener, self.at_once, self.clock = search, book, listener, at_once, clock
         self.space, self.points, self.feasible = search.knobs(), search.first_points(), search.rules().feasible
         self.rows = book.rows()
         self.started, self.before = clock(), book.seconds
         self.halted = ""
         self.deaths = Counter[int]()
+        self.nodes, self.left_out = nodes, set[str]()
+        """Nodes on which no trial is to start, since nothing could go on there."""
         for row in list(self.rows):
             if row.state == "waiting":
                 self._judge(row)
@@ -102,7 +112,7 @@ class Conductor:
         if row.state != "running":
             return False
         if HALT in figures:
-            self.halted = str(figures[HALT])
+            self._leave(row, str(figures[HALT]), str(figures.get(NODE, "")), str(figures.get(HOST, "")))
             return False
         if FAILURE in figures or not math.isfinite(figures[METRIC]):
             self._end(row, "failed", str(figures.get(FAILURE, "undefined metric")))
@@ -128,6 +138,16 @@ class Conductor:
             self._end(row, "failed", error)
         else:
             self._set(replace(row, state="waiting"))
+
+    def _leave(self, row: TrialRow, why: str, node: str, host: str) -> None:
+        """Leaves a node out on which nothing can go on; where none is left, the search ends."""
+        self.left_out.add(node)
+        if not self.nodes() - self.left_out:
+            self.halted = why
+            return
+        why = f"{host}: {why}"
+        self.listener.left_out(row, why)
+        self.failed(row.number, why)
 
     def is_over(self) -> str | None:
         """Why everything is to be stopped now, or None."""

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from chex.console import doing
 from chex.errors import InputError
 from chex.interrupt import sigterm_kept
+from search.ray_session import IN_TRIALS, for_member, for_own_ray, ray_settings
 from search.resources import Node, machine
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -25,43 +26,56 @@ BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 
 @contextmanager
 def started() -> Iterator[None]:
-    """Ray on this machine, for this process alone."""
+    """Ray on this machine, for this process alone. Raises InputError where the process uses a Ray already."""
+    _check_free()
     here = machine()
     doing("starting Ray")
-    with sigterm_kept():
-        ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
-    _hush()
-    try:
-        yield
-    finally:
-        ray.shutdown()
+    with ray_settings(for_own_ray()), _hushed():
+        with sigterm_kept():
+            ray.init(address="local", num_cpus=here.cpus, num_gpus=here.gpus, include_dashboard=False, **QUIET)
+        try:
+            yield
+        finally:
+            ray.shutdown()
 
 
 @contextmanager
 def joined(address: str) -> Iterator[None]:
     """The Ray cluster at `address` ("host:port" of its head, or `auto`), which goes on when the block has ended.
 
-    Raises InputError where none is there or one that this process cannot talk to. `search.as_member` has to be called
-    before Ray is imported.
+    Raises InputError where none is there or one that this process cannot talk to, or where the process uses a Ray
+    already.
     """
+    _check_free()
     where = _found(address)
-    try:
-        with sigterm_kept():
-            ray.init(address=where, **QUIET)
-        _hush()
-        ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
-    except (RuntimeError, ConnectionError, ValueError, RayError) as error:
-        ray.shutdown()
-        raise _strange(address, where, " ".join(str(error).split())) from None
+    with ray_settings(for_member()), _hushed():
+        try:
+            with sigterm_kept():
+                ray.init(address=where, runtime_env={"env_vars": IN_TRIALS}, **QUIET)
+            ray.get(ray.remote(num_cpus=0)(_Answer).remote().given.remote())
+        except (RuntimeError, ConnectionError, ValueError, RayError) as error:
+            ray.shutdown()
+            raise _strange(address, where, " ".join(str(error).split())) from None
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+def _check_free() -> None:
+    if ray.is_initialized():
+        raise InputError("this process uses a Ray already, and a search starts its own; call ray.shutdown() first")
+
+
+@contextmanager
+def _hushed() -> Iterator[None]:
+    """Keeps raylets' obituaries, pages of internal state, out of what people read, for which Ray has no setting."""
+    worker = ray._private.worker
+    said, worker.print_to_stdstream = worker.print_to_stdstream, lambda *_, **__: None
     try:
         yield
     finally:
-        ray.shutdown()
-
-
-def _hush() -> None:
-    """Keeps raylets' obituaries, pages of internal state, out of what people read, for which Ray has no setting."""
-    ray._private.worker.print_to_stdstream = lambda *_, **__: None
+        worker.print_to_stdstream = said
 
 
 def _strange(address: str, where: str, told: str) -> InputError:
@@ -111,6 +125,16 @@ def kinds_of_workers(cluster: Mapping[str, Any]) -> list[Node]:
         for name, one in types.items()
         if name != head and one.get("max_workers", cluster.get("max_workers", 0)) > 0
     ]
+
+
+def with_room(cpus: int, gpus: float) -> set[str]:
+    """Returns the ids of the running Ray's nodes that a trial of so many CPUs and GPUs would fit, if they were idle."""
+    fits = {"CPU": cpus, "GPU": gpus}
+    return {
+        str(about["NodeID"])
+        for about in _alive()
+        if all(about["Resources"].get(kind, 0) >= count for kind, count in fits.items())
+    }
 
 
 def addresses() -> list[str]:

@@ -15,7 +15,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Callable
 
-import search
+from search.ray_session import for_member, ray_settings
 
 METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/preempted"
 ASK_SECONDS = 300
@@ -67,15 +67,15 @@ def main(
     run: Callable[[list[str]], int] = subprocess.call,
 ) -> int:
     """Waits for the notice and drains; 0 where the cluster has taken it."""
-    search.as_member()
     try:
         wait_for_notice(url)
     except OSError as error:
         print(f"search.preemption: {error}; run this on a Google Cloud VM", file=sys.stderr)
         return 1
-    address, own = node()
-    print(f"search.preemption: this VM is taken away; draining its Ray node {own}", file=sys.stderr, flush=True)
-    return run(drain_command(address, own))
+    with ray_settings(for_member()):
+        address, own = node()
+        print(f"search.preemption: this VM is taken away; draining its Ray node {own}", file=sys.stderr, flush=True)
+        return run(drain_command(address, own))
 
 
 def _asked(url: str, etag: str) -> tuple[bool, str]:

@@ -41,6 +41,9 @@ class Display(Protocol):
     def stepped(self, steps: Steps) -> None:
         """Trials under way are so far."""
 
+    def say(self, line: str) -> None:
+        """Says something besides."""
+
     def close(self) -> None:
         """The search has ended."""
 
@@ -70,6 +73,9 @@ class LiveTable:
 
     def stepped(self, steps: Steps) -> None:
         self.steps = steps
+
+    def say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
 
     def close(self) -> None:
         self.over = True
@@ -125,6 +131,9 @@ class Lines:
 
     def stepped(self, steps: Steps) -> None:
         pass
+
+    def say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)
 
     def close(self) -> None:
         pass

@@ -19,7 +19,7 @@ import numpy as np
 
 from chex.blocks import BlockFile, bytes_to_go, read_array
 from chex.cache import BLOCK, ImageConfig, Progress, alone, array_path, open_images
-from chex.errors import InputError
+from chex.errors import InputError, NoRoom
 from search.bucket import Place, Unreachable, reach
 from search.staging import listed, stage
 
@@ -210,7 +210,7 @@ def _rows_of_a_piece(shape: tuple[int, ...]) -> int:
 def _check_room(array: Path, shape: tuple[int, ...], place: Place) -> None:
     needed, free = bytes_to_go(array, shape), shutil.disk_usage(array.parent).free
     if needed > free:
-        raise InputError(
+        raise NoRoom(
             f"{array.parent}: the image cache {place.uri} needs {needed:,} bytes more and {free:,} are free; make "
             "room, give a folder on another disk with image.cache, or lower image.size"
         )

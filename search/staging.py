@@ -19,7 +19,7 @@ from filelock import FileLock
 
 from chex.atomic import replacing, write_text
 from chex.cache import Fingerprint
-from chex.errors import InputError
+from chex.errors import InputError, NoRoom
 from search.archive import Archive
 from search.bucket import Place, check_there, shown
 
@@ -109,7 +109,7 @@ def _alone_in(root: Path) -> Iterator[None]:
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
+        raise NoRoom(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
     with FileLock(root.with_name(f"{root.name}.lock")):
         yield
 
@@ -284,7 +284,7 @@ def _whole(path: Path, source: Source, name: str) -> bool:
 def _check_room(root: Path, source: Source, missing: list[str]) -> None:
     needed, free = sum(map(source.size, missing)), shutil.disk_usage(root).free
     if needed > free:
-        raise InputError(
+        raise NoRoom(
             f"{source.uri}: {len(missing):,} of {len(source.names):,} files are still to be staged, which take "
             f"{needed:,} bytes, and {root} has {free:,} free; make room, or {ELSEWHERE}"
         )

@@ -29,7 +29,7 @@ from search.feed import images_below
 from search.home import STAGE
 from search.ledger import TrialRow, ended
 from search.lifeline import tied_to
-from search.nodes import addresses, check_shared, joined, nodes_there, nodes_to_come, started
+from search.nodes import addresses, check_shared, joined, nodes_there, nodes_to_come, started, with_room
 from search.predictions import gather, write_labels
 from search.progress import display
 from search.relabelling import check_given_tables, with_tables, without_tables
@@ -225,7 +225,8 @@ def _conducted(
             images = images_of(search, folder)
             made = with_tables(search, base, folder, stored, images, earlier).model_dump(mode="json")
             with _watched(search, made, folder, book, stored, decoded) as watcher:
-                conductor = Conductor(search, book, watcher, allotment.at_once)
+                nodes = partial(with_room, allotment.cpus_per_trial, allotment.gpus_per_trial)
+                conductor = Conductor(search, book, watcher, allotment.at_once, nodes=nodes)
                 try:
                     run_trials(conductor, folder, made, allotment, stored.lease if stored else None, images)
                 finally:

@@ -1,18 +1,20 @@
 """What a trial does in its own process: a run in the trial's folder, told to Ray Tune report by report."""
 
 import math
+import socket
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import ray
 import torch
 from ray import tune
 
 from chex import checkpoint
 from chex.batches import batch_size
 from chex.config import RunConfig, override, validated
-from chex.errors import InputError
+from chex.errors import InputError, NoRoom
 from chex.loop import Diverged, fit
 from chex.memory import hold_to_share, memory_freed
 from chex.metrics import METRIC
@@ -27,6 +29,8 @@ from search.steps import telling
 
 FAILURE, HALT = "failure", "halt"
 """In place of figures a trial reports why it cannot give any, or why nothing on its machine can go on."""
+NODE, HOST = "node", "host"
+"""Beside HALT: the machine, as Ray knows it and as people do; blank without Ray."""
 UNKNOWN = Contents()
 """Nothing that a node has is compared with what the head has."""
 
@@ -93,15 +97,20 @@ def _ending(
             local = with_local_tables(base, search, stored.uri if stored else None, cache, contents)
             own, opening = fed(local, source, images, cache, contents.tree)
             _train(trial_config(own, trial["knobs"]), home, opening, trial["folder"])
-    except Unreachable as error:
-        return {HALT: str(error)}
+    except (Unreachable, NoRoom) as error:
+        return _halt(str(error))
     except (Diverged, InputError) as error:
         return {FAILURE: str(error)}
     except OSError as error:
         if not (why := out_of_room(error)):
             raise
-        return {HALT: f"{folder} cannot be written ({why}); make room there"}
+        return _halt(f"{folder} cannot be written ({why}); make room there")
     return {}
+
+
+def _halt(why: str) -> dict[str, str]:
+    node = ray.get_runtime_context().get_node_id() if ray.is_initialized() else ""
+    return {HALT: why, NODE: node, HOST: socket.gethostname()}
 
 
 def _train(config: RunConfig, home: Home, opening: Opening, told_as: str) -> None:

@@ -1,9 +1,9 @@
 """Ray Tune runs the trials and asks the conductor: what to start, whether to go on, whether all is over."""
 
 import logging
-import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Set
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,11 +19,14 @@ from search.export import note_error, trial_folder
 from search.home import contents_of
 from search.lease import Lease
 from search.ledger import FIGURES
+from search.ray_session import environment
 from search.resources import Allotment
 from search.steps import following
-from search.trainable import FAILURE, HALT, train_trial
+from search.trainable import FAILURE, HALT, HOST, NODE, train_trial
 
 UNLIMITED = -1
+NODE_LABEL = "ray.io/node-id"
+"""Ray gives it to every node."""
 
 T = TypeVar("T")
 
@@ -40,10 +43,8 @@ def run_trials(
 
     Needs a running Ray. What the conductor raised is raised here.
     """
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(allotment.at_once)  # else trials start one after the other
-    os.environ["TUNE_DISABLE_SIGINT_HANDLER"] = str(int(interrupts_are_ignored()))
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # what concerns the user is told by the conductor
     desk = _Desk(conductor, folder)
+    room = {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial}
     scratch = folder / "tune"
     shutil.rmtree(scratch, ignore_errors=True)
     tuner = tune.Tuner(
@@ -57,12 +58,12 @@ def run_trials(
                 images=images,
                 contents=contents_of(base, folder, conductor.search.source),
             ),
-            {"cpu": allotment.cpus_per_trial, "gpu": allotment.gpus_per_trial},
+            room,
         ),
         tune_config=tune.TuneConfig(
             num_samples=UNLIMITED,
             search_alg=_Queue(desk),
-            scheduler=_Decisions(desk),
+            scheduler=_Decisions(desk, room),
             reuse_actors=True,
             trial_dirname_creator=lambda trial: f"trial_{trial.trial_id}",
         ),
@@ -75,11 +76,28 @@ def run_trials(
             failure_config=tune.FailureConfig(max_failures=0),  # Tune itself would not retry one that dies idle
         ),
     )
-    with following(folder, desk.under_way, conductor.listener.stepped):
+    with _settings(allotment), following(folder, desk.under_way, conductor.listener.stepped):
         tuner.fit()
     shutil.rmtree(scratch, ignore_errors=True)
     if desk.broken:
         raise desk.broken
+
+
+@contextmanager
+def _settings(allotment: Allotment) -> Iterator[None]:
+    """Trials do not start one after the other, and what concerns the user is told by the conductor alone."""
+    logger = logging.getLogger("ray.tune")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    own = {
+        "TUNE_MAX_PENDING_TRIALS_PG": str(allotment.at_once),
+        "TUNE_DISABLE_SIGINT_HANDLER": str(int(interrupts_are_ignored())),
+    }
+    try:
+        with environment(own):
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 class _Desk:
@@ -151,9 +169,13 @@ class _Queue(SearchGenerator):
 
 
 class _Decisions(FIFOScheduler):
-    def __init__(self, desk: _Desk):
+    def __init__(self, desk: _Desk, room: dict[str, float]):
         super().__init__()
-        self.desk = desk
+        self.desk, self.room = desk, room
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        if left_out := self.desk.conductor.left_out:
+            trial.update_resources(elsewhere(self.room, left_out))
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
         number = trial.config["number"]
@@ -161,9 +183,21 @@ class _Decisions(FIFOScheduler):
         return FIFOScheduler.CONTINUE if goes_on or result.get("done") else FIFOScheduler.STOP
 
 
+def elsewhere(room: dict[str, float], left_out: Set[str]) -> tune.PlacementGroupFactory:
+    """Returns the request for `room` on a node that is not among the ids `left_out`.
+
+    A process that Tune keeps on one of those is not used again, since what it was asked for is another request.
+    """
+    bundle = {kind.upper(): count for kind, count in room.items()}
+    others = {NODE_LABEL: f"!in({','.join(sorted(left_out))})"}
+    return tune.PlacementGroupFactory([bundle], bundle_label_selector=[others])
+
+
 def _figures(result: dict[str, Any]) -> dict[str, Any]:
     """What the trial reported, without what Tune adds."""
-    return {name: value for name, value in result.items() if name.split("/")[0] in (*FIGURES, FAILURE, HALT)}
+    return {
+        name: value for name, value in result.items() if name.split("/")[0] in (*FIGURES, FAILURE, HALT, NODE, HOST)
+    }
 
 
 class _Ends(tune.Callback):

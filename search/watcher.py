@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from search.export import drop_state, export_best, trial_folder, write_trials
+from search.export import drop_state, export_best, note_error, trial_folder, write_trials
 from search.ledger import TrialRow, best, ended
 from search.progress import Display
 from search.steps import Steps, save
@@ -54,6 +54,16 @@ class Watcher:
         self.logs.report(row)
         if self.stored:
             self.stored.soon()
+
+    def left_out(self, row: TrialRow, why: str) -> None:
+        """Notes why a trial moves to another node, and finds out whether this machine can write where it has to.
+
+        Raises Unreachable, and OSError for a full disk.
+        """
+        note_error(trial_folder(self.folder, row.number), why)
+        self.display.say(f"trial {row.number} moves to another node, and none starts on this one: {why}")
+        if self.stored:
+            self.stored.keep()
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Files what is worth keeping of the trial and removes the rest."""

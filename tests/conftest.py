@@ -19,7 +19,6 @@ import yaml
 from hypothesis import settings
 from PIL import Image
 
-import search
 from chex.config import RunConfig, override, validated
 from chex.labels import OBSERVATIONS
 from chex.records import DESCRIPTION_COLUMNS
@@ -59,13 +58,6 @@ def write_split(root: Path, split: str, patients: range, uncertain_every: int = 
     table = pd.DataFrame(rows, columns=HEADER)
     table.to_csv(root / f"{split}.csv", index=False)
     return table
-
-
-@pytest.fixture(autouse=True)
-def own_ray(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undoes what a command on a cluster leaves in this process: the way to its Ray in place of this process's own."""
-    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
-        monkeypatch.setenv(name, search.RAY_SETTINGS[name])
 
 
 @pytest.fixture

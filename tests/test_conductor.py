@@ -1,7 +1,7 @@
 """The conductor with a real book and no Ray: trials are told by hand."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from search.book import Book
 from search.conductor import RETRIES, Conductor, Over
 from search.ledger import TrialRow
 from search.search_config import SearchConfig
-from search.trainable import FAILURE, HALT
+from search.trainable import FAILURE, HALT, HOST, NODE
 
 SEARCH = {
     "base": {},
@@ -34,6 +34,7 @@ class Ears:
         self.beginnings: list[int] = []
         self.ends: list[tuple[int, str]] = []
         self.reports: list[tuple[int, int]] = []
+        self.moved: list[tuple[int, str]] = []
 
     def began(self, row: TrialRow) -> None:
         self.beginnings.append(row.number)
@@ -43,6 +44,9 @@ class Ears:
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         self.ends.append((row.number, row.state))
+
+    def left_out(self, row: TrialRow, why: str) -> None:
+        self.moved.append((row.number, why))
 
     def changed(self, rows: Sequence[TrialRow]) -> None:
         self.rows = list(rows)
@@ -63,9 +67,11 @@ def make(tmp_path: Path) -> Iterator[Make]:
     """A conductor of SEARCH over the same folder, with this laid over it."""
     made: list[Conductor] = []
 
-    def conductor(at_once: int = 1, clock: Callable[[], float] = lambda: 0.0, **over: Any) -> Conductor:
+    def conductor(
+        at_once: int = 1, clock: Callable[[], float] = lambda: 0.0, nodes: Set[str] = frozenset(), **over: Any
+    ) -> Conductor:
         search = SearchConfig.model_validate(SEARCH | over)
-        made.append(Conductor(search, Book(tmp_path, search.knobs()), Ears(), at_once, clock))
+        made.append(Conductor(search, Book(tmp_path, search.knobs()), Ears(), at_once, clock, lambda: nodes))
         return made[-1]
 
     yield conductor
@@ -243,6 +249,53 @@ def test_a_full_disk_leaves_its_trial_to_be_gone_on_with(make: Make) -> None:
     again = make()
     assert again.is_over() is None
     assert (started(again).number, again.rows[0].percent) == (1, 25)
+
+
+def halt(node: str) -> dict[str, Any]:
+    return {METRIC: math.nan, HALT: "its disk is full", NODE: node, HOST: f"vm-{node}"}
+
+
+def test_a_full_disk_of_one_node_moves_its_trials_and_leaves_the_node_out(make: Make) -> None:
+    conductor = make(at_once=2, nodes={"a", "b"})
+    first, second = started(conductor), started(conductor)
+    conductor.heard(first.number, figures(25, 0.6))
+    assert not conductor.heard(first.number, halt("a"))
+    assert not conductor.heard(second.number, halt("a"))  # it was under way there too
+    assert conductor.is_over() is None
+    assert conductor.left_out == {"a"}
+    assert conductor.listener.moved == [(1, "vm-a: its disk is full"), (2, "vm-a: its disk is full")]
+    assert (started(conductor).number, conductor.rows[0].percent) == (1, 25)
+    assert conductor.heard(1, figures(50, 0.6))
+
+
+def test_where_no_node_is_left_the_search_ends_and_its_trials_can_be_gone_on_with(make: Make) -> None:
+    conductor = make(nodes={"a", "b"})
+    conductor.heard(started(conductor).number, halt("a"))
+    conductor.heard(started(conductor).number, halt("b"))
+    assert conductor.is_over() == "its disk is full"
+    conductor.close()
+    assert make().rows[0].state == "waiting"
+
+
+def test_a_trial_that_no_node_has_room_for_fails_and_does_not_take_all_of_them_with_it(make: Make) -> None:
+    conductor = make(nodes=set("abcdef"))
+    for node in "abc":
+        conductor.heard(started(conductor).number, halt(node))
+    assert (conductor.rows[0].state, conductor.rows[0].error) == ("failed", "vm-c: its disk is full")
+    assert conductor.is_over() is None
+    assert started(conductor).number == 2
+
+
+def test_what_keeps_the_driver_itself_from_going_on_is_raised(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(row: TrialRow, why: str) -> None:
+        raise ConnectionError
+
+    conductor = make(nodes={"a", "b"})
+    row = started(conductor)
+    monkeypatch.setattr(conductor.listener, "left_out", away)
+    with pytest.raises(ConnectionError):
+        conductor.heard(row.number, halt("a"))
+    assert conductor.rows[0].state == "running"
 
 
 def test_hours_count_over_interruptions_and_leave_trials_unfinished(make: Make) -> None:

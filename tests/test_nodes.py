@@ -1,12 +1,10 @@
 """Finding a Ray cluster, without one."""
 
-import os
 import socket
 from pathlib import Path
 
 import pytest
 
-import search
 from chex.errors import InputError
 from search import nodes
 from search.__main__ import EXIT_BAD_INPUT, main
@@ -66,20 +64,14 @@ def test_a_node_has_what_ray_counts() -> None:
     assert nodes._node({"memory": 1e9}) == Node(0, 0)
 
 
-@pytest.mark.parametrize(
-    ("own", "token", "mode"), [(False, False, "disabled"), (False, True, "token"), (True, False, "token")]
-)
-def test_in_a_cluster_the_users_token_counts_and_without_one_none_is_asked_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool, token: bool, mode: str
-) -> None:
-    monkeypatch.setenv("RAY_AUTH_MODE", "token")
-    monkeypatch.setenv("RAY_AUTH_TOKEN", "theirs" if own else search.RAY_SETTINGS["RAY_AUTH_TOKEN"])
-    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
-    if token:
-        (tmp_path / "token").touch()
-    search.as_member()
-    assert os.environ.get("RAY_AUTH_TOKEN") == ("theirs" if own else None)
-    assert os.environ["RAY_AUTH_MODE"] == mode
+def test_a_process_that_uses_a_ray_already_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nodes.ray, "is_initialized", lambda: True)
+    for session in (nodes.started(), nodes.joined("auto")):
+        with (
+            pytest.raises(InputError, match=r"this process uses a Ray already, .*; call ray.shutdown\(\) first"),
+            session,
+        ):
+            raise AssertionError
 
 
 def test_the_command_refuses_a_cluster_that_is_not_there_before_it_writes(

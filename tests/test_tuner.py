@@ -2,9 +2,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from ray import tune
+from ray._raylet import RAY_NODE_ID_KEY
 from ray.tune.experiment import Experiment
+from ray.util.placement_group import validate_placement_group
 
-from search.tuner import _Desk, _Ends, _Queue
+from search.tuner import NODE_LABEL, _Desk, _Ends, _Queue, elsewhere
 
 
 class Conductor:
@@ -37,3 +40,14 @@ def test_tune_keeps_a_process_for_the_next_trial_only_while_one_may_start(tmp_pa
     for none_left in (False, True, False):  # the third time a trial under way has died
         conductor.none_left = none_left
         assert queue.is_finished() == none_left
+
+
+def test_a_request_for_another_node_is_one_that_ray_takes_and_no_other_trials() -> None:
+    room = {"cpu": 1, "gpu": 0.25}
+    asked = elsewhere(room, {"b" * 56, "a" * 56})
+    assert asked.bundles == [{"CPU": 1.0, "GPU": 0.25}]
+    selector = asked._bound.arguments["bundle_label_selector"]
+    assert selector == [{NODE_LABEL: f"!in({'a' * 56},{'b' * 56})"}]
+    assert validate_placement_group(asked.bundles, bundle_label_selector=selector) is None
+    assert NODE_LABEL == RAY_NODE_ID_KEY
+    assert asked != tune.PlacementGroupFactory([{"CPU": 1, "GPU": 0.25}])

@@ -32,7 +32,6 @@ from rich.console import Console
 from rich.table import Table
 
 from chex import checkpoint
-from search import RAY_SETTINGS
 from search.bucket import below
 from search.export import TRIALS, trial_folder
 from tests.bench.kill_search import Reports, differences, reports_of, tiny
@@ -40,11 +39,7 @@ from tests.bench.processes import family, of_ray
 from tests.conftest import emulated_bucket
 
 TESTS = Path(__file__).parents[1]
-OURS = {name: value for name, value in os.environ.items() if name not in RAY_SETTINGS} | {
-    "PYTHONPATH": str(TESTS.parent),
-    "OMP_NUM_THREADS": "1",
-}
-"""The environment of a user: what this process has set for a Ray of its own is no other's."""
+OURS = os.environ | {"PYTHONPATH": str(TESTS.parent), "OMP_NUM_THREADS": "1"}
 NAME = "chaos"
 THE_END = "the search to end"
 LONGEST = 300
