@@ -372,6 +372,8 @@ class Training:
             "resize": self.config.image.resize,
             "mean": str(model.normalisation.mean),
             "std": str(model.normalisation.std),
+            "started_from": Path(model.origin.source).name if model.origin else "random weights",
+            "started_from_sha256": model.origin.sha256 if model.origin else "",
         }
         checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(

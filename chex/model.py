@@ -1,14 +1,15 @@
 """A timm backbone with a head of one or more outputs per observation (see outputs.py)."""
 
-import logging
+from typing import Any
 
 import timm
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from torch import nn
 
 from chex.errors import InputError, one_of
 from chex.normalisation import Normalisation
+from chex.pretrained import Origin, first_line, from_file, published
 from chex.seeds import stream_seed
 from chex.strict import PathField, Strict
 
@@ -19,9 +20,9 @@ class ModelConfig(Strict):
     backbone: str = "densenet121"
     """Any model name of timm."""
     pretrained: bool = False
-    """Start from timm's published weights, downloaded once (or read from `weights`)."""
+    """Start from timm's published weights, downloaded once, or from the file `weights`."""
     weights: PathField | None = None
-    """A file of backbone weights for `pretrained`, in timm's format."""
+    """A file of backbone weights to start from, in timm's format; `pretrained` is then true by itself."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Before the last layer."""
     final_batch_norm: bool = False
@@ -33,6 +34,18 @@ class ModelConfig(Strict):
     statistics_films: int = Field(256, ge=0)
     """Images from which batch norm statistics are taken anew before each report, drawn at random from the rows that the
     round trains on; 0: the running averages."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _a_file_is_to_be_read(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or given.get("weights") is None:
+            return given
+        if given.get("pretrained", True) is False:
+            raise ValueError(
+                f".weights: {given['weights']} is not read while model.pretrained is false; leave model.pretrained out "
+                "or set it to true, or leave model.weights out"
+            )
+        return {"pretrained": True} | given
 
     @field_validator("statistics_films")
     @classmethod
@@ -51,6 +64,9 @@ class Classifier(nn.Module):
     The head computes in float32 under autocast too: bf16 has 8 bits of precision, in which different films get the same
     logit.
     """
+
+    origin: Origin | None = None
+    """Where the backbone's first weights came from; None: they were drawn at random."""
 
     def __init__(
         self,
@@ -82,10 +98,11 @@ def build_model(config: ModelConfig, outputs: int, seed: int) -> Classifier:
     """
     check_backbone(config.backbone)
     torch.manual_seed(stream_seed(seed, "weights"))
-    backbone = _backbone(config)
+    backbone, origin = _backbone(config)
     features = int(getattr(backbone, "head_hidden_size", None) or backbone.num_features)  # type: ignore[arg-type]
     normalisation = normalisation_of(config.backbone)
     model = Classifier(backbone, normalisation, features, outputs, config.dropout, config.final_batch_norm)
+    model.origin = origin
     return model.to(memory_format=torch.channels_last)
 
 
@@ -97,7 +114,7 @@ def check_model(config: ModelConfig, image_size: int) -> Classifier:
             model(torch.zeros(1, 1, image_size, image_size))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"model.backbone: '{config.backbone}' cannot take images of {image_size} px ({_first_line(error)}); "
+            f"model.backbone: '{config.backbone}' cannot take images of {image_size} px ({first_line(error)}); "
             "change image.size or the backbone"
         ) from error
     return model
@@ -120,24 +137,7 @@ def normalisation_of(backbone: str) -> Normalisation:
     return Normalisation(mean, std)
 
 
-def _backbone(config: ModelConfig) -> nn.Module:
-    if config.weights is not None and not config.weights.is_file():
-        raise InputError(f"model.weights: {config.weights} is not a file; give a file of weights in timm's format")
-    given = {"file": str(config.weights)} if config.weights else None
-    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # each of its retries is a warning; we say it once
-    try:
-        return timm.create_model(
-            config.backbone, pretrained=config.pretrained, in_chans=1, num_classes=0, pretrained_cfg_overlay=given
-        )
-    except Exception as error:  # the hub, the disk and timm each raise their own kinds
-        if not config.pretrained:
-            raise
-        source = config.weights or "the model hub"
-        raise InputError(
-            f"model.pretrained: weights of '{config.backbone}' could not be had from {source} ({_first_line(error)}); "
-            "give a file with model.weights=FILE, or start from random weights with model.pretrained=false"
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+def _backbone(config: ModelConfig) -> tuple[nn.Module, Origin | None]:
+    if not config.pretrained:
+        return timm.create_model(config.backbone, in_chans=1, num_classes=0), None
+    return from_file(config.backbone, config.weights) if config.weights else published(config.backbone)

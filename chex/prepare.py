@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from chex.config import RunConfig
 from chex.errors import InputError
 from chex.metrics import defined
 from chex.outputs import Outputs
+from chex.pretrained import Origin
 from chex.records import Tree, load_tree
 from chex.relabel import read_tables
 from chex.sampling import sample_rows
@@ -38,6 +39,8 @@ class Selection:
     samples: tuple[np.ndarray, ...]
     """Per round int64 (M,): the sampled training rows, repeats included."""
     scored: Scored
+    origin: Origin | None = field(default=None, kw_only=True)
+    """Where the backbone's first weights came from; None where they are drawn at random, or were not looked at yet."""
 
     @property
     def rows(self) -> np.ndarray:

@@ -1,5 +1,6 @@
 """`chex train`: fit with a bar, a line per report, and the result with its interval."""
 
+import dataclasses
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -21,9 +22,10 @@ from chex.intervals import Estimate
 from chex.layers import freeze, layer_groups
 from chex.loop import Diverged, OnStep, Paused, Report, ShouldPause, check_goes_on, fit
 from chex.metrics import defined
-from chex.model import check_backbone, check_model
+from chex.model import check_backbone, check_model, normalisation_of
 from chex.output_folder import LOCK, Kind, alone_in, check_claim, check_emptying, claim, empty
 from chex.prepare import Prepared, Selection, prepare, select
+from chex.pretrained import Origin
 from chex.seeds import stream
 from chex.settle import settle
 
@@ -101,7 +103,7 @@ def shown(
         if fresh:
             empty(out)
         check_goes_on(config, data, out)
-        write_text(out / CONFIG, dump(config))
+        write_text(out / CONFIG, _begun(config, data.origin) + dump(config))
         done()
         print(_headline(config, data), HEAD, sep="\n")
         try:
@@ -155,12 +157,29 @@ def checked(config: RunConfig) -> Selection:
     doing("reading the tables")
     selection = select(config)
     doing(f"building {config.model.backbone}")
-    if config.model.pretrained:
+    if config.model.pretrained and not config.model.weights:
         print("fetching pretrained weights", file=sys.stderr)
-    groups = layer_groups(check_model(config.model, config.image.size))
+    model = check_model(config.model, config.image.size)
+    if model.origin:
+        done()
+        print(model.origin.told(), file=sys.stderr)
+    groups = layer_groups(model)
     for stage in config.stages():
         freeze(groups, stage.frozen)
-    return selection
+    return dataclasses.replace(selection, origin=model.origin)
+
+
+def _begun(config: RunConfig, origin: Origin | None) -> str:
+    """What the network starts from, as comments above the config."""
+    normalisation = normalisation_of(config.model.backbone)
+    loaded = "random weights"
+    if origin:
+        sha256 = f", SHA-256 {origin.sha256}" if origin.sha256 else ""
+        loaded = f"{origin.source}{sha256}: {origin.tensors:,} of {origin.tensors:,} backbone tensors"
+    return (
+        f"# Started from {loaded}\n"
+        f"# Gray levels from 0 to 1 are normalised by mean {normalisation.mean:g} and std {normalisation.std:g}\n"
+    )
 
 
 def _show(reporting: Callable[[OnStep, ShouldPause], Iterable[Report]]) -> None:

@@ -271,18 +271,20 @@ def _portable(config: RunConfig) -> str:
         "model.weights": config.model.weights,
         **{f"relabel.{kind}": getattr(config.relabel, kind) for kind in TABLE_POLICIES},
     }
+    weights = config.model.weights  # its name stays, so that other weights are not taken in its place
     gone = [path for path, value in paths.items() if value is not None]
     plain = config.model_copy(
         update={
             "data": config.data.model_copy(update={"root": None}),
             "image": config.image.model_copy(update={"cache": ImageConfig().cache}),
-            "model": config.model.model_copy(update={"weights": None}),
+            "model": config.model.model_copy(update={"weights": weights and Path(weights.name)}),
             "relabel": RelabelConfig(),
         }
     )
     return (
         f"# To train it again: chex train {BEST} --data TREE\n"
-        f"# Left out, because they were paths of another machine: {', '.join(gone) or 'none'}\n{dump(plain)}"
+        f"# Left out, because they were paths of another machine: {', '.join(gone) or 'none'}"
+        f"{' (of model.weights all but the name)' if weights else ''}\n{dump(plain)}"
     )
 
 

@@ -59,6 +59,8 @@ def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(m
         "image_size": "32",
         "mean": "0.5",
         "std": "0.5",
+        "started_from": "random weights",
+        "started_from_sha256": "",
         "resize": "letterbox",
     }
     _, truth, probability = checkpoint.load_predictions(tmp_path / checkpoint.PREDICTIONS, ("Cardiomegaly",))

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from chex.config import RunConfig, validated
 from chex.errors import InputError
 from chex.model import ModelConfig, build_model, check_model, normalisation_of
 from chex.normalisation import Normalisation
@@ -80,7 +81,9 @@ def test_a_backbone_that_cannot_take_the_image_size_is_refused() -> None:
 
 
 def test_weights_that_cannot_be_fetched_say_how_to_do_without() -> None:
-    told = r"model.pretrained: weights of 'test_resnet' could not be had from the model hub .* model.pretrained=false"
+    told = (
+        r"model.pretrained: weights of .test_resnet. could not be had from timm.s published weights of test_resnet.r160"
+    )
     with pytest.raises(InputError, match=told):
         build_model(ModelConfig(backbone="test_resnet", pretrained=True), 1, seed=0)
 
@@ -90,6 +93,15 @@ def test_a_missing_weights_file_is_named() -> None:
         build_model(
             ModelConfig(backbone="test_resnet", pretrained=True, weights=Path("nowhere.safetensors")), 1, seed=0
         )
+
+
+def test_a_file_that_is_given_is_read_and_not_silently_left_aside() -> None:
+    config = ModelConfig(weights=Path("w.pth"))
+    assert config.pretrained
+    assert ModelConfig.model_validate(config.model_dump(mode="json")) == config
+    told = r"model.weights: w.pth is not read while model.pretrained is false; leave model.pretrained out or set it to"
+    with pytest.raises(InputError, match=told):
+        validated(RunConfig, {"model": {"pretrained": False, "weights": "w.pth"}}, "run.yaml")
 
 
 def test_pretrained_weights_come_from_a_given_file(tmp_path: Path) -> None:
@@ -112,6 +124,6 @@ def test_a_weights_file_that_holds_code_is_refused(tmp_path: Path) -> None:
             return (Path(tmp_path / "owned").touch, ())
 
     torch.save({"state_dict": Evil()}, tmp_path / "weights.pt")
-    with pytest.raises(InputError, match="could not be had from"):
+    with pytest.raises(InputError, match="cannot be read as weights"):
         build_model(ModelConfig(backbone="test_resnet", pretrained=True, weights=tmp_path / "weights.pt"), 1, seed=0)
     assert not (tmp_path / "owned").exists()
