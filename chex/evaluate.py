@@ -18,6 +18,7 @@ from chex.figures import evaluation
 from chex.inference import predict
 from chex.output_folder import check_claim, claim
 from chex.page import write_page
+from chex.provenance import check_unseen, chosen_by
 from chex.records import DataConfig, Tree, load_tree
 from chex.seeds import stream
 from chex.sets import parse_sets
@@ -46,13 +47,20 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
     config = _config(trained, tree, sets)
     loaded = load_tree(tree)
     scored = split(loaded, config.data).scored
+    if trained.provenance:
+        check_unseen(trained.provenance, loaded, scored.patients, config.data, str(weights))
     probability = _probability(trained, loaded, scored, config, batch)
     names = config.data.observations
     found = evaluation(scored.truth, probability, scored.patients, names, recall, stream(0, "interval"))
     unit = {"image": ("film", "films"), "study": ("study", "studies")}[config.data.scoring]
-    head = (
-        f"{weights}: {trained.backbone} at {trained.image_size} px, scored on {len(scored.paths):,} {unit[1]} of "
-        f"{found.patients:,} patients of {tree}{' held out of its train.csv' if config.data.holdout else ''}."
+    scored_on = f"{len(scored.paths):,} {unit[1]} of {found.patients:,} patients of {tree}"
+    head = "\n".join(
+        [
+            f"{weights}: {trained.backbone} at {trained.image_size} px, scored on {scored_on}"
+            f"{_drawn(trained, config.data)}.",
+            *_seen(trained, loaded, scored),
+            f"SHA-256 of the weights: {trained.sha256}.",
+        ]
     )
     told = Told(found, scored.truth, probability, head, unit, recall)
     claim(folder, "evaluation", tree=tree)
@@ -68,6 +76,26 @@ def weights_name(weights: Path) -> str:
     if weights.is_dir():
         return weights.resolve().name
     return weights.resolve().parent.name if weights.stem == "best" else weights.stem
+
+
+def _drawn(trained: Trained, data: DataConfig) -> str:
+    """Says where the patients are from who are scored, and calls them held out only where that is known."""
+    if data.holdout is None:
+        return ""
+    known = trained.provenance and not trained.provenance.unknown
+    return " held out of its train.csv" if known else f", drawn from its train.csv (data.holdout {data.holdout})"
+
+
+def _seen(trained: Trained, tree: Tree, scored: Scored) -> list[str]:
+    """Says whether the weights know the patients who are scored, of whom `check_unseen` found none trained on."""
+    if trained.provenance is None:
+        return ["It is not known which patients these weights saw."]
+    if trained.provenance.unknown:
+        files = ", ".join(trained.provenance.unknown)
+        return [f"It is not known which patients the weights saw that these started from ({files})."]
+    chosen = len(chosen_by(trained.provenance, tree, scored.patients))
+    luck = f"; {chosen:,} of them chose the best of its reports, which is optimistic" if chosen else ""
+    return [f"None of these patients was trained on{luck}."]
 
 
 def _check_options(recall: float, batch: int) -> None:

@@ -17,6 +17,8 @@ from chex.labels import Observations
 from chex.model import ModelConfig, build_model
 from chex.normalisation import Normalisation
 from chex.outputs import Outputs
+from chex.pretrained import sha256_of
+from chex.provenance import load as load_provenance
 from chex.strict import AsList, Strict
 from chex.timm_layout import from_timm
 from chex.trained import Trained, check_fit, load_trained
@@ -139,8 +141,18 @@ def _load_exported(folder: Path) -> Trained:
         model = build_model(ModelConfig(backbone=about.backbone), outputs.count, seed=0)
     except InputError as error:
         raise InputError(f"{folder / ABOUT}: {error}") from error
-    arrays = from_timm(load_weights(path)[0], about.last_layer)
+    held, said = load_weights(path)
+    arrays = from_timm(held, about.last_layer)
     check_fit(path, arrays, model, about.backbone, ",".join(about.observations))
     model.load_state_dict(arrays)
     model.normalisation = normalisation
-    return Trained(model.eval(), about.backbone, about.observations, outputs, image, about.cuts())
+    return Trained(
+        model.eval(),
+        about.backbone,
+        about.observations,
+        outputs,
+        image,
+        about.cuts(),
+        load_provenance(path, said),
+        sha256_of(path),
+    )

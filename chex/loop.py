@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from chex.metrics import Scores, mean_defined, score
 from chex.model import Classifier, build_model
 from chex.optimizer import build_optimizer, group_rates, set_rate
 from chex.outputs import Outputs
-from chex.prepare import Prepared
+from chex.prepare import Prepared, provenance
+from chex.provenance import KEY, dump
 from chex.reader import prefetched
 from chex.resume import identity, load_state
 from chex.schedule import rate_and_momentum
@@ -374,11 +376,17 @@ class Training:
             "std": str(model.normalisation.std),
             "started_from": Path(model.origin.source).name if model.origin else "random weights",
             "started_from_sha256": model.origin.sha256 if model.origin else "",
+            KEY: self.provenance,
         }
         checkpoint.save_weights(self.folder, model.state_dict(), about)
         checkpoint.save_predictions(
             self.folder, scored.paths, scored.patients, data.observations, scored.truth, probability
         )
+
+    @cached_property
+    def provenance(self) -> str:
+        """Whom the weights have seen, as they carry it."""
+        return dump(provenance(self.config, self.data))
 
     def save(self) -> None:
         """Writes all that a resume needs."""

@@ -13,6 +13,7 @@ from chex.errors import InputError
 from chex.metrics import defined
 from chex.outputs import Outputs
 from chex.pretrained import Origin
+from chex.provenance import Provenance, check_unseen, inherited, seen
 from chex.records import Tree, load_tree
 from chex.relabel import read_tables
 from chex.sampling import sample_rows
@@ -79,6 +80,8 @@ def select(config: RunConfig) -> Selection:
         raise InputError("data.root: not set; give the folder that holds train.csv and valid.csv with --data")
     tree, observations = load_tree(config.data.root), config.data.observations
     parts = split(tree, config.data)
+    weights = config.model.weights if config.model.pretrained else None
+    check_unseen(inherited(weights), tree, parts.scored.patients, config.data, f"model.weights: {weights}")
     needed = {kind: observations_under(config.policy, observations, (kind,)) for kind in TABLE_POLICIES}
     tables = read_tables(config.relabel, needed, observations, tree.train, parts.rows, parts.held_out)
     cells = targets(tree.train.labels, observations, config.policy, config.seed, tables)
@@ -95,6 +98,16 @@ def select(config: RunConfig) -> Selection:
         ),
         scored=parts.scored,
     )
+
+
+def provenance(config: RunConfig, data: Selection) -> Provenance:
+    """Whom the weights of a run have seen: in its samples, in the making of its tables, and before it."""
+    taught = np.concatenate(data.samples)
+    if observations_under(config.policy, data.observations, TABLE_POLICIES):
+        taught = data.trainable  # a table's maker learnt from all of them
+    own = seen(data.tree, data.tree.train.patients[taught], data.scored.patients, config.data)
+    before = inherited(config.model.weights if config.model.pretrained else None)
+    return Provenance((own, *before.seen), before.unknown)
 
 
 def prepare(

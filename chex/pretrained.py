@@ -75,9 +75,7 @@ def from_file(backbone: str, path: Path) -> tuple[nn.Module, Origin]:
     arrays = _without_prefix(arrays, backbone)
     model, origin = _begun(backbone, str(path), {"state_dict": arrays})
     model.pretrained_cfg.pop("state_dict", None)  # type: ignore[operator,union-attr]
-    with path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    return model, Origin(origin.source, sha256, origin.tensors, origin.left_out)
+    return model, Origin(origin.source, sha256_of(path), origin.tensors, origin.left_out)
 
 
 def _without_prefix(arrays: dict[str, torch.Tensor], backbone: str) -> dict[str, torch.Tensor]:
@@ -176,6 +174,12 @@ def _kind(name: str) -> str:
 
 def _shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape)) or "a number"
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def first_line(error: Exception) -> str:

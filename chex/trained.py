@@ -13,6 +13,9 @@ from chex.labels import OBSERVATIONS
 from chex.model import Classifier, ModelConfig, build_model
 from chex.normalisation import Normalisation
 from chex.outputs import Outputs
+from chex.pretrained import sha256_of
+from chex.provenance import Provenance
+from chex.provenance import load as load_provenance
 
 NEEDED = ("backbone", "observations", "image_size", "mean", "std")
 NO_DIAGNOSIS = "These are research results and no basis for a diagnosis."
@@ -31,6 +34,10 @@ class Trained:
     """How the films that it was trained on were decoded."""
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Of each observation, by rule; NaN where a rule gives none. Empty where none came with the weights."""
+    provenance: Provenance | None = None
+    """Whom the weights have seen; None where they do not say it."""
+    sha256: str = ""
+    """Of the file that the weights were read from."""
 
     @property
     def image_size(self) -> int:
@@ -61,7 +68,15 @@ def load_trained(path: Path) -> Trained:
     check_fit(path, weights, model, about["backbone"], about["observations"])
     model.load_state_dict(weights)
     model.normalisation = _normalisation(path, about)
-    return Trained(model.eval(), config.backbone, observations, outputs, _image(path, about))
+    return Trained(
+        model.eval(),
+        config.backbone,
+        observations,
+        outputs,
+        _image(path, about),
+        provenance=load_provenance(path, about),
+        sha256=sha256_of(path),
+    )
 
 
 def _columns(path: Path, field: str, names: tuple[str, ...] | list[str], choices: tuple[str, ...]) -> tuple[int, ...]:

@@ -29,6 +29,8 @@ from chex.labels import BLANK, FIVE, NEGATIVE, POSITIVE, UNCERTAIN, columns
 from chex.metrics import METRIC
 from chex.phantom.film import Film, draw_film
 from chex.phantom.write import is_phantom
+from chex.provenance import KEY
+from chex.provenance import dump as dump_provenance
 from chex.records import load_tree
 from chex.relabel import RelabelConfig
 from chex.seeds import stream
@@ -90,7 +92,7 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
     tree, chosen = _tree(search, config, about), _chosen(folder, search, config, trials, best)
     try:
         with replacing_folder(out.resolve()) as beside:
-            _write(beside, about, layout, config)
+            _write(beside, about, layout, config, trained)
             apart, graph_apart = _checked(beside, trained, onnx)
             expected, again = estimate(), _again(folder, chosen.trial)
             facts = Facts(about, config, found, len(truth), expected, again, chosen, tree, graph_apart)
@@ -237,9 +239,10 @@ def _chosen(folder: Path, search: SearchConfig, config: RunConfig, trials: pd.Da
     )
 
 
-def _write(folder: Path, about: About, layout: Layout, config: RunConfig) -> None:
+def _write(folder: Path, about: About, layout: Layout, config: RunConfig, trained: Trained) -> None:
     """Everything but the card and the graph."""
-    (folder / WEIGHTS).write_bytes(save(layout.arrays, metadata={"format": "pt"}))
+    seen = {} if trained.provenance is None else {KEY: dump_provenance(trained.provenance)}
+    (folder / WEIGHTS).write_bytes(save(layout.arrays, metadata={"format": "pt"} | seen))
     (folder / CONFIG).write_text(json.dumps(_timm_config(about, layout), indent=2) + "\n", encoding="utf-8")
     (folder / ABOUT).write_text(json.dumps(about.model_dump(mode="json"), indent=2, allow_nan=False) + "\n")
     (folder / BEST).write_text(_portable(config), encoding="utf-8")

@@ -281,7 +281,9 @@ def _ethics(facts: Facts) -> list[str]:
     return [
         "Weights may be passed on only as far as the terms of the films allow on which they were trained; this folder "
         "holds no films, labels or names of patients. CheXpert itself is free for research under Stanford's research "
-        "use agreement, and neither its films nor its tables may be passed on."
+        "use agreement, and neither its films nor its tables may be passed on.",
+        "The weights carry hashes of the ids of the patients that they saw, so that `chex evaluate` refuses to score "
+        "them on these: who can guess an id can find out whether it is among them.",
     ]
 
 

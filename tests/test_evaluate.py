@@ -1,5 +1,6 @@
 """What `chex evaluate` prints, writes, says in words and refuses."""
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,6 +19,9 @@ from chex.loop import fit
 from chex.model import ModelConfig, build_model
 from chex.page import Picture, Points, Table
 from chex.prepare import prepare, select
+from chex.provenance import KEY, Provenance, dump, seen
+from chex.records import DataConfig, load_tree
+from chex.split import split
 from chex.trained import NO_DIAGNOSIS
 
 FILES = {"index.html", "figures.csv", "thresholds.csv", "figures-at-thresholds.csv", "predictions.csv"} | {
@@ -26,13 +30,13 @@ FILES = {"index.html", "figures.csv", "thresholds.csv", "figures-at-thresholds.c
 Evaluate = Callable[..., int]
 
 
-def weights_of(folder: Path, observations: str = "Cardiomegaly,Fracture") -> Path:
-    """Weights that nobody trained."""
+def weights_of(folder: Path, observations: str = "Cardiomegaly,Fracture", known: Provenance | None = None) -> Path:
+    """Weights that nobody trained; they say that they have seen whom is `known`."""
     folder.mkdir(parents=True, exist_ok=True)
     model = build_model(ModelConfig(backbone="test_resnet"), len(observations.split(",")), seed=0)
     about = {"backbone": "test_resnet", "observations": observations, "multiclass": "", "image_size": "32"}
     about |= {"mean": "0.449", "std": "0.226"}
-    save_weights(folder, model.state_dict(), about)
+    save_weights(folder, model.state_dict(), about | ({KEY: dump(known)} if known else {}))
     return folder / WEIGHTS
 
 
@@ -71,6 +75,10 @@ def test_weights_give_the_probabilities_and_figures_that_training_kept(
     assert f"{run / WEIGHTS}: test_resnet at 32 px, scored on 12 films of 6 patients of" in out
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES
     assert out.rstrip().endswith(str(tmp_path / "out" / "index.html"))
+    assert "None of these patients was trained on; 6 of them chose the best of its reports, which is optimistic." in out
+    sha256 = hashlib.sha256((run / WEIGHTS).read_bytes()).hexdigest()
+    assert f"SHA-256 of the weights: {sha256}." in out
+    assert sha256 in (tmp_path / "out" / "index.html").read_text()
 
 
 def test_the_page_needs_no_network_and_says_what_it_must(
@@ -108,8 +116,37 @@ def test_studies_views_and_a_share_of_the_observations_can_be_chosen(
     assert evaluate(weights_of(tmp_path / "w"), *chosen) == 0
     out = capsys.readouterr().out
     assert "scored on 6 studies of 6 patients of" in out
-    assert "held out of its train.csv." in out
+    assert ", drawn from its train.csv (data.holdout 0.5).\nIt is not known which patients these weights saw.\n" in out
     assert list(pd.read_csv(tmp_path / "out" / "figures.csv")["observation"]) == ["Cardiomegaly", "mean"]
+
+
+def test_patients_that_weights_were_trained_on_are_not_scored(
+    tmp_path: Path, tree: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded, valid = load_tree(tree), DataConfig()
+    known = Provenance((seen(loaded, loaded.train.patients, loaded.valid.patients, valid),))
+    assert evaluate(weights_of(tmp_path / "w", known=known), "data.holdout=.5") == 2
+    told = "trained on 6 of the 6 patients that data.holdout=0.5 of"
+    remedy = "a score on them says nothing of new patients: score valid.csv by leaving data.holdout out\n"
+    said = capsys.readouterr().err
+    assert f"chex evaluate: {tmp_path / 'w' / WEIGHTS}: {told}" in said
+    assert said.endswith(remedy)
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "cache").exists()
+
+
+def test_patients_are_called_held_out_where_it_is_known_that_the_weights_did_not_see_them(
+    tmp_path: Path, tree: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loaded, config = load_tree(tree), DataConfig(holdout=0.5)
+    parts = split(loaded, config)
+    own = seen(loaded, loaded.train.patients[parts.rows], np.array([], dtype=str), config)
+    assert evaluate(weights_of(tmp_path / "w", known=Provenance((own,))), "data.holdout=.5") == 0
+    assert " held out of its train.csv.\nNone of these patients was trained on.\n" in capsys.readouterr().out
+    assert evaluate(weights_of(tmp_path / "v", known=Provenance((own,), ("xrv.pth",))), "data.holdout=.5") == 0
+    out = capsys.readouterr().out
+    assert "held out" not in out
+    assert "It is not known which patients the weights saw that these started from (xrv.pth).\n" in out
 
 
 def test_only_the_films_that_are_scored_have_to_be_there(tmp_path: Path, tree: Path, evaluate: Evaluate) -> None:
@@ -233,8 +270,8 @@ def test_weights_that_are_none_are_refused(
 def test_a_tree_without_a_column_of_the_models_observations_is_refused(
     tmp_path: Path, tree: Path, evaluate: Evaluate, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for split in ("train", "valid"):
-        csv = tree / f"{split}.csv"
+    for name in ("train", "valid"):
+        csv = tree / f"{name}.csv"
         pd.read_csv(csv).drop(columns="Fracture").to_csv(csv, index=False)
     assert evaluate(weights_of(tmp_path / "w")) == 2
     assert "train.csv lacks the columns Fracture" in capsys.readouterr().err

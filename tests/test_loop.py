@@ -17,6 +17,7 @@ from chex.loop import Diverged, Paused, Training, fit
 from chex.metrics import auroc
 from chex.model import Classifier
 from chex.prepare import Prepared, prepare, select
+from chex.provenance import KEY, load
 
 Make = Callable[..., RunConfig]
 
@@ -52,6 +53,9 @@ def test_a_run_learns_a_visible_sign_and_reports_at_equal_distances(make_run: Ma
 def test_a_checkpoint_holds_the_best_weights_their_predictions_and_the_reports(make_run: Make, tmp_path: Path) -> None:
     rows = run(make_run(), tmp_path)
     _, about = checkpoint.load_weights(tmp_path / checkpoint.WEIGHTS)
+    known = load(tmp_path, {KEY: about.pop(KEY)})
+    assert known is not None
+    assert [(len(own.trained), len(own.chosen)) for own in known.seen] == [(12, 6)]
     assert about == {
         "backbone": "test_resnet",
         "observations": "Cardiomegaly",
