@@ -17,6 +17,7 @@ from chex.evaluation_page import Told, figures_table, page, sentence, text, thre
 from chex.figures import AT, FREE, evaluation
 from chex.loop import fit
 from chex.model import ModelConfig, build_model
+from chex.output_folder import MARK
 from chex.page import Picture, Points, Table
 from chex.prepare import prepare, select
 from chex.provenance import KEY, Provenance, dump, seen
@@ -24,7 +25,7 @@ from chex.records import DataConfig, load_tree
 from chex.split import split
 from chex.trained import NO_DIAGNOSIS
 
-FILES = {"index.html", "figures.csv", "thresholds.csv", "figures-at-thresholds.csv", "predictions.csv"} | {
+FILES = {MARK, "index.html", "figures.csv", "thresholds.csv", "figures-at-thresholds.csv", "predictions.csv"} | {
     f"{name}.png" for name in ("roc", "precision-recall", "confusion", "calibration")
 }
 Evaluate = Callable[..., int]
