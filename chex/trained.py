@@ -88,7 +88,8 @@ def _columns(path: Path, field: str, names: tuple[str, ...] | list[str], choices
 
 def _image(path: Path, about: Mapping[str, str]) -> ImageConfig:
     try:
-        return ImageConfig.model_validate({"size": about["image_size"], "resize": about.get("resize", "letterbox")})
+        size, resize = int(about["image_size"]), about.get("resize", "letterbox")
+        return ImageConfig.model_validate({"size": size, "resize": resize})
     except ValueError as error:
         raise InputError(
             f"{path}: its image_size is '{about['image_size']}', which is no whole number of pixels from 32 to 2048; "
