@@ -33,7 +33,7 @@ def test_whatever_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
     html = write_page(page(bad, Points([("mind", bad)]), Table("t", frame, bad), title=bad), tmp_path).read_text()
     assert "<script" not in html
     escaped = html.count("&lt;script&gt;alert(&#39;x&#39;)&lt;/script&gt;")
-    assert escaped == len(("title", "h1", "text", "point", "caption", "label of the table", "column", "cell"))
+    assert escaped == len(("title", "h1", "text", "point", "caption", "its box", "label of the table", "column", "cell"))
 
 
 def test_numbers_have_thousands_and_undefined_ones_a_dash(tmp_path: Path) -> None:
@@ -155,6 +155,31 @@ def test_on_a_phone_what_is_wide_scrolls_in_its_own_box(tmp_path: Path, browser:
     browser.open(tmp_path / "x.html", width=390)
     assert browser.evaluate("document.documentElement.scrollWidth") == 390
     assert browser.evaluate("document.querySelector('.drawn').offsetWidth") == 500
+
+
+def test_the_page_has_landmarks_a_language_and_headings_in_order(tmp_path: Path, browser: Browser) -> None:
+    write_alone(page(plot(), trials()), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html", width=390)
+    found = browser.evaluate(
+        "[document.documentElement.lang, document.querySelectorAll('main').length,"
+        " document.querySelectorAll('main section[aria-labelledby] > h2[id]').length,"
+        " [...document.querySelectorAll('h1, h2, h3, h4')].map(each => each.tagName).join(' '),"
+        " document.querySelector('.skip').hash, document.querySelectorAll('main#main').length,"
+        " document.querySelectorAll('img:not([alt])').length]"
+    )
+    assert found == ["en", 1, 1, "H1 H2", "#main", 1, 0]
+
+
+def test_what_scrolls_is_named_reached_by_keys_and_shows_an_edge(tmp_path: Path, browser: Browser) -> None:
+    wide = Table("w", pd.DataFrame({f"column {n}": [n] for n in range(30)}), "many columns")
+    write_alone(page(plot(), wide), tmp_path / "x.html")
+    browser.open(tmp_path / "x.html", width=390)
+    boxes = "[...document.querySelectorAll('.scroll')]"
+    named = browser.evaluate(f"{boxes}.map(box => [box.getAttribute('role'), box.tabIndex, !!box.ariaLabel])")
+    assert named == [["region", 0, True]] * 2
+    assert browser.evaluate(f"{boxes}.every(box => getComputedStyle(box).backgroundAttachment.includes('scroll'))")
+    heads = "[...document.querySelectorAll('.table th')].map(head => head.scope)"
+    assert set(browser.evaluate(heads)) == {"col", "row"}
 
 
 def test_a_command_stands_after_its_sentence(tmp_path: Path) -> None:
