@@ -82,6 +82,13 @@ def _parser() -> Parser:
     verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
     report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
     confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
+    lister = commands.add_parser("list", help="say which searches there are, and how each stands")
+    lister.add_argument(
+        "--results", default="results", metavar="DIR", help="the folder of searches, or the URI of a storage of them"
+    )
+    lister.set_defaults(run=_list)
+    for command in (status, verdict, lister):
+        command.add_argument("--json", action="store_true", help="print it for programs; NaN is null")
     export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
     logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
     for command in (resume, extend, status, verdict, report, confirm, export, logs):
@@ -224,8 +231,14 @@ def _status(options: argparse.Namespace) -> int:
     from rich.console import Console
 
     from search.progress import BESIDE
-    from search.status import ROOM, status
+    from search.status import ROOM, stands, status
 
+    if options.json:
+        from search.as_json import standing_record, text
+
+        folder = _folder(options)
+        print(text(standing_record(folder.name, stands(folder))))
+        return 0
     console = Console()
     room = max(3, console.height - BESIDE) if console.is_terminal else ROOM
     shown = status(_folder(options), console.width, room)
@@ -244,7 +257,31 @@ def _verdict(options: argparse.Namespace) -> int:
     doing("reading")
     verdict = load_verdict(folder, doing)
     done()
-    print(told(verdict, scored_as(load_begun(folder).base)))
+    unit = scored_as(load_begun(folder).base)
+    if options.json:
+        from search.as_json import text, verdict_record
+
+        print(text(verdict_record(folder.name, verdict, unit)))
+    else:
+        print(told(verdict, unit))
+    return 0
+
+
+def _list(options: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from search.as_json import text
+    from search.listing import as_table, lines, listed, records
+
+    found, console = listed(options.results), Console()
+    if options.json:
+        print(text(records(found)))
+    elif not found:
+        print(f"{options.results} holds no searches")
+    elif console.is_terminal:
+        console.print(as_table(found))
+    else:
+        print(*lines(found), sep="\n")
     return 0
 
 

@@ -80,6 +80,13 @@ class Place:
         start = len(self.path.rstrip("/")) + 1
         return {each.path[start:]: each for each in sorted(found, key=lambda each: str(each.path)) if each.is_file}
 
+    def folders(self) -> list[str]:
+        """The names of the folders directly below it, in order; empty where nothing is there."""
+        selector = fs.FileSelector(self.path, recursive=False, allow_not_found=True)
+        with told(self.uri):
+            found = self.files.get_file_info(selector)
+        return sorted(each.base_name for each in found if each.type == fs.FileType.Directory)
+
     def open(self) -> fs.FileSystem:
         """The file, to read any part of; `read_at` may be called from several threads."""
         with told(self.uri):
