@@ -24,7 +24,7 @@ ERRORS = "errors.txt"
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where a trial's run is, and its TensorBoard events."""
+    """Where a trial's run is."""
     return folder / "trials" / f"{number:03d}"
 
 

@@ -19,6 +19,7 @@ from search.progress import shown
 from search.relabelling import told_costs
 from search.search_config import SearchConfig
 from search.study import PAGE, REPORT
+from search.tensorboard import FOLDER as TENSORBOARD
 from search.verdict import Verdict, backbone_sizes, categorical, judge
 from search.verdict_text import WIDTH, sentences, unproven
 
@@ -69,9 +70,10 @@ def report(
 def places(folder: Path) -> str:
     """Where the files of the search in `folder` are, and what to type next, in lines of WIDTH where paths are short."""
     here = shlex.quote(str(_near(folder)))
+    board = shlex.quote(str(_near(folder) / TENSORBOARD))
     best = shlex.quote(str(_near(folder) / BEST))
     commands = {
-        f"{command('tensorboard')} --logdir {here}": "curves and the HParams table",
+        f"{command('tensorboard')} --logdir {board}": "curves and the HParams table",
         f"{command('chex')} train {best}": "the winner again, without Ray",
         f"{command('chex-search')} export {here} OUT": "the winner with a model card",
         f"{command('chex-search')} verdict {here}": "all that the trials prove",

@@ -16,8 +16,11 @@ from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2
 from tensorboard.plugins.hparams import summary_v2 as hparams
 from tensorboard.plugins.image.metadata import create_summary_metadata as image_metadata
 from tensorboard.plugins.pr_curve.metadata import create_summary_metadata as pr_curve_metadata
+from tensorboard.plugins.scalar.metadata import create_summary_metadata as scalar_metadata
+from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from chex.console import decimal
 from chex.metrics import METRIC
 from search.ledger import TrialRow
 from search.space import Space
@@ -38,6 +41,23 @@ TAGS = {
     "micro": "progress/films in a pass",
 }
 """Where a report's figures are shown; images_seen is the step of all of them."""
+VALIDATION = "on the validation images, averaged over the observations where it is defined"
+ABOUT = {
+    METRIC: f"The highest AUROC so far in the trial, {VALIDATION}: what the search maximises.",
+    "auroc": f"The area under the ROC curve at this report, {VALIDATION}.",
+    "recall": f"The share of positives that are given a probability of .5 or more, {VALIDATION}.",
+    "precision": f"The share of positives among those that are given .5 or more, {VALIDATION}.",
+    "error_rate": f"The share of images on the wrong side of .5, {VALIDATION}.",
+    "train_loss": "Cross-entropy on training images, the mean since the report before.",
+    "valid_loss": "Cross-entropy on the validation images, whose labels no policy changes.",
+    "lr": "The learning rate of the head.",
+    "percent": "Of the trial's steps, how many are done.",
+    "round": "Of the run's rounds, from 1.",
+    "epoch": "Epochs done.",
+    "seconds": "Of training and validation so far.",
+    "micro": "Images that pass through the network at once: fewer than asked for where the GPU lacks memory.",
+}
+"""What each figure is, in a sentence."""
 METRICS = {
     METRIC: "best AUROC",
     "auroc": "AUROC",
@@ -54,6 +74,8 @@ THRESHOLDS = np.linspace(0, 1, 201)
 """Evenly spaced from 0 to 1: the PR curves plugin takes no others."""
 DENSITY = 110
 """Dots an inch of pictures: at their full size they fill a tab's width."""
+LONGEST = 80
+"""Characters of a run's name."""
 
 
 def tag(figure: str) -> str:
@@ -87,14 +109,41 @@ def end_summary(failed: bool) -> summary_pb2.Summary:
 
 
 def scalars_summary(report: Mapping[str, Any]) -> summary_pb2.Summary:
-    """The report's defined figures as scalars."""
+    """The report's defined figures as scalars, each with what it is."""
     return summary_pb2.Summary(
         value=[
-            summary_pb2.Summary.Value(tag=tag(name), simple_value=value)
+            summary_pb2.Summary.Value(
+                tag=tag(name),
+                metadata=scalar_metadata(_head(name), _described(name)),
+                tensor=make_tensor_proto(np.float32(value)),
+            )
             for name, value in report.items()
             if name.partition("/")[0] in TAGS and isinstance(value, int | float) and math.isfinite(value)
         ]
     )
+
+
+def outcome_summary(row: TrialRow) -> summary_pb2.Summary:
+    """How an ended trial ended, in a sentence, for the tab Text."""
+    best = f"its best AUROC is {decimal(row.value)}" if row.state != "failed" else row.error
+    how = {"stopped": f"was stopped early at {row.percent} % of its schedule", "finished": "finished"}
+    text = f"Trial {row.number} {how.get(row.state, row.state)}: {best}."
+    about = text_metadata("", "How the trial ended.")
+    return _summary("outcome/text_summary", metadata=about, tensor=make_tensor_proto([text.encode()]))
+
+
+def run_name(row: TrialRow) -> str:
+    """What TensorBoard calls the trial: its number, its policies and its backbone, as far as they are searched over.
+
+    The same whenever the search goes on.
+    """
+    told = [
+        str(value) if path in ("policy.default", "model.backbone") else f"{path.partition('.')[2]} {value}"
+        for path, value in row.knobs.items()
+        if path == "model.backbone" or (path.startswith("policy.") and path.count(".") == 1)
+    ]
+    name = ", ".join([f"{row.number:03d}", *told]).replace("/", "-")
+    return name if len(name) <= LONGEST else f"{name[: LONGEST - 1].rstrip(' ,')}…"
 
 
 def curve_summary(observation: str, truth: np.ndarray, probability: np.ndarray) -> summary_pb2.Summary:
@@ -134,6 +183,20 @@ def picture_summary(name: str, picture: Image.Image, description: str) -> summar
     picture.save(content, format="png")
     tensor = make_tensor_proto([str(picture.width).encode(), str(picture.height).encode(), content.getvalue()])
     return _summary(name, metadata=image_metadata("", description), tensor=tensor)
+
+
+def _head(figure: str) -> str:
+    """The name of a scalar, as it is shown above its chart."""
+    name, _, observation = figure.partition("/")
+    head = METRICS.get(name, TAGS[name].rpartition("/")[2])
+    return f"{head}, {observation}" if observation else head
+
+
+def _described(figure: str) -> str:
+    name, _, observation = figure.partition("/")
+    return (
+        ABOUT[name].replace(VALIDATION, f"on the validation images, of {observation}") if observation else ABOUT[name]
+    )
 
 
 def _summary(name: str, **content: Any) -> summary_pb2.Summary:

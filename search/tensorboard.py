@@ -23,17 +23,21 @@ from search.summaries import (
     curve_summary,
     end_summary,
     figure_summary,
+    outcome_summary,
     picture_summary,
+    run_name,
     scalars_summary,
     start_summary,
 )
 from search.trial_pictures import confusion_picture, roc_picture
 
-COLUMNS = "columns.tfevents"
+FOLDER, BEST_TRIAL, COLUMNS = "tensorboard", "best trial", "columns.tfevents"
+"""The folder of all event files in a search's own, the run below it that is of no trial, and its file of columns."""
 
 
 class SearchLogs:
-    """Event files below a search's `folder`: the table's columns and the best trial's films there, the rest by trial.
+    """Event files below a search's `folder`, in FOLDER: a run a trial, named after its number and its policies, and
+    the run BEST_TRIAL with the films of the best one so far and the columns of the HParams table.
 
     A search that goes on makes further files: TensorBoard merges those of a folder, and of what is said twice of a
     trial's row it takes the first. `source` and `decoded` are as for `open_films`. A picture that cannot be drawn is
@@ -48,7 +52,7 @@ class SearchLogs:
         self.films: ScoredFilms | None = None
         with _warned("the films of the best trial"):
             self.films = open_films(base, source, decoded)
-        _write_columns(folder / COLUMNS, columns_summary(space, self.observations))
+        _write_columns(folder / FOLDER / BEST_TRIAL / COLUMNS, columns_summary(space, self.observations))
 
     def report(self, row: TrialRow) -> None:
         """Adds the trial's last report, at the step of images seen; its first one opens the trial's row."""
@@ -66,6 +70,7 @@ class SearchLogs:
             with _warned(f"the pictures of trial {row.number}"):
                 for summary in self._pictures(predictions):
                     _add(writer, summary, _step(row))
+        _add(writer, outcome_summary(row), _step(row))
         _add(writer, end_summary(failed=row.state == "failed"))
         self.writers.pop(row.number).close()
 
@@ -78,9 +83,9 @@ class SearchLogs:
             _, truth, probability = checkpoint.load_predictions(predictions, self.observations)
             title = f"Trial {row.number}, validation AUROC {decimal(row.value)}: the films that it is surest of"
             page = film_page(self.films, title, self.observations, truth, probability)
-            self.leading = self.leading or EventFileWriter(str(self.folder))
+            self.leading = self.leading or EventFileWriter(str(self.folder / FOLDER / BEST_TRIAL))
             about = "Validation films that the best trial so far is surest of, right and wrong. Step: the trial."
-            _add(self.leading, picture_summary("best trial/films", page, about), row.number)
+            _add(self.leading, picture_summary("films", page, about), row.number)
             self.leading.flush()
 
     def close(self) -> None:
@@ -90,7 +95,7 @@ class SearchLogs:
 
     def _writer(self, row: TrialRow) -> EventFileWriter:
         if row.number not in self.writers:
-            writer = self.writers[row.number] = EventFileWriter(str(trial_folder(self.folder, row.number)))
+            writer = self.writers[row.number] = EventFileWriter(str(self.folder / FOLDER / run_name(row)))
             if "images_seen" in row.report:  # what an earlier file says from here on is said anew
                 log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
                 writer.add_event(event_pb2.Event(session_log=log, step=_step(row), wall_time=time.time()))

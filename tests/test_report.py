@@ -110,4 +110,4 @@ def test_the_next_commands_name_the_folder() -> None:
     assert "verdict results/demo" in text
     assert "export results/demo OUT" in text
     assert "train results/demo/best.yaml" in text
-    assert "--logdir results/demo" in text
+    assert "--logdir results/demo/tensorboard" in text

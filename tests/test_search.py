@@ -71,8 +71,8 @@ def test_the_last_screen_names_the_best_config_its_interval_and_what_to_type(
 ) -> None:
     assert "Best config: trial" in ran.stdout
     assert "95 % interval" in ran.stdout
-    assert re.search(r"train \S*/results/tiny/best.yaml ", ran.stdout)
-    assert re.search(r"--logdir \S*/results/tiny ", ran.stdout)
+    assert re.search(r"train \S*/results/tiny/best.yaml\b", ran.stdout)
+    assert re.search(r"--logdir \S*/results/tiny/tensorboard\b", ran.stdout)
 
 
 def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
@@ -173,11 +173,11 @@ def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:
 
 
 def test_the_hparams_table_has_every_knob_of_the_space_as_a_column(results: Path) -> None:
-    described = _hparams(results)[0].experiment
+    described = _hparams(results / "tensorboard" / "best trial")[0].experiment
     assert {info.name for info in described.hparam_infos} == {"policy.default", "optimizer.lr", "schedule.epochs"}
     assert described.metric_infos[0].name.tag == "AUROC/best"
     for number in range(1, TRIALS + 1):
-        start, end = _hparams(results / "trials" / f"{number:03d}")
+        start, end = _hparams(next((results / "tensorboard").glob(f"{number:03d}*")))
         assert set(start.session_start_info.hparams) == {"policy.default", "optimizer.lr", "schedule.epochs"}
         assert end.session_end_info.status == 1  # STATUS_SUCCESS
 

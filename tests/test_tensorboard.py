@@ -21,7 +21,8 @@ from chex.metrics import METRIC
 from search.export import trial_folder
 from search.ledger import TrialRow
 from search.space import Space, build_space
-from search.tensorboard import COLUMNS, SearchLogs
+from search.summaries import LONGEST, run_name
+from search.tensorboard import BEST_TRIAL, COLUMNS, FOLDER, SearchLogs
 
 with warnings.catch_warnings():
     # TensorBoard's own copy of html5lib deprecates itself when it is imported.
@@ -48,13 +49,16 @@ KNOBS: dict[str, Any] = {
     "batches.size": 16,
     "model.pretrained": False,
 }
+RUN = "001, zeros"
+"""What TensorBoard calls trial 1."""
 SMOOTHED = KNOBS | {"policy.default": "smoothed_ones", "policy.default.low": 0.5, "optimizer.lr_low": 1e-5}
 
 
 class Board:
     """TensorBoard on a folder, asked as a browser asks it."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, search: Path):
+        folder = search / FOLDER
         board = program.TensorBoard(default.get_plugins())
         flags = {"logdir": str(folder), "reload_interval": 0, "reload_task": "blocking"}
         board.configure(**flags)
@@ -173,7 +177,7 @@ def test_metrics_name_scalars_that_are_there_and_the_searched_one_is_first(make_
     metrics = [(each["name"]["tag"], each["displayName"]) for each in board.experiment()["metricInfos"]]
     assert metrics[0] == ("AUROC/best", "best AUROC")
     assert metrics[-1] == ("AUROC by observation/Pleural Effusion", "AUROC Pleural Effusion")
-    tags = board.json("scalars/tags")["trials/001"]
+    tags = board.json("scalars/tags")[RUN]
     assert {tag for tag, _ in metrics} - set(tags) == {"recall/mean"}  # undefined in these reports
     assert board.metrics("trial 1")["AUROC/best"] == pytest.approx(0.8)
 
@@ -216,10 +220,10 @@ def test_an_ended_trial_has_a_pr_curve_an_observation(make_logs: Any, folder: Pa
     one_trial(logs, folder)
     logs.close()
     board = Board(folder)
-    tags = board.json("pr_curves/tags")["trials/001"]
+    tags = board.json("pr_curves/tags")[RUN]
     assert {told["displayName"] for told in tags.values()} == set(NAMES)
     tag = quote("precision and recall/Cardiomegaly")
-    (curve,) = board.json(f"pr_curves/pr_curves?run=trials/001&tag={tag}")["trials/001"]
+    (curve,) = board.json(f"pr_curves/pr_curves?run={quote(RUN)}&tag={tag}")[RUN]
     at_half = curve["thresholds"].index(0.5)
     assert curve["step"] == 1000
     assert [curve[name][at_half] for name in ("true_positives", "false_positives")] == [5, 0]
@@ -235,13 +239,49 @@ def test_pictures_come_back_as_pngs_large_enough_to_read(make_logs: Any, folder:
     board = Board(folder)
     tags = board.json("images/tags")
     assert {run: set(each) for run, each in tags.items() if each} == {
-        ".": {"best trial/films"},
-        "trials/001": {"validation/ROC", "validation/confusion"},
+        BEST_TRIAL: {"films"},
+        RUN: {"validation/ROC", "validation/confusion"},
     }
     for run, each in tags.items():
         for tag, about in each.items():
             assert "alidation films" in about["description"]
             assert board.picture(run, tag).width >= 700
+
+
+def test_every_scalar_says_what_it_is(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.close()
+    tags = Board(folder).json("scalars/tags")[RUN]
+    assert all(about["description"] for about in tags.values())
+    assert tags["AUROC/best"]["displayName"] == "best AUROC"
+    assert "what the search maximises" in tags["AUROC/best"]["description"]
+    assert tags["AUROC by observation/Cardiomegaly"]["displayName"] == "AUROC, Cardiomegaly"
+    assert "of Cardiomegaly" in tags["AUROC by observation/Cardiomegaly"]["description"]
+
+
+def test_runs_are_named_after_their_policies_and_tell_how_they_ended(make_logs: Any, folder: Path) -> None:
+    logs = make_logs()
+    one_trial(logs, folder)
+    logs.report(replace(row(2, 50, auroc=0.7), knobs=SMOOTHED))
+    predict(folder, 2)
+    logs.end(replace(row(2, 50, "stopped", auroc=0.7), knobs=SMOOTHED))
+    logs.close()
+    board = Board(folder)
+    assert {run for run, tags in board.json("scalars/tags").items() if tags} == {RUN, "002, smoothed_ones"}
+    told = [
+        board.json(f"text/text?run={quote(run)}&tag={quote('outcome/text_summary')}")[0]["text"]
+        for run in (RUN, "002, smoothed_ones")
+    ]
+    assert "Trial 1 finished: its best AUROC is .800." in told[0]
+    assert "Trial 2 was stopped early at 50 % of its schedule: its best AUROC is .700." in told[1]
+
+
+def test_a_run_with_many_policies_has_a_name_that_a_disk_takes() -> None:
+    knobs = {f"policy.Observation {place}": "smoothed_ones" for place in range(14)}
+    name = run_name(TrialRow(7, "running", {"model.backbone": "a/b", **knobs}))
+    assert name.startswith("007, a-b, Observation 0 smoothed_ones, ")
+    assert len(name) == LONGEST
 
 
 def test_a_search_that_goes_on_says_nothing_twice(make_logs: Any, folder: Path) -> None:
@@ -250,9 +290,9 @@ def test_a_search_that_goes_on_says_nothing_twice(make_logs: Any, folder: Path) 
     killed.report(row(1, 75, auroc=0.7))  # the driver dies here, and trial 1 goes on from its report at 50 %
     for writer in killed.writers.values():
         writer.flush()
-    columns = (folder / COLUMNS).stat()
+    columns = (folder / FOLDER / BEST_TRIAL / COLUMNS).stat()
     logs = make_logs()
-    assert (folder / COLUMNS).stat() == columns
+    assert (folder / FOLDER / BEST_TRIAL / COLUMNS).stat() == columns
     logs.report(row(1, 50, auroc=0.6))
     logs.report(row(1, 75, auroc=0.71))
     logs.report(row(1, 100))
@@ -261,8 +301,8 @@ def test_a_search_that_goes_on_says_nothing_twice(make_logs: Any, folder: Path) 
     logs.close()
     killed.close()
     board = Board(folder)
-    assert len(list(trial_folder(folder, 1).glob("*tfevents*"))) == 2
-    assert board.scalars("trials/001", "AUROC/mean") == [
+    assert len(list((folder / FOLDER / RUN).glob("*tfevents*"))) == 2
+    assert board.scalars(RUN, "AUROC/mean") == [
         (500, pytest.approx(0.6)),
         (750, pytest.approx(0.71)),
         (1000, pytest.approx(0.8)),
@@ -280,9 +320,9 @@ def test_a_trial_told_of_again_after_its_end_keeps_one_session_and_one_of_each_p
     again.end(row(1, 100, "finished"))
     again.close()
     board = Board(folder)
-    assert [step for step, _ in board.scalars("trials/001", "AUROC/mean")] == [500, 1000]
-    assert len(board.json("images/images?run=trials/001&tag=validation/ROC&sample=0")) == 1
-    assert len(list(folder.glob("*tfevents*"))) == 1
+    assert [step for step, _ in board.scalars(RUN, "AUROC/mean")] == [500, 1000]
+    assert len(board.json(f"images/images?run={quote(RUN)}&tag=validation/ROC&sample=0")) == 1
+    assert len(list((folder / FOLDER / BEST_TRIAL).glob("*tfevents*"))) == 1
     _one_session(board)
 
 
@@ -319,4 +359,4 @@ def test_a_search_without_films_to_show_runs_all_the_same(
     logs.lead(row(1, 100, "finished"))
     logs.close()
     assert capsys.readouterr().err.startswith("TensorBoard will not show the films of the best trial: InputError: ")
-    assert set(Board(folder).json("images/tags")["trials/001"]) == {"validation/ROC", "validation/confusion"}
+    assert set(Board(folder).json("images/tags")[RUN]) == {"validation/ROC", "validation/confusion"}
