@@ -90,9 +90,21 @@ def _fingerprints(root: Path, paths: np.ndarray, films: Mapping[str, Fingerprint
     if missing:
         raise InputError(
             f"{root}: {len(missing):,} of {len(paths):,} images that the CSVs list are missing, {_first(missing)}; "
-            "complete the download or remove their rows"
+            f"{_elsewhere(root, missing[0]) or 'complete the download or remove their rows'}"
         )
     return [fingerprint for fingerprint in found if fingerprint]
+
+
+def _elsewhere(root: Path, name: str) -> str | None:
+    """Where the image `name` lies in a folder beside the tree, as the portal hands out the full dataset."""
+    split, _, inside = name.partition("/")
+    for folder in sorted(root.absolute().parent.glob("*")):
+        if inside and folder != root.absolute() and (folder / inside).is_file():
+            return (
+                f"the first lies in {folder}: move the patients' folders of each such part of the dataset to "
+                f"{root / split}"
+            )
+    return None
 
 
 def _on_disk(path: str) -> Fingerprint | None:

@@ -149,6 +149,9 @@ def check_root(root: Path, name: str = "data.root", option: str = "--data") -> N
         if not (root / csv).is_file():
             below = sorted(path.parent for depth in ("*", "*/*") for path in root.glob(f"{depth}/{csv}"))
             hint = f"did you mean {instead}{below[0]}?" if below else f"give the folder that holds both CSVs{given}"
+            near = sorted(path.name for path in root.glob(f"{Path(csv).stem}*.csv"))
+            if near:
+                hint = f"it has {', '.join(near)}: to use one of them, copy it to {csv} in this folder"
             raise InputError(f"{name}: {root} has no {csv}; {hint}")
 
 
@@ -177,13 +180,27 @@ def _read_csv(csv: Path) -> pd.DataFrame:
         raise InputError(f"{csv} cannot be read as a CSV ({reason}); give CheXpert's own file") from error
     missing = [name for name in (*DESCRIPTION_COLUMNS, *OBSERVATIONS) if name not in table.columns]
     if missing:
-        raise InputError(
-            f"{csv} lacks the columns {', '.join(missing)}; its header must be CheXpert's: "
-            f"{', '.join(DESCRIPTION_COLUMNS)} and the 14 observations"
-        )
+        raise InputError(f"{csv} {_wrong_header(list(table.columns), missing)}")
     if table.empty:
         raise InputError(f"{csv} has a header and no rows; a split needs at least one image")
     return table
+
+
+def _wrong_header(columns: list[str], missing: list[str]) -> str:
+    """What is wrong with a header that lacks the columns `missing`, and what to do."""
+    for mark, name in ((";", "semicolons"), ("\t", "tabs")):
+        if columns and columns[0].startswith(f"Path{mark}"):
+            return f"is separated by {name}; save it as a CSV with commas, and with points in its numbers"
+    plain = {name.replace("_", " ").strip().casefold(): name for name in columns}
+    there = {name: plain[name.casefold()] for name in missing if name.casefold() in plain}
+    if there:
+        meant, found = next(iter(there.items()))
+        more = f", and so with {len(there) - 1} more" if len(there) > 1 else ""
+        return f"has a column '{found}': did you mean '{meant}'{more}? write the names of columns as CheXpert does"
+    return (
+        f"lacks the columns {', '.join(missing)}; its header must be CheXpert's: {', '.join(DESCRIPTION_COLUMNS)} and "
+        "the 14 observations"
+    )
 
 
 def _encode(cells: pd.Series, csv: Path) -> np.ndarray:
@@ -216,6 +233,13 @@ def _patients(paths: pd.Series, csv: Path) -> np.ndarray:
         raise InputError(
             f"{csv} row {row + 2}: Path '{paths.iloc[row]}' could leave the data root; a Path is relative, "
             "without '..', '.', ':' or backslash: correct the row"
+        )
+    bare = paths.str.match(r"(?:train|valid|test)/patient\d+/")
+    if bare.any():
+        row = int(np.flatnonzero(bare)[0])
+        raise InputError(
+            f"{csv} row {row + 2}: Path '{paths.iloc[row]}' does not begin with the name of the dataset; put "
+            f"CheXpert-v1.0-small/ before each Path ({int(bare.sum())} such rows), and leave the images where they are"
         )
     ids = paths.str.extract(rf"^{PATH_FORM.pattern}$")
     bad = ids["patient"].isna()

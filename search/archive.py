@@ -15,6 +15,8 @@ from search.bucket import Place, told
 
 BLOCK, SMALL = 8 * 2**20, 2**18
 """Bytes that are asked for at once: where most of an archive is wanted, and where a few members are."""
+METHODS = {9: "Deflate64, as Windows does above 2 GB,", 93: "Zstandard", 98: "PPMd"}
+"""Methods of packing that a zip may have and Python's zipfile does not."""
 AHEAD = 4
 """Blocks that are under way while one is unpacked."""
 
@@ -127,6 +129,12 @@ class Archive:
     def _check(self, member: zipfile.ZipInfo) -> None:
         if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise InputError(f"{self.uri}: '{member.filename}' is a link or a device; pack plain files only")
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
+            raise InputError(
+                f"{self.uri}: '{member.filename}' is packed by {METHODS.get(member.compress_type, 'a method')} that "
+                f"Python cannot unpack (method {member.compress_type}); unpack it and pack it anew, for example with "
+                "`zip -r`"
+            )
         if member.flag_bits & 1:
             raise InputError(f"{self.uri}: '{member.filename}' is encrypted; pack the files without a password")
         if self.members[member.filename] is not member:

@@ -1,7 +1,12 @@
 """Parameters that no trial would follow, because something else in the base run decides in their place."""
 
+from collections.abc import Sequence
+
+import numpy as np
+
 from chex.config import RunConfig
 from chex.errors import InputError
+from chex.labels import OBSERVATIONS, UNCERTAIN
 from search.space import Space
 
 OF_ROUNDS = {
@@ -19,6 +24,24 @@ def check_effects(space: Space, base: RunConfig) -> None:
     for path in space:
         if why := _decided_elsewhere(path, space, base):
             raise InputError(f"space.{path}: changes nothing, because {why}; remove it from the space")
+
+
+def idle_policies(space: Space, observations: Sequence[str], labels: np.ndarray) -> str | None:
+    """A sentence that names the searched policies of observations without an uncertain label; None where none is.
+
+    `labels` is int8 (N, 14), of the images that may be trained on.
+    """
+    certain = [name for name in observations if not (labels[:, OBSERVATIONS.index(name)] == UNCERTAIN).any()]
+    searched = [f"policy.{name}" for name in certain if f"policy.{name}" in space]
+    if len(certain) == len(observations) and "policy.default" in space:
+        searched = ["policy.default", *searched]
+    if not searched:
+        return None
+    does = "does" if len(searched) == 1 else "do"
+    return (
+        f"{', '.join(searched)} {does} nothing in this search: no training image has an uncertain label of "
+        f"{', '.join(certain)}"
+    )
 
 
 def _decided_elsewhere(path: str, space: Space, base: RunConfig) -> str | None:

@@ -1,6 +1,7 @@
 """Runs a search, or goes on with it: checks, Ray, and what is left in its folder."""
 
 import shutil
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -23,6 +24,7 @@ from search.book import BOOK, Book
 from search.bucket import Unreachable, below
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
+from search.effects import idle_policies
 from search.environment import environment, note_environment
 from search.export import drop_state, trial_folder, write_columns
 from search.feed import images_below
@@ -278,7 +280,9 @@ def _checked_base(search: SearchConfig, threads: int, decoded: bool) -> RunConfi
     Its films are `decoded`, so that trials find them, or left to the nodes that will need them. Raises InputError.
     """
     check_given_tables(search.base, search.knobs())
-    (preflight if decoded else checked)(without_tables(search.base))
+    data = (preflight if decoded else checked)(without_tables(search.base))
+    if idle := idle_policies(search.knobs(), data.observations, data.tree.train.labels[data.trainable]):
+        print(f"chex-search: {idle}", file=sys.stderr)
     on_gpu = search.resources.gpus_per_trial > 0 and search.base.device.kind != "cpu"
     where = search.base.device.model_copy(update={"kind": "cuda" if on_gpu else "cpu", "threads": threads})
     return search.base.model_copy(update={"device": where})

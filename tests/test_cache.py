@@ -269,3 +269,12 @@ def test_a_folder_without_permission_is_refused(
     monkeypatch.setattr(os, "access", lambda *asked: False)
     with pytest.raises(InputError, match=r"cannot be written \(permission denied\); give a folder on a local disk"):
         open_images(tree, load_tree(tree).paths, config)
+
+
+def test_images_in_a_folder_beside_the_tree_are_said_to_be_there(tree: Path, tmp_path: Path) -> None:
+    paths = load_tree(tree).paths
+    part = tree.with_name("CheXpert-v1.0 batch 2 (train 1)")
+    (tree / "train").rename(part)
+    told = rf"24 of 36 images .*; the first lies in {re.escape(str(part))}: move the patients' folders of each such"
+    with pytest.raises(InputError, match=told):
+        cache.array_path(tree, paths, ImageConfig(size=32, cache=tmp_path / "cache"))

@@ -119,3 +119,41 @@ def test_a_table_that_went_bad_is_not_passed_off_as_the_one_before(tree: Path) -
 def test_what_is_loaded_cannot_be_written_to(tree: Path) -> None:
     with pytest.raises(ValueError, match="read-only"):
         load_tree(tree).train.labels[0, 0] = POSITIVE
+
+
+def test_a_table_with_semicolons_is_told_to_be_one(tree: Path) -> None:
+    table = pd.read_csv(tree / "train.csv", dtype=str)
+    table.to_csv(tree / "train.csv", index=False, sep=";")
+    with pytest.raises(
+        InputError, match=r"train.csv is separated by semicolons; save it as a CSV with commas, and with"
+    ):
+        load_tree(tree)
+
+
+def test_a_column_with_underscores_is_answered_with_its_name(tree: Path) -> None:
+    table = pd.read_csv(tree / "train.csv", dtype=str)
+    table.columns = [name.replace(" ", "_") for name in table.columns]
+    table.to_csv(tree / "train.csv", index=False)
+    told = r"has a column 'No_Finding': did you mean 'No Finding', and so with 6 more\? write the names of columns as"
+    with pytest.raises(InputError, match=told):
+        load_tree(tree)
+
+
+def test_a_table_of_another_labeler_is_named(tree: Path) -> None:
+    (tree / "train.csv").rename(tree / "train_visualCheXbert.csv")
+    with pytest.raises(
+        InputError, match=r"has no train.csv; it has train_visualCheXbert.csv: to use one of them, copy"
+    ):
+        load_tree(tree)
+
+
+def test_paths_without_the_datasets_name_are_told_to_lack_it(tree: Path) -> None:
+    table = pd.read_csv(tree / "train.csv", dtype=str)
+    table["Path"] = table["Path"].str.split("/", n=1).str[1]
+    table.to_csv(tree / "train.csv", index=False)
+    told = (
+        r"train.csv row 2: Path 'train/patient00001/study1/view1_frontal.jpg' does not begin with the name of the "
+        r"dataset; put CheXpert-v1.0-small/ before each Path \(24 such rows\)"
+    )
+    with pytest.raises(InputError, match=told):
+        load_tree(tree)

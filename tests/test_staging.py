@@ -224,6 +224,18 @@ def test_links_encrypted_and_repeated_members_are_refused(tree: Path, tmp_path: 
         stage(str(packed), tmp_path / "staged")
 
 
+def test_a_zip_that_python_cannot_unpack_is_refused_before_anything_is_fetched(tree: Path, tmp_path: Path) -> None:
+    packed = zipped(tree)
+    content = bytearray(packed.read_bytes())
+    start = content.rindex(b"PK\x01\x02")  # the directory's entry of the last member
+    content[start + 10 : start + 12] = (9).to_bytes(2, "little")
+    packed.write_bytes(content)
+    told = r"is packed by Deflate64, as Windows does above 2 GB, that Python cannot unpack \(method 9\); unpack it and"
+    with pytest.raises(InputError, match=told):
+        stage(str(packed), tmp_path / "staged")
+    assert not list((tmp_path / "staged").iterdir())
+
+
 def test_a_file_that_is_also_a_folder_is_refused(tree: Path, tmp_path: Path) -> None:
     packed = zipped(tree, {f"{TREE}/train": b"a file"})
     with pytest.raises(
