@@ -13,6 +13,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+from tensorboard.util.tensor_util import make_ndarray
 
 from chex import checkpoint
 from chex.__main__ import main as chex
@@ -164,12 +165,14 @@ def test_confirm_trains_the_best_again_on_the_same_new_seeds(home: Path, results
 def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:
     trials = pd.read_csv(results / "trials.csv")
     for number, percent in zip(trials["trial"], trials["percent"], strict=True):
-        events = EventAccumulator(str(results / "trials" / f"{number:03d}")).Reload()  # type: ignore[no-untyped-call]
-        assert {"AUROC/best", "AUROC/mean", "loss/train", "loss/validation"} <= set(events.Tags()["scalars"])
-        assert events.Scalars("progress/percent")[-1].value == percent
-        assert {"validation/ROC", "validation/confusion"} <= set(events.Tags()["tensors"])
-    search = EventAccumulator(str(results)).Reload()  # type: ignore[no-untyped-call]
-    assert "best trial/films" in search.Tags()["tensors"]
+        (run,) = (results / "tensorboard").glob(f"{number:03d}, *")
+        events = EventAccumulator(str(run)).Reload()  # type: ignore[no-untyped-call]
+        tags = set(events.Tags()["tensors"])
+        assert {"AUROC/best", "AUROC/mean", "loss/train", "loss/validation"} <= tags
+        assert make_ndarray(events.Tensors("progress/percent")[-1].tensor_proto) == percent
+        assert {"validation/ROC", "validation/confusion", "outcome/text_summary"} <= tags
+    best = EventAccumulator(str(results / "tensorboard" / "best trial")).Reload()  # type: ignore[no-untyped-call]
+    assert "films" in best.Tags()["tensors"]
 
 
 def test_the_hparams_table_has_every_knob_of_the_space_as_a_column(results: Path) -> None:
