@@ -80,6 +80,7 @@ class Report:
     auroc: float
     recall: float
     precision: float
+    """Over the observations with a positive call, which may be others in another report."""
     error_rate: float
     best_auroc: float
     """The highest auroc so far in the run: that of best.safetensors."""

@@ -28,7 +28,9 @@ class ModelConfig(Strict):
     final_batch_norm: bool = False
     """Batch norm on the outputs, as fastai's `bn_final`."""
     ema: float = Field(0.0, ge=0, lt=1)
-    """What an average of the weights, which the run is then scored with, keeps of itself in a step; 0: no average."""
+    """What an average of the weights, which the run is then scored with, keeps of itself in a step; 0: no average.
+    Batch norm statistics are not averaged: they are taken anew, or, with `statistics_films` 0, are those of the weights
+    in training."""
     compile: bool = False
     """Compile the network with torch.compile: minutes at the start, worth it in long runs on GPUs."""
     statistics_films: int = Field(256, ge=0)
