@@ -25,7 +25,7 @@ from search.paths import value_at
 from search.points import draws
 from search.relabelling import check_given_tables, observations_that_may_have
 from search.resources import Allotment, allotted, machine
-from search.sampler import grid
+from search.sampler import SamplerConfig, grid
 from search.search_config import SearchConfig
 from search.space import base_point, countable, described
 from search.speed import measured
@@ -155,18 +155,26 @@ def first_rows(search: SearchConfig) -> list[Row]:
 
 def search_rows(search: SearchConfig) -> list[Row]:
     """Size, sampler and early stopping."""
-    knobs, sampler = search.knobs(), search.sampler
+    knobs = search.knobs()
     endless = [path for path, knob in knobs.items() if countable(knob.domain) is None]
     rest = [path for path in knobs if path not in endless and countable(knobs[path].domain) != 1]
     before = "; before constraints" if search.constraints else ""
     rows: list[Row] = [("combinations", f"{combinations(knobs):,}", f"of {', '.join(rest) or 'no knob'}{before}")]
     if endless:
         rows.append(("continuous", f"{len(endless)} knobs", ", ".join(endless)))
-    if sampler.kind == "grid":
-        rows.append(("sampler", "grid", "every combination once"))
-    else:
-        rows.append(("sampler", "TPE", f"seed {sampler.seed}; {sampler.startup} trials at random before it learns"))
-    return [*rows, ("early stopping", *_stopping(search))]
+    return [*rows, ("sampler", *_sampler(search.sampler)), ("early stopping", *_stopping(search))]
+
+
+def _sampler(sampler: SamplerConfig) -> tuple[str, str]:
+    """Its name, and what it does."""
+    learns = f"seed {sampler.seed}; {sampler.startup} trials at random before it learns"
+    return {
+        "tpe": ("TPE", learns),
+        "gp": ("Gaussian process", learns),
+        "random": ("random", f"seed {sampler.seed}"),
+        "qmc": ("Sobol points", f"seed {sampler.seed}; choices at random"),
+        "grid": ("grid", "every combination once"),
+    }[sampler.kind]
 
 
 def _stopping(search: SearchConfig) -> tuple[str, str]:

@@ -21,7 +21,7 @@ from search.space import Space
 DRAWS = 1000
 """Random proposals that break a constraint before the search gives up."""
 REFUSED = 20
-"""Proposals of a model that break a constraint before a random one is taken."""
+"""Proposals of a model that break a constraint, or were tried before, before a random one is taken."""
 
 Feasible = Callable[[Mapping[str, Any]], bool]
 
@@ -53,39 +53,57 @@ def propose(
 ) -> dict[str, Any]:
     """Values for the trial after those of `history`: the next of `points` while there are any, then the sampler's.
 
-    The same arguments give the same values. Raises InputError where DRAWS proposals in turn are infeasible.
+    The same arguments give the same values. They are none of `history`'s, as long as DRAWS proposals in turn have
+    others: a trial of the same values would end as that one did. Raises InputError where DRAWS proposals in turn are
+    infeasible, and for a grid of which nothing is left.
     """
     number = len(history)
     if number < len(points):
         return dict(points[number])
-    if config.kind == "qmc":
-        earlier = number - len(points)
-        taken = itertools.islice(filter(feasible, _sequence(config, space, DRAWS + earlier)), earlier, None)
-    else:
-        taken = itertools.islice(filter(feasible, _draws(config, space, history)), 1)
-    values = next(taken, None)
-    if values is None:
+    if config.kind == "grid":
+        raise InputError(f"sampler.kind=grid: all {len(points)} points of the grid have been tried")
+    draws = _sequence(config, space, DRAWS + number) if config.kind == "qmc" else _draws(config, space, history)
+    tried = [trial.params for trial in history]
+    repeated = None
+    for values in filter(feasible, draws):
+        if values not in tried:
+            return values
+        repeated = repeated or values
+    if repeated is None:
         raise InputError(
             f"constraints: {DRAWS} proposals in turn broke them; widen the space around what they allow, or drop one"
         )
-    return values
+    return repeated
 
 
 def _draws(config: SamplerConfig, space: Space, history: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
-    """Proposals for one trial; each that is not taken counts as the worst of trials for those after it."""
+    """Proposals for one trial.
+
+    One that is not taken is under way for those after it, as far as the model knows: both models then look elsewhere,
+    and neither is told a value that nobody has measured. Optuna's `constraints_func` would need such a value.
+    """
     seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
-    known = [trial.value for trial in history if trial.state == TrialState.COMPLETE and trial.value is not None]
-    told = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in history)
-    if config.kind in ("tpe", "gp") and known and told >= config.startup:
+    learnt = [_learnt(config, trial) for trial in history]
+    ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in learnt)
+    if config.kind in ("tpe", "gp") and ended >= config.startup:
         study = _study(_model(config, space, seed))
-        study.add_trials(history)
+        study.add_trials(learnt)
         for _ in range(REFUSED):
-            trial = study.ask()
-            yield _values(trial, space)
-            study.tell(trial, min(known))
+            yield _values(study.ask(), space)
     study = _study(RandomSampler(seed=seed))
     for _ in range(DRAWS):
         yield _values(study.ask(), space)
+
+
+def _learnt(config: SamplerConfig, trial: FrozenTrial) -> FrozenTrial:
+    """A trial as the model is to learn from it: Optuna's Gaussian process would ignore one that was stopped early.
+
+    It is told that such a trial has ended with its last value. TPE ranks it below all that finished.
+    """
+    if config.kind != "gp" or trial.state != TrialState.PRUNED or not trial.intermediate_values:
+        return trial
+    value = trial.intermediate_values[max(trial.intermediate_values)]
+    return create_trial(value=value, params=trial.params, distributions=trial.distributions)
 
 
 def _sequence(config: SamplerConfig, space: Space, length: int) -> Iterator[dict[str, Any]]:

@@ -107,9 +107,15 @@ def extend_search(
 ) -> list[TrialRow]:
     """Adds to the budget of the search in `folder` and goes on with it, with all that its trials have shown.
 
-    Raises InputError where nothing is added, or to a limit that the search does not have; otherwise as `run_search`.
+    Raises InputError where nothing is added, or to a limit that the search does not have, and where trials are to be
+    added to a grid; otherwise as `run_search`.
     """
     search = load_begun(folder)
+    if trials and search.sampler.kind == "grid":
+        raise InputError(
+            f"--trials: {folder} tries every point of a grid, and there is no other point; leave --trials out, or run "
+            "a search over a larger space under a --name of its own"
+        )
     more = extended(search.budget, trials, images, hours)
     check_storage(folder, storage_of(search, folder), fresh=False)
     with held(folder):

@@ -12,8 +12,13 @@ from filelock import FileLock
 
 import chex as chex_package
 from chex.__main__ import main as chex
+from chex.atomic import write_text
+from chex.config import dump
 from chex.output_folder import LOCK, mark
 from search.__main__ import main as chex_search
+from search.sampler import SamplerConfig
+from search.stored import CONFIG
+from tests.made_search import made_search
 
 Damage = Callable[[Path], object]
 
@@ -347,3 +352,14 @@ def test_a_diverged_run_ends_with_its_step_and_code_1(
     more = ["--data", str(tree), "--out", str(configs / "out")]
     assert chex(["train", str(configs / "run.yaml"), *more]) == 1
     assert "at a learning rate of 1e+30; lower optimizer.lr" in capsys.readouterr().err
+
+
+def test_a_grid_has_no_further_trials(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "made"
+    search = made_search(folder, 3, {"seed": {"int": [0, 2]}})
+    write_text(folder / CONFIG, dump(search.model_copy(update={"sampler": SamplerConfig(kind="grid")})))
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    assert chex_search(["extend", str(folder), "--trials", "2"]) == 2
+    told = "tries every point of a grid, and there is no other point; leave --trials out, or run a search over a larger"
+    assert f"--trials: {folder} {told}" in capsys.readouterr().err
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -12,7 +12,7 @@ from chex.errors import InputError
 from search import plan as planning
 from search.__main__ import main
 from search.forecast import Speed
-from search.plan import duration, plan
+from search.plan import duration, plan, search_rows
 from search.resources import Node, allotted
 from search.search_config import SearchConfig, load_search
 from search.speed import measured
@@ -83,6 +83,22 @@ def test_constraints_points_size_sampler_and_rungs_are_told(load: Callable[..., 
     assert "continuous 2 knobs policy.default.low, optimizer.lr" in lines
     assert "sampler TPE seed 0; 6 trials at random before it learns" in lines
     assert "early stopping at 25, 50 % ASHA: at report 1, 2 of 4 the best 1/2 so far go on" in lines
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("tpe", ("TPE", "seed 3; 6 trials at random before it learns")),
+        ("gp", ("Gaussian process", "seed 3; 6 trials at random before it learns")),
+        ("random", ("random", "seed 3")),
+        ("qmc", ("Sobol points", "seed 3; choices at random")),
+    ],
+)
+def test_each_sampler_is_told_by_its_name(kind: Any, told: tuple[str, str]) -> None:
+    search = SearchConfig.model_validate(
+        {"base": {}, "space": {"schedule.epochs": {"int": [1, 3]}}, "sampler": {"kind": kind, "seed": 3}}
+    )
+    assert ("sampler", *told) in search_rows(search)
 
 
 def test_images_and_time_are_counted_over_trials(load: Callable[..., SearchConfig]) -> None:

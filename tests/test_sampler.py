@@ -2,12 +2,14 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.config import RunConfig
 from chex.errors import InputError
+from search import sampler
 from search.sampler import SamplerConfig, grid, propose
 from search.space import Knob, Space, build_space
 
@@ -98,6 +100,50 @@ def test_trials_under_way_keep_the_next_ones_away_from_them() -> None:
     alone = [propose(SamplerConfig(seed=s), space, [], history)["optimizer.lr"] for s in seeds]
     beside = [propose(SamplerConfig(seed=s), space, [], [*history, *[near] * 8])["optimizer.lr"] for s in seeds]
     assert sum(abs(x - 0.5) for x in beside) > 1.5 * sum(abs(x - 0.5) for x in alone)
+
+
+def test_no_point_is_tried_twice_while_another_is_left() -> None:
+    space = space_of({"policy.default": {"choice": ["zeros", "ones"]}, "schedule.epochs": {"int": [1, 3]}})
+    for kind in KINDS:
+        proposed = proposals(SamplerConfig(kind=kind, startup=2), space, 7)  # type: ignore[arg-type]
+        assert len({str(values) for values in proposed}) == 6
+        assert proposed[6] in proposed[:6]
+
+
+def test_a_grid_that_has_been_tried_proposes_nothing_else() -> None:
+    space = space_of({"schedule.epochs": {"int": [1, 3]}})
+    history = [trial(space, point, 0.5) for point in grid(space)]
+    with pytest.raises(InputError, match=r"sampler\.kind=grid: all 3 points of the grid have been tried"):
+        propose(SamplerConfig(kind="grid"), space, grid(space), history)
+
+
+@pytest.mark.parametrize("kind", ["tpe", "gp"])
+def test_a_model_is_told_no_value_of_a_proposal_that_was_not_taken(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    studies: list[optuna.Study] = []
+    make = sampler._study
+    monkeypatch.setattr(sampler, "_study", lambda by: studies.append(make(by)) or studies[-1])
+    space = space_of(RATE)
+    history = [trial(space, {"optimizer.lr": 0.001 * k, "schedule.epochs": 4}, 0.1 * k) for k in range(1, 7)]
+    propose(SamplerConfig(kind=kind), space, [], history, lambda values: values["schedule.epochs"] == 1)
+    known = studies[0].get_trials(states=[TrialState.COMPLETE])
+    assert [each.value for each in known] == [each.value for each in history]
+
+
+def test_a_gaussian_process_learns_from_trials_that_were_stopped_too() -> None:
+    space = space_of({"optimizer.lr": {"uniform": [0.01, 1.0]}})
+    domains = {"optimizer.lr": space["optimizer.lr"].domain}
+    places = [0.05, 0.2, 0.35, 0.65, 0.8, 0.95]
+    history = [
+        create_trial(
+            state=TrialState.PRUNED,
+            params={"optimizer.lr": place},
+            distributions=domains,
+            intermediate_values={1: 0.1, 2: 1 - abs(place - 0.2)},
+        )
+        for place in places
+    ]
+    near = [propose(SamplerConfig(kind="gp", seed=seed), space, [], history)["optimizer.lr"] for seed in range(4)]
+    assert max(abs(value - 0.2) for value in near) < 0.15
 
 
 def test_constraints_that_nothing_satisfies_are_told() -> None:
