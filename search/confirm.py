@@ -1,6 +1,5 @@
 """`chex-search confirm`: the best configs of a search trained again, each on the same new seeds."""
 
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from search.bucket import below
 from search.budget import Budget
 from search.confirmation import Retrained, confirmation
 from search.export import TRIALS
-from search.ledger import TrialRow, ended
+from search.ledger import TrialRow, contenders
 from search.predictions import Predictions, load_predictions
 from search.sampler import SamplerConfig
 from search.search_config import SearchConfig
@@ -57,7 +56,7 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
 
 def best_configs(rows: Sequence[TrialRow], top: int) -> list[TrialRow]:
     """The `top` best ended trials of different knobs, the seed apart, the best first. Raises InputError for fewer."""
-    ranked = sorted((row for row in ended(rows) if not math.isnan(row.value)), key=lambda row: -row.value)
+    ranked = sorted(contenders(rows), key=lambda row: -row.value)
     different = {repr(sorted(_without_seed(row.knobs).items())): row for row in reversed(ranked)}
     chosen = [row for row in ranked if row in different.values()][:top]
     if len(chosen) < top:
@@ -98,7 +97,7 @@ def told(chosen: Sequence[TrialRow], rows: Sequence[TrialRow], home: Path, seed:
     if not shared:
         return f"No seed was trained to its end with every config ({lost} runs failed); {home.name}/{TRIALS} says why."
     kept = load_predictions(home)
-    places = np.array([[kept_report(run, kept) for run in of_seed] for of_seed in shared])
+    places = np.array([[kept_report(run, kept.trials, kept.images) for run in of_seed] for of_seed in shared])
     numbers = [row.number for row in chosen]
     found = confirmation(numbers, kept.probability[places.T], kept.truth, kept.patients, stream(seed, "confirm"))
     save_table(home / CONFIRMED, _figures(chosen, found))

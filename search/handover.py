@@ -41,7 +41,7 @@ from chex.uncertainty import TABLE_POLICIES
 from search.confirm import CONFIRMED
 from search.confirm import FOLDER as CONFIRM
 from search.export import BEST, TRIALS
-from search.ledger import ENDED
+from search.ledger import may_win
 from search.model_card import Chosen, Facts, Labels, Trees, card
 from search.onnx_graph import check_packages, difference, graph
 from search.paths import value_at
@@ -71,7 +71,8 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
         check_packages()
     search = load_begun(folder)
     trials = _trials(folder)
-    best = trials.iloc[int(np.nanargmax(trials[METRIC].where(trials["state"].isin(ENDED))))]
+    there = [may_win(*each) for each in zip(trials["state"], trials[METRIC], strict=True)]
+    best = trials.iloc[int(np.nanargmax(trials[METRIC].where(pd.Series(there))))]
     config, trained = load_run(folder / BEST), load_trained(folder / checkpoint.WEIGHTS)
     patients, truth, probability = checkpoint.load_predictions(folder / checkpoint.PREDICTIONS, trained.observations)
     found = evaluation(truth, probability, patients, trained.observations, RECALL, stream(search.base.seed, "interval"))

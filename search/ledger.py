@@ -67,10 +67,29 @@ def ended(rows: Sequence[TrialRow]) -> list[TrialRow]:
     return [row for row in rows if row.state in ENDED]
 
 
+def may_win(state: str, value: float) -> bool:
+    """Whether a trial in this state, with this METRIC at its last report, is one of those that the winner is chosen of.
+
+    It has finished or early stopping ended it, which it did not have to survive: the weights of its best report are
+    there. One that failed has none to rely on, whatever it had reached, and one that has not ended may still fail.
+    """
+    return state in ("finished", "stopped") and math.isfinite(value)
+
+
+def contenders(rows: Sequence[TrialRow]) -> list[TrialRow]:
+    """The trials that may win."""
+    return [row for row in rows if may_win(row.state, row.value)]
+
+
 def best(rows: Sequence[TrialRow]) -> TrialRow | None:
     """The trial with the highest value, the first of equals; None while no trial has one."""
-    valued = [row for row in rows if not math.isnan(row.value)]
+    valued = [row for row in rows if math.isfinite(row.value)]
     return max(valued, key=lambda row: row.value) if valued else None
+
+
+def winner(rows: Sequence[TrialRow]) -> TrialRow | None:
+    """The best of the trials that may win; None while there is none."""
+    return best(contenders(rows))
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from chex.checkpoint import WEIGHTS
 from chex.console import decimal
 from chex.train import scored_as
 from search.export import BEST, TRIALS
-from search.ledger import Among, TrialRow, best, best_by, ended
+from search.ledger import Among, TrialRow, best_by, winner
 from search.predictions import load_predictions
 from search.progress import shown
 from search.relabelling import told_costs
@@ -29,7 +29,7 @@ def conclude(rows: Sequence[TrialRow], folder: Path, search: SearchConfig) -> st
 
     The text names no place, for the folder may be moved or copied; `places` does.
     """
-    if best(ended(rows)) is None:
+    if winner(rows) is None:
         return None
     knobs = categorical(search.knobs())
     verdict = judge(rows, load_predictions(folder), knobs, search.base.seed, backbone_sizes(rows))

@@ -252,7 +252,7 @@ def _importances(verdict: Verdict) -> list[Part]:
 def _winner_parts(found: Searched, recall: float) -> list[Part]:
     held, verdict = found.held, found.verdict
     unit = {"image": ("film", "films"), "study": ("study", "studies")}[found.base.data.scoring]
-    given = held.probability[kept_report(found.drawn.won, held)]
+    given = held.probability[kept_report(found.drawn.won, held.trials, held.images)]
     figures = evaluation(
         held.truth, given, held.patients, held.observations, recall, stream(found.base.seed, "interval")
     )
@@ -267,7 +267,7 @@ def _winner_parts(found: Searched, recall: float) -> list[Part]:
 
 
 def _missed(found: Searched) -> list[Part]:
-    given = found.held.probability[kept_report(found.drawn.won, found.held)]
+    given = found.held.probability[kept_report(found.drawn.won, found.held.trials, found.held.images)]
     search = found.search.model_copy(update={"base": found.base})
     return [
         "The positives that are given the lowest probabilities.",

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from search.ledger import TrialRow, ended
-from search.predictions import Predictions
+from search.ledger import TrialRow, contenders
 
 
 @dataclass(frozen=True)
@@ -22,9 +21,8 @@ class Choice:
 
 
 def candidates(rows: Sequence[TrialRow], trials: np.ndarray) -> np.ndarray:
-    """int (C,): places, among reports of `trials` (R,), of those to choose from: of trials that ended, not failed."""
-    there = [row.number for row in ended(rows) if row.state != "failed"]
-    return np.flatnonzero(np.isin(trials, there))
+    """int (C,): places, among reports of `trials` (R,), of those to choose from: those of trials that may win."""
+    return np.flatnonzero(np.isin(trials, [row.number for row in contenders(rows)]))
 
 
 def choose(scores: np.ndarray, trials: np.ndarray) -> Choice:
@@ -39,8 +37,10 @@ def choose(scores: np.ndarray, trials: np.ndarray) -> Choice:
     return Choice(numbers, kept, kept[np.arange(len(scores)), first])
 
 
-def kept_report(row: TrialRow, predictions: Predictions) -> int:
-    """The place among the reports in `predictions` of the one whose weights the trial keeps, by its own figures."""
-    best = max(row.reports, key=lambda report: float(report["auroc"]))
-    of_trial = predictions.of(row.number)
-    return int(of_trial[predictions.images[of_trial] == best["images_seen"]][0])
+def kept_report(row: TrialRow, trials: np.ndarray, images: np.ndarray) -> int:
+    """The place of the report whose weights the trial keeps, by its own figures: the first of its highest AUROC.
+
+    It is one among R reports, of the trials `trials` (R,), that had seen `images` (R,).
+    """
+    kept = max(row.reports, key=lambda report: float(report["auroc"]))
+    return int(np.flatnonzero((trials == row.number) & (images == kept["images_seen"]))[0])

@@ -19,10 +19,10 @@ from search.book import BOOK, Book
 from search.contest import contest, corrected
 from search.ensemble import Ensemble, Reports, ensemble
 from search.importance import Importances, importances
-from search.ledger import TrialRow, best, ended
+from search.ledger import TrialRow, winner
 from search.predictions import Predictions, load_predictions
 from search.rivals import Rivalry, pairs_tested, rivalries
-from search.selection import candidates, choose
+from search.selection import candidates, kept_report
 from search.space import Space
 from search.study import load_begun, rows_of
 from search.ties import Ties, cheapest, maybe_best
@@ -93,10 +93,11 @@ def judge(
         return outcome(name, areas(predictions.truth, given, predictions.patients, those), drawn)
 
     metric = compared("mean", columns)
-    choice = choose(metric.areas.auroc[None], trials)
-    kept, numbers = choice.kept[0], choice.trials.tolist()
-    leader = best([row for row in ended(rows) if row.number in numbers])  # of equals, the one whose weights are kept
-    winner = kept[numbers.index(leader.number)] if leader else choice.winner[0]
+    numbers = np.unique(trials).tolist()
+    chosen_from = [row for row in rows if row.number in numbers]
+    kept = np.array([kept_report(row, trials, predictions.images[places]) for row in chosen_from])
+    leader = winner(chosen_from)
+    assert leader is not None  # each of them may win
     held = contest(metric, trials, rows)
     rivals: list[Rivalry] = []
     tests = sum(pairs_tested(held, knob) for knob in knobs)
@@ -112,7 +113,7 @@ def judge(
         given[kept],
         predictions.patients,
     )
-    naive = figures[kept.tolist().index(winner)].auroc
+    naive = figures[numbers.index(leader.number)].auroc
     states = [row.state for row in rows]
     return Verdict(
         observations=names,
@@ -124,7 +125,7 @@ def judge(
         failed=states.count("failed"),
         unfinished=states.count("waiting") + states.count("running"),
         reports=len(places),
-        winner=int(trials[winner]),
+        winner=leader.number,
         naive=naive,
         corrected=corrected(held, metric, naive),
         trials=figures,

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from search.export import drop_state, export_best, note_error, trial_folder, write_trials
-from search.ledger import TrialRow, best, ended
+from search.ledger import TrialRow, winner
 from search.progress import Display
 from search.steps import Steps, save
 from search.stored import Stored
@@ -67,7 +67,7 @@ class Watcher:
 
     def ended(self, row: TrialRow, rows: Sequence[TrialRow]) -> None:
         """Files what is worth keeping of the trial and removes the rest."""
-        leads = row is best(ended(rows))
+        leads = row is winner(rows)
         if self.stored:
             home = trial_folder(self.folder, row.number).relative_to(self.folder)
             self.stored.fetch(str(home), weights=leads)

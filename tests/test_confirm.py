@@ -74,7 +74,8 @@ def test_what_is_confirmed_is_the_same_on_every_machine_and_one_seed_is_enough(t
 
 def test_a_trial_keeps_the_weights_of_its_best_report() -> None:
     rows = [row(1, 0.9), row(2, 0.8)]
-    assert [kept_report(each, kept(rows)) for each in rows] == [0, 2]
+    there = kept(rows)
+    assert [kept_report(each, there.trials, there.images) for each in rows] == [0, 2]
 
 
 def test_the_text_says_what_differs_and_what_was_lost(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

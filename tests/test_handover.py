@@ -71,7 +71,8 @@ def make_search(make_run: Callable[..., RunConfig], tmp_path: Path) -> Make:
         write_labels(folder, scored, names)
         value = mean_defined([auroc(*each) for each in zip(scored.truth.T, probability.T, strict=True)])
         trials = {"trial": [1, 2, 3], "state": ["finished", "stopped", "failed"], "optimizer.lr": [0.1, 0.2, 0.3]}
-        pd.DataFrame(trials | {METRIC: [value - 0.1, value, np.nan]}).to_csv(folder / TRIALS, index=False)
+        diverged = 0.99  # and then it did
+        pd.DataFrame(trials | {METRIC: [value - 0.1, value, diverged]}).to_csv(folder / TRIALS, index=False)
         content = {"base": run.model_dump(mode="json"), "space": {"optimizer.lr": {"uniform": [0.1, 0.3]}}}
         write_text(folder / SEARCH, dump(SearchConfig.model_validate(content)))
         write_text(folder / BEST, dump(run))

@@ -1,7 +1,7 @@
 import math
 
 from chex.metrics import METRIC
-from search.ledger import Among, TrialRow, best, best_by, ended, table
+from search.ledger import Among, TrialRow, best, best_by, contenders, ended, table, winner
 
 
 def row(number: int, state: str, *values: float) -> TrialRow:
@@ -22,6 +22,22 @@ def test_a_failed_trial_has_no_value_and_is_never_the_best() -> None:
     assert math.isnan(rows[0].value)
     assert best(rows) is rows[1]
     assert best(rows[:1]) is None
+
+
+def test_a_trial_wins_that_finished_or_was_stopped_early_with_a_defined_value() -> None:
+    rows = [
+        row(1, "failed", 0.9),
+        row(2, "running", 0.89),
+        row(3, "waiting", 0.88),
+        row(4, "finished", math.inf),
+        row(5, "stopped", 0.82),
+        row(6, "finished", 0.82),
+        row(7, "finished", -0.0),
+        row(8, "finished", math.nan),
+    ]
+    assert [each.number for each in contenders(rows)] == [5, 6, 7]
+    assert winner(rows) is rows[4]
+    assert winner(rows[:4]) is None
 
 
 def test_trials_that_have_ended_are_finished_stopped_or_failed() -> None:

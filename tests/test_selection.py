@@ -1,7 +1,8 @@
 import numpy as np
 
+from chex.metrics import METRIC
 from search.ledger import State, TrialRow
-from search.selection import candidates, choose
+from search.selection import candidates, choose, kept_report
 
 
 def test_a_trial_keeps_its_best_report_and_the_best_of_those_wins() -> None:
@@ -18,5 +19,11 @@ def test_of_equals_the_first_is_chosen() -> None:
 
 def test_only_trials_that_ended_and_did_not_fail_are_chosen_from() -> None:
     states: tuple[State, ...] = ("finished", "stopped", "failed", "waiting", "running")
-    rows = [TrialRow(number, state, {}) for number, state in enumerate(states, start=1)]
+    rows = [TrialRow(number, state, {}, ({METRIC: 0.7},)) for number, state in enumerate(states, start=1)]
     assert candidates(rows, np.array([1, 1, 2, 3, 4, 5])).tolist() == [0, 1, 2]
+
+
+def test_a_trial_keeps_the_first_of_its_best_reports_as_its_own_figures_have_it() -> None:
+    reports = ({"auroc": 0.7, "images_seen": 8}, {"auroc": 0.8, "images_seen": 16}, {"auroc": 0.8, "images_seen": 24})
+    trials, images = np.array([1, 1, 1, 2, 2, 2]), np.array([8, 16, 24] * 2)
+    assert kept_report(TrialRow(2, "finished", {}, reports), trials, images) == 4
