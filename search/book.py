@@ -1,6 +1,7 @@
 """The search's book: an Optuna study in a file, with every trial, its reports and how it ended."""
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping
 from itertools import count, takewhile
 from pathlib import Path
@@ -18,7 +19,11 @@ from chex.metrics import METRIC
 from search.ledger import State, TrialRow
 from search.space import Knob, Space, described, told_when
 
-BOOK, STUDY = "optuna.db", "search"
+BOOK = "optuna.db"
+METRIC_NAME = "validation AUROC"
+"""What optuna-dashboard calls the value of a trial: METRIC."""
+NUMBER = "trial"
+"""The attribute of a trial that has its number from 1, as the search tells it; Optuna counts from 0."""
 LOCKED_SECONDS = 60
 """How long a write waits for another program that reads the file, such as optuna-dashboard."""
 
@@ -34,20 +39,19 @@ STATES: dict[TrialState, State] = {
 class Book:
     """What is known of a search, on disk before anybody acts on it.
 
-    A trial that was stopped is PRUNED with its intermediate values, one without a result FAIL, and one that has not
-    ended RUNNING, whatever became of the process that ran it.
+    A trial that was stopped is PRUNED, with its last intermediate value as its value, as Optuna itself has it; one
+    without a result is FAIL, and one that has not ended RUNNING, whatever became of the process that ran it.
     """
 
     def __init__(self, folder: Path, space: Space):
-        """Opens the book in `folder`, or begins one. Raises InputError where it is not a book of this space."""
+        """Opens the book in `folder`, or begins one, a study of the folder's name.
+
+        Raises InputError where it is not a book of this space.
+        """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path, self.space = folder / BOOK, space
         self.storage = _storage(self.path)
-        names = {study.study_name for study in self.storage.get_all_studies()}
-        if STUDY in names:
-            self.study = self.storage.get_study_id_from_name(STUDY)
-        else:
-            self.study = self.storage.create_new_study([StudyDirection.MAXIMIZE], STUDY)
+        self.study = self._open(folder.resolve().name)
         self._check()
 
     def history(self) -> list[FrozenTrial]:
@@ -61,7 +65,10 @@ class Book:
     def begin(self, knobs: Mapping[str, Any]) -> int:
         """Enters a trial of these values and returns its number, from 1."""
         distributions = {path: self.space[path].domain for path in knobs}
-        trial = create_trial(state=TrialState.RUNNING, params=dict(knobs), distributions=distributions)
+        number = self.storage.get_n_trials(self.study) + 1
+        trial = create_trial(
+            state=TrialState.RUNNING, params=dict(knobs), distributions=distributions, user_attrs={NUMBER: number}
+        )
         identity = self.storage.create_new_trial(self.study, template_trial=trial)
         return self.storage.get_trial_number_from_id(identity) + 1
 
@@ -75,12 +82,12 @@ class Book:
         self.storage.set_trial_intermediate_value(trial, place, float(report[METRIC]))
 
     def end(self, number: int, state: State, value: float, error: str = "") -> None:
-        """Enters that a trial is finished (with its value), stopped or failed (with the reason)."""
+        """Enters that a trial is finished or stopped (with its value), or failed (with the reason)."""
         trial = self._id(number)
         if error:
             self.storage.set_trial_user_attr(trial, "error", error)
         told = next(theirs for theirs, ours in STATES.items() if ours == state)
-        self.storage.set_trial_state_values(trial, told, [value] if state == "finished" else None)
+        self.storage.set_trial_state_values(trial, told, [value] if state in ("finished", "stopped") else None)
 
     @property
     def seconds(self) -> float:
@@ -98,6 +105,21 @@ class Book:
 
     def _id(self, number: int) -> int:
         return self.storage.get_trial_id_from_study_id_trial_number(self.study, number - 1)
+
+    def _open(self, name: str) -> int:
+        """The one study of the file, made where there is none."""
+        there = self.storage.get_all_studies()
+        if len(there) > 1:
+            raise InputError(
+                f"{self.path} holds {len(there)} studies, and a search has one; move it away, or use --fresh"
+            )
+        if there:
+            return self.storage.get_study_id_from_name(there[0].study_name)
+        study = self.storage.create_new_study([StudyDirection.MAXIMIZE], name)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            optuna.load_study(study_name=name, storage=self.storage).set_metric_names([METRIC_NAME])
+        return study
 
     def _check(self) -> None:
         """Writes on the first page what the book is about, where nothing is there yet; else compares it."""

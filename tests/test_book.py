@@ -1,4 +1,5 @@
 import math
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from optuna.storages import RDBStorage
 
 from chex.errors import InputError
 from chex.metrics import METRIC
-from search.book import BOOK, STUDY, Book
+from search.book import BOOK, Book
 from search.space import Knob, Space
 
 SPACE: Space = {
@@ -35,7 +36,7 @@ def book(tmp_path: Path) -> Iterator[Book]:
 
 def study(folder: Path) -> optuna.Study:
     """The study as Optuna itself, and so optuna-dashboard, opens it."""
-    return optuna.load_study(study_name=STUDY, storage=f"sqlite:///{folder / BOOK}")
+    return optuna.load_study(study_name=folder.name, storage=f"sqlite:///{folder / BOOK}")
 
 
 def test_optuna_is_told_how_each_trial_really_ended(book: Book, tmp_path: Path) -> None:
@@ -47,6 +48,11 @@ def test_optuna_is_told_how_each_trial_really_ended(book: Book, tmp_path: Path) 
     found = study(tmp_path)
     assert [trial.state.name for trial in found.trials] == ["PRUNED", "COMPLETE", "FAIL", "RUNNING"]
     assert found.trials[0].intermediate_values == {1: 0.7}
+    assert [trial.value for trial in found.trials] == [0.7, 0.8, None, None]
+    assert [trial.user_attrs["trial"] for trial in found.trials] == [1, 2, 3, 4]
+    assert found.trials[2].user_attrs["error"] == "the loss is no number"
+    assert max(len(str(trial.user_attrs)) for trial in found.trials) < 60  # optuna-dashboard shows them in one line
+    assert found.metric_names == ["validation AUROC"]
     assert found.best_value == 0.8
     assert found.best_params == KNOBS
 
@@ -87,9 +93,24 @@ def test_a_book_of_another_space_is_refused(book: Book, tmp_path: Path) -> None:
         Book(tmp_path, other)
 
 
+def test_a_search_whose_folder_has_another_name_now_has_its_book(book: Book, tmp_path: Path) -> None:
+    book.end(book.begin(KNOBS), "failed", math.nan, "no memory")
+    (tmp_path / "elsewhere").mkdir()
+    shutil.copy(tmp_path / BOOK, tmp_path / "elsewhere")
+    again = Book(tmp_path / "elsewhere", SPACE)
+    assert [row.error for row in again.rows()] == ["no memory"]
+    again.close()
+
+
+def test_a_file_of_two_studies_is_refused(book: Book, tmp_path: Path) -> None:
+    optuna.create_study(study_name="another", storage=f"sqlite:///{tmp_path / BOOK}")
+    with pytest.raises(InputError, match=r"optuna.db holds 2 studies, and a search has one; move it away, or use"):
+        Book(tmp_path, SPACE)
+
+
 def test_a_study_that_minimises_is_refused(tmp_path: Path) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / BOOK}")
-    optuna.create_study(study_name=STUDY, storage=storage, direction="minimize")
+    optuna.create_study(study_name="anything", storage=storage, direction="minimize")
     storage.engine.dispose()
     with pytest.raises(InputError, match="the study in it has another direction than this search"):
         Book(tmp_path, SPACE)
@@ -97,7 +118,7 @@ def test_a_study_that_minimises_is_refused(tmp_path: Path) -> None:
 
 def test_a_study_of_another_metric_is_refused(tmp_path: Path) -> None:
     storage = RDBStorage(f"sqlite:///{tmp_path / BOOK}")
-    found = optuna.create_study(study_name=STUDY, storage=storage, direction="maximize")
+    found = optuna.create_study(study_name="anything", storage=storage, direction="maximize")
     found.add_trial(optuna.trial.create_trial(value=0.5))
     storage.engine.dispose()
     with pytest.raises(InputError, match="the study in it has another metric than this search"):
