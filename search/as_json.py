@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chex.intervals import Estimate
-from search.ledger import TrialRow, best, ended, table
+from search.ledger import TrialRow, ended, table, winner
 from search.rivals import Rivalry
 from search.status import Stands
 from search.verdict import Verdict
@@ -32,7 +32,7 @@ def standing_record(name: str, found: Stands) -> dict[str, Any]:
     `state` is one of `search.status.Standing`, `told` the same in words; `trials` has a row a trial that has begun,
     with the columns of trials.csv.
     """
-    leader = best(ended(found.rows))
+    leader = winner(found.rows)
     return {
         "format": FORMAT,
         "search": name,

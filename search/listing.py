@@ -14,7 +14,7 @@ from chex.console import decimal
 from chex.errors import InputError
 from search.book import BOOK, Book
 from search.bucket import check_there, is_uri, shown
-from search.ledger import best, ended
+from search.ledger import ended, winner
 from search.status import stands
 from search.stored import CONFIG
 
@@ -84,7 +84,7 @@ def _one(name: str, folder: Path, updated: datetime | None = None) -> Listed:
     book = folder / BOOK
     if updated is None and book.is_file():
         updated = datetime.fromtimestamp(book.stat().st_mtime)
-    leader, source = best(ended(held.rows)), held.search.source
+    leader, source = winner(held.rows), held.search.source
     return Listed(
         name,
         held.state,
