@@ -36,7 +36,7 @@ from rich.table import Table
 
 from chex import checkpoint
 from chex.metrics import METRIC
-from search.book import BOOK, STATES, STUDY
+from search.book import BOOK, STATES
 from search.export import BEST, TRIALS, trial_folder
 from search.stored import CONFIG
 from tests.bench.processes import family, title
@@ -304,7 +304,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _study(search: Path) -> list[tuple[Any, ...]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.load_study(study_name=STUDY, storage=f"sqlite:///{search / BOOK}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{search / BOOK}")
     return [(t.number, t.state, t.value, t.params, t.intermediate_values) for t in study.trials]
 
 
