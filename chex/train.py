@@ -44,7 +44,7 @@ def train(config: RunConfig, out: Path, fresh: bool, source: Path | None = None)
     kind: Kind = "run"
     check_out(config, out, kind)
     if fresh:
-        check_emptying(out, "--out", {"the config": source, **_read_by(config)})
+        check_emptying(out, "--out", {"the config": source, **read_by(config)})
     elif (out / DONE).exists():
         raise InputError(f"{out} holds a finished run; add --fresh to train again, or give another folder with --out")
     config = settled(config, None if fresh else out / CONFIG)
@@ -78,8 +78,8 @@ def check_same_run(config: RunConfig, out: Path, remedy: str) -> None:
         )
 
 
-def _read_by(config: RunConfig) -> dict[str, Path | None]:
-    """The files and folders that a run of `config` reads."""
+def read_by(config: RunConfig) -> dict[str, Path | None]:
+    """Returns the files and folders that a run of `config` reads, by their dotted paths."""
     return {
         "data.root": config.data.root,
         "image.cache": config.image.cache,

@@ -178,12 +178,17 @@ def _number(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from search.search_config import load_search, search_name
+    from chex.output_folder import check_emptying
+    from search.search_config import check_name, load_search, search_name
     from search.study import REPORT, check_folder, run_search
 
     sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
     config = load_search(options.config, sets, options.data)
-    folder = (options.results / (options.name or search_name(options.config, options.sets))).absolute()
+    name = search_name(options.config, options.sets) if options.name is None else options.name
+    check_name(name)
+    folder = (options.results / name).absolute()
+    if options.fresh:
+        check_emptying(folder, "--results and --name", {"the config": options.config})
     if (folder / REPORT).exists() and not options.fresh:
         check_folder(config, folder)
         return _finished(folder, "--fresh starts it over")
@@ -313,9 +318,11 @@ def _export(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> int:
+    from chex.output_folder import check_claim
     from search.study import PAGE
 
     folder = _folder(options)
+    check_claim(folder, "search", "")
     code = _page(options, folder, options.recall, PAGE)
     if code == 0:
         print(folder / PAGE)

@@ -1,11 +1,16 @@
 """The search's book: an Optuna study in a file, with every trial, its reports and how it ended."""
 
 import json
+import shutil
+import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from itertools import count, takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import quote
 
 import optuna
 from optuna.distributions import distribution_to_json, json_to_distribution
@@ -43,14 +48,16 @@ class Book:
     without a result is FAIL, and one that has not ended RUNNING, whatever became of the process that ran it.
     """
 
-    def __init__(self, folder: Path, space: Space):
+    def __init__(self, folder: Path, space: Space, copy: Path | None = None):
         """Opens the book in `folder`, or begins one, a study of the folder's name.
+
+        Of a `copy` of its file that file is opened instead.
 
         Raises InputError where it is not a book of this space.
         """
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path, self.space = folder / BOOK, space
-        self.storage = _storage(self.path)
+        self.storage = _storage(copy or self.path, self.path)
         self.study = self._open(folder.resolve().name)
         self._check()
 
@@ -146,9 +153,42 @@ class Book:
         )
 
 
-def _storage(path: Path) -> RDBStorage:
+@contextmanager
+def read_book(folder: Path, space: Space) -> Iterator[Book]:
+    """Yields a copy of the book in `folder`, which is only read: it may be that of somebody else, or on a full disk.
+
+    Raises InputError as Book.
+    """
+    with TemporaryDirectory() as scratch:
+        copy = Path(scratch) / BOOK
+        _copy_as_it_is(folder / BOOK, copy)
+        book = Book(folder, space, copy)
+        try:
+            yield book
+        finally:
+            book.close()
+
+
+def _copy_as_it_is(path: Path, copy: Path) -> None:
+    """Copies a database, in the middle of writing too, and writes nothing beside it.
+
+    Where SQLite would have to write first, because a process was killed over a write, it does so in the copy.
+    """
+    source = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
-        return RDBStorage(f"sqlite:///{path.absolute()}", engine_kwargs={"connect_args": {"timeout": LOCKED_SECONDS}})
+        ours = sqlite3.connect(source, uri=True, timeout=LOCKED_SECONDS)
+        with closing(ours), closing(sqlite3.connect(copy)) as theirs:
+            ours.backup(theirs)
+    except sqlite3.DatabaseError:
+        for end in ("", "-journal", "-wal"):
+            if (beside := path.with_name(f"{path.name}{end}")).exists():
+                shutil.copyfile(beside, copy.with_name(f"{copy.name}{end}"))
+
+
+def _storage(file: Path, path: Path) -> RDBStorage:
+    """Opens the database in `file`, which the user knows as `path`."""
+    try:
+        return RDBStorage(f"sqlite:///{file.absolute()}", engine_kwargs={"connect_args": {"timeout": LOCKED_SECONDS}})
     except (SQLAlchemyError, RuntimeError) as error:
         reason = error.orig if isinstance(error, DBAPIError) else error
         raise InputError(f"{path} cannot be opened as an Optuna study ({reason}); remove it, or use --fresh") from error

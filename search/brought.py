@@ -1,15 +1,19 @@
 """A search that is kept in a storage, brought to this machine, by whichever command is given its URI."""
 
+import os
 import shutil
 from pathlib import Path
 
+from chex.atomic import replacing_folder
 from chex.checkpoint import EARLIER, STATE, WEIGHTS
 from chex.errors import InputError
+from chex.output_folder import check_claim, kind_of, mark
 from search.book import BOOK
 from search.bucket import is_uri, reach, shown
 from search.confirm import FOLDER as CONFIRM
 from search.lease import FOLDER as DRIVER
 from search.mirror import KNOWN, Wanted, as_mirrored, pull
+from search.search_config import check_name
 from search.stored import CONFIG
 from search.study import held, load_begun, storage_of
 
@@ -21,10 +25,12 @@ def folder_of(where: str, results: Path) -> Path:
     and is no copy of it or has gone on here, and Unreachable.
     """
     if not is_uri(where):
-        return Path(where).absolute()
-    path, mark, query = where.partition("?")
-    uri = f"{path.rstrip('/')}{mark}{query}"
-    folder = results.absolute() / path.rstrip("/").rpartition("/")[2]
+        return Path(os.path.abspath(where))  # its name is the search's, in its storage too: not `..`
+    path, separator, query = where.partition("?")
+    uri = f"{path.rstrip('/')}{separator}{query}"
+    name = path.rstrip("/").rpartition("/")[2]
+    check_name(name)
+    folder = results.absolute() / name
     if (folder / CONFIG).exists() and not as_mirrored(folder, uri, BOOK):
         raise InputError(
             f"{folder} is here already, and not as it came from {shown(uri)}; give that folder, or move it away"
@@ -34,11 +40,12 @@ def folder_of(where: str, results: Path) -> Path:
     if (folder / CONFIG).exists():
         _bring(uri, folder)
         return folder
-    part = folder.with_name(f"{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    _pull(uri, part, _of_anyone)
-    part.rename(folder)
+    check_claim(folder, "search", "")
+    with replacing_folder(folder) as part:
+        if kind_of(folder):  # as `chex-search cluster submit` leaves it
+            shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
+        mark(part, "search")
+        _pull(uri, part, _of_anyone)
     return folder
 
 

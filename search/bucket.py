@@ -9,12 +9,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TypeVar
 from urllib.parse import SplitResult, parse_qs, urlencode, urlsplit
 
 import google_crc32c
 from pyarrow import fs
 
+from chex.atomic import sync, sync_folder
 from chex.errors import InputError
 from search.room import out_of_room
 
@@ -108,7 +110,8 @@ class Place:
     def write(self, content: bytes) -> None:
         """Makes this the file's content; it appears whole, or stays as it was.
 
-        A bucket shows an object when all of it has come in. On a disk it is written beside and renamed.
+        A bucket shows an object when all of it has come in. On a disk it is written beside and renamed, and is
+        there after a loss of power too.
         """
         whole = not isinstance(self.files, fs.LocalFileSystem)
         target = self.path if whole else f"{self.path}.{secrets.token_hex(4)}.part"
@@ -118,7 +121,9 @@ class Place:
             with self.files.open_output_stream(target) as stream:
                 stream.write(content)
             if not whole:
+                sync(Path(target))
                 self.files.move(target, self.path)
+                sync_folder(Path(self.path).parent)
 
     def remove(self) -> None:
         """Removes the file; nothing happens where it is gone."""

@@ -71,20 +71,22 @@ def _up(options: argparse.Namespace) -> int:
 def _submit(options: argparse.Namespace) -> int:
     from chex.atomic import write_text
     from chex.config import dump
+    from chex.output_folder import check_claim, claim
     from search.cluster_preflight import check_search, for_cluster
     from search.search_config import load_search, search_name
 
     cluster = _loaded(options)
+    name = _job_name(search_name(options.config, options.sets) if options.name is None else options.name)
+    check_claim(options.results / name, "search", "")
     sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
     search = for_cluster(load_search(options.config, sets, None), cluster)
-    name = _job_name(options.name or search_name(options.config, options.sets))
     print(check_search(cluster, search, options.data), flush=True)
     own = options.results / name / SUBMITTED
     commands = submit(options.cluster, name, own, options.data)
     if options.dry_run:
         print("\n".join(map(_shown, commands)))
         return 0
-    own.parent.mkdir(parents=True, exist_ok=True)
+    claim(own.parent, "search", "")
     write_text(own, dump(search))
     return _started(options, commands, name, own.parent)
 
@@ -112,8 +114,12 @@ def _started(options: argparse.Namespace, commands: Iterable[Command], name: str
 
 
 def _fetch(options: argparse.Namespace) -> int:
+    from chex.output_folder import claim
+
     _job_name(options.folder.name)
-    return _run(fetch(_begun(options), options.folder))
+    cluster = _begun(options)
+    claim(options.folder, "search", "")
+    return _run(fetch(cluster, options.folder))
 
 
 def _tunnel(options: argparse.Namespace) -> int:

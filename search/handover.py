@@ -27,6 +27,7 @@ from chex.figures import counts_at, evaluation, figures_at, thresholds
 from chex.intervals import Estimate
 from chex.labels import BLANK, FIVE, NEGATIVE, POSITIVE, UNCERTAIN, columns
 from chex.metrics import METRIC
+from chex.output_folder import MARK, check_claim, mark
 from chex.phantom.film import Film, draw_film
 from chex.phantom.write import is_phantom
 from chex.provenance import KEY
@@ -51,7 +52,7 @@ from search.search_config import SearchConfig
 from search.study import REPORT, load_begun, located
 
 CARD, CONFIG, GRAPH = "README.md", "config.json", "model.onnx"
-FILES = (ABOUT, BEST, CARD, CONFIG, WEIGHTS, GRAPH)
+FILES = (MARK, ABOUT, BEST, CARD, CONFIG, WEIGHTS, GRAPH)
 """All that an exported folder may hold."""
 DRAWN = 8
 """Films on which what was written is compared with the network."""
@@ -93,6 +94,7 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
     tree, chosen = _tree(search, config, about), _chosen(folder, search, config, trials, best)
     try:
         with replacing_folder(out.resolve()) as beside:
+            mark(beside, "export")
             _write(beside, about, layout, config, trained)
             apart, graph_apart = _checked(beside, trained, onnx)
             expected, again = estimate(), _again(folder, chosen.trial)
@@ -105,11 +107,9 @@ def export(folder: Path, out: Path, estimate: Callable[[], Estimate], onnx: bool
 
 def check_out(out: Path) -> None:
     """Raises InputError unless `out` is new, empty or an earlier export with nothing else in it."""
-    if out.exists() and not out.is_dir():
-        raise InputError(f"{out} is a file; give a new or empty folder")
+    check_claim(out, "export", "")
     there = sorted(path.name for path in out.iterdir()) if out.exists() else []
-    foreign = [name for name in there if name not in FILES] if ABOUT in there else there
-    if foreign:
+    if foreign := [name for name in there if name not in FILES]:
         raise InputError(
             f"{out} holds other things than an earlier export, first {foreign[0]}; give a new or empty folder"
         )

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from chex.console import decimal
 from chex.errors import InputError
-from search.book import BOOK, Book
+from search.book import BOOK, read_book
 from search.bucket import check_there, is_uri, shown
 from search.ledger import ended, winner
 from search.status import stands
@@ -101,10 +101,8 @@ def _one(name: str, folder: Path, updated: datetime | None = None) -> Listed:
 def _started(folder: Path) -> datetime | None:
     if not (folder / BOOK).is_file():
         return None
-    book = Book(folder, stands(folder).search.knobs())
-    begun = [trial.datetime_start for trial in book.history() if trial.datetime_start]
-    book.close()
-    return min(begun, default=None)
+    with read_book(folder, stands(folder).search.knobs()) as book:
+        return min((trial.datetime_start for trial in book.history() if trial.datetime_start), default=None)
 
 
 def _iso(when: datetime | None) -> str | None:

@@ -166,13 +166,18 @@ def _here(folder: Path, wanted: Wanted) -> dict[str, _Side]:
 def _there(place: Place, wanted: Wanted) -> dict[str, _Side]:
     found = place.entries()
     for name in found:
-        if re.search(r"(^|/)\.\.?(/|$)|[\\\0]", name):
+        if leads_out(name):
             raise InputError(f"{place.uri}: '{name}' could lead out of its folder; remove the file")
     return {
         name: _Side(int(each.size), int(each.mtime_ns or 0))
         for name, each in found.items()
         if not LEFT_OUT.search(name) and wanted(name)
     }
+
+
+def leads_out(name: str) -> bool:
+    """Returns whether a file's name, relative to a folder, could lead out of that folder."""
+    return bool(re.search(r"^/|(^|/)\.\.?(/|$)|[\\\0]", name))
 
 
 def _content(path: Path) -> bytes:
@@ -191,7 +196,11 @@ def _known(folder: Path, uri: str) -> _Known:
         return {}
     if content.get("uri") != shown(uri):
         return {}
-    return {name: _Both(_Side(*sides[:2]), _Side(*sides[2:])) for name, sides in content["files"].items()}
+    return {
+        name: _Both(_Side(*sides[:2]), _Side(*sides[2:]))
+        for name, sides in content["files"].items()
+        if not leads_out(name)
+    }
 
 
 def _remember(folder: Path, uri: str, known: _Known) -> None:

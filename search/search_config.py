@@ -136,6 +136,18 @@ def search_name(path: Path, sets: Sequence[str]) -> str:
     return "-".join(re.sub(r"[^\w.-]+", "_", part).strip("_") for part in (path.stem, *values))
 
 
+def check_name(name: str) -> None:
+    """Raises InputError unless `name` can be that of a search: one folder below --results and in a storage.
+
+    A storage keeps what is not a search under names that begin with a dot.
+    """
+    if not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+        raise InputError(
+            f"--name '{name}': a search's name is one folder below --results, not blank, without / or \\, and does not "
+            "begin with a dot; give for example --name demo"
+        )
+
+
 def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for path in values:
         if path.partition(".")[0] == "base":

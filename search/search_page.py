@@ -21,7 +21,7 @@ from chex.page import Beside, Page, Part, Picture, Plot, Points, Section, Single
 from chex.seeds import stream
 from chex.train import scored_as
 from chex.trained import NO_DIAGNOSIS
-from search.book import Book
+from search.book import read_book
 from search.bucket import shown as shown_uri
 from search.chart_style import Drawn, signed
 from search.confirm import CONFIRMED, TEXT
@@ -90,10 +90,9 @@ def load_searched(folder: Path, tell: Tell) -> Searched:
     """What there is to tell of the search in `folder`. Raises InputError as above."""
     search = load_begun(folder)
     verdict = load_verdict(folder, tell)
-    book = Book(folder, search.knobs())
-    rows, seconds = book.rows(), book.seconds
-    ended = sorted((trial for trial in book.history() if trial.datetime_complete), key=_when)
-    book.close()
+    with read_book(folder, search.knobs()) as book:
+        rows, seconds = book.rows(), book.seconds
+        ended = sorted((trial for trial in book.history() if trial.datetime_complete), key=_when)
     order = [trial.number + 1 for trial in ended]
     return Searched(folder, search, load_run(folder / BASE), rows, order, seconds, load_predictions(folder), verdict)
 

@@ -20,6 +20,7 @@ from filelock import FileLock
 from chex.atomic import replacing, write_text
 from chex.cache import Fingerprint
 from chex.errors import InputError, NoRoom
+from chex.output_folder import MARK, claim
 from search.archive import Archive
 from search.bucket import Place, check_there, shown
 
@@ -108,6 +109,7 @@ def _alone_in(root: Path) -> Iterator[None]:
     """No other process fills `root`, which is there then, while the block runs. Raises InputError."""
     try:
         root.mkdir(parents=True, exist_ok=True)
+        claim(root, "staged tree", "")
     except OSError as error:
         raise NoRoom(f"{root} cannot be written ({error.strerror}); {ELSEWHERE}") from error
     with FileLock(root.with_name(f"{root.name}.lock")):
@@ -165,7 +167,7 @@ class _Files:
         self.place = place / folder if folder else place
         self.uri = self.place.uri
         self.found = {name.removeprefix(f"{folder}/"): each for name, each in found.items() if _below(name, folder)}
-        self.names = [name for name in self.found if name not in OURS]
+        self.names = [name for name in self.found if name not in (*OURS, MARK)]
 
     def size(self, name: str) -> int:
         return int(self.found[name].size)
@@ -190,7 +192,7 @@ class _Members:
         self.folder = _folder_of_tables(list(archive.members), self.uri)
         prefix = f"{self.folder}/" if self.folder else ""
         self.full = {name.removeprefix(prefix): name for name in archive.members if _below(name, self.folder)}
-        self.names = [name for name in self.full if name not in OURS]
+        self.names = [name for name in self.full if name not in (*OURS, MARK)]
 
     def size(self, name: str) -> int:
         return self.archive.size(self.full[name])

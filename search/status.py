@@ -1,15 +1,16 @@
 """How a search stands, read from its folder while it runs or after."""
 
+import fcntl
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from filelock import FileLock, Timeout
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from search.book import BOOK, Book
+from search.book import BOOK, read_book
 from search.budget import enough, over, too_many_failures
 from search.ledger import TrialRow
 from search.progress import images_done, left_told, render, time_left
@@ -45,9 +46,8 @@ def stands(folder: Path) -> Stands:
     search = load_begun(folder)
     if not (folder / BOOK).exists():
         return Stands(search, "not begun", "no trial has begun", (), 0.0)
-    book = Book(folder, search.knobs())
-    rows, seconds = book.rows(), book.seconds
-    book.close()
+    with read_book(folder, search.knobs()) as book:
+        rows, seconds = book.rows(), book.seconds
     why = over(search.budget, rows, seconds) or enough(search.budget, rows)
     unfinished = any(row.state == "waiting" for row in rows)
     if is_running(folder):
@@ -83,9 +83,15 @@ def status(folder: Path, width: int, room: int = ROOM) -> RenderableType:
 
 
 def is_running(folder: Path) -> bool:
-    """Whether a process of this machine runs the search in `folder`."""
+    """Returns whether a process of this machine runs the search in `folder`, which is not written to for it."""
     try:
-        with FileLock(folder / LOCK).acquire(timeout=0):
-            return False
-    except Timeout:
+        lock = os.open(folder / LOCK, os.O_RDONLY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)  # let go with the file
+    except BlockingIOError:
         return True
+    finally:
+        os.close(lock)
+    return False

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from chex import checkpoint
 from chex.errors import InputError
+from chex.output_folder import MARK
 from search.book import BOOK, LOCKED_SECONDS
 from search.bucket import Place, Unreachable, below, check_writable, reach, shown
 from search.conditional import why_unconditional
@@ -143,7 +144,8 @@ def deliver(folder: Path, uri: str | None, *names: str) -> None:
 
 def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
     """Raises InputError where another search is kept at `uri`, or where another machine has gone on with the search
-    since `folder` had it; and Unreachable where nothing can be kept.
+    since `folder` had it; for a `fresh` one where something else than a search is kept there; and Unreachable where
+    nothing can be kept.
 
     Says on stderr where the store cannot tell apart two machines that take the search over at the same moment.
     """
@@ -156,15 +158,26 @@ def check_storage(folder: Path, uri: str | None, fresh: bool) -> None:
             "of them keeps it: resume a search on one machine only",
             file=sys.stderr,
         )
-    if fresh:
-        return
     place = reach(uri)
+    if fresh:
+        _check_ours(place)
+        return
     if (folder / CONFIG).exists():
         _check_followed(folder, place)
     elif (place / CONFIG).is_file():
         raise InputError(
             f"{place.uri} holds a search already; go on with it: `chex-search resume {place.uri}`, give this one a "
             "--name of its own, or start over with --fresh"
+        )
+
+
+def _check_ours(place: Place) -> None:
+    """Raises InputError where `place` holds files and none of them says that this program keeps a search there."""
+    names = [name for name in place.entries() if not name.startswith((".writable-", ".created-"))]
+    if names and not any(name in (MARK, CONFIG) or name.startswith(f"{FOLDER}/") for name in names):
+        raise InputError(
+            f"{place.uri} holds files that are not a search's (no {CONFIG} among them, first {min(names)}), and "
+            "--fresh does not delete them; give the search another --name or --storage"
         )
 
 
@@ -183,14 +196,16 @@ def _behind(folder: Path, uri: str, host: str) -> InputError:
 
 
 def forget(uri: str | None, name: str = "") -> None:
-    """Removes a file of the search kept at `uri`, or all of it, after it was taken over. Raises Unreachable.
+    """Removes a file of the search kept at `uri`, or all of it, after it was taken over.
 
-    What says who had the search stays: another machine that is still at work on it has to find out.
+    What says who had the search stays: another machine that is still at work on it has to find out. Raises Unreachable,
+    and InputError where all is to be removed and it is no search.
     """
     if uri is None:
         return
     place = reach(uri)
     if not name:
+        _check_ours(place)
         take(uri)
     for each in [name] if name else place.entries():
         if not each.startswith(f"{FOLDER}/"):

@@ -1,6 +1,5 @@
 """Runs a search, or goes on with it: checks, Ray, and what is left in its folder."""
 
-import shutil
 import sys
 import threading
 from collections.abc import Iterator
@@ -17,10 +16,11 @@ from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.console import doing
 from chex.differences import differences
 from chex.errors import InputError
+from chex.output_folder import LOCKED_SECONDS, check_claim, check_emptying, claim, empty
 from chex.prepare import select
 from chex.settle import settle
-from chex.train import checked, preflight, settled
-from search.book import BOOK, Book
+from chex.train import checked, preflight, read_by, settled
+from search.book import BOOK, Book, read_book
 from search.bucket import Unreachable, below
 from search.budget import enough, extended, over, too_many_failures
 from search.conductor import Conductor
@@ -59,17 +59,25 @@ class Failing(Exception):
 
 
 def run_search(
-    search: SearchConfig, folder: Path, fresh: bool, cluster: str | None = None, earlier: Path | None = None
+    search: SearchConfig,
+    folder: Path,
+    fresh: bool,
+    cluster: str | None = None,
+    earlier: Path | None = None,
+    begun: SearchConfig | None = None,
 ) -> list[TrialRow]:
     """Runs all trials and returns their rows; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
     On this machine, or on the Ray cluster at the address `cluster`. Goes on where an earlier call for this search and
     folder stopped, unless `fresh` empties the folder first. Tables that were made for a search in the folder `earlier`
-    are taken over. Raises InputError before anything is written or removed, and Interrupted where the search is not at
-    its end.
+    are taken over. `begun` is the search that `folder` holds so far, where it is extended to `search`. Raises
+    InputError before anything is written or removed, and Interrupted where the search is not at its end.
     """
-    if not fresh:
-        check_folder(search, folder)
+    check_claim(folder, "search", "", search.base.data.root)
+    if fresh:
+        check_emptying(folder, "", read_by(search.base))
+    else:
+        check_folder(begun or search, folder)
     uri = storage_of(search, folder)
     check_storage(folder, uri, fresh)
     doing("joining the cluster" if cluster else "reading the tables")
@@ -80,16 +88,19 @@ def run_search(
             allotment = allotted(search.resources, [machine()])
         threads = allotment.cpus_per_trial if fresh else _threads(folder) or allotment.cpus_per_trial
         base = _checked_base(located(search, whole=not cluster), threads, decoded=not cluster)
-        folder.mkdir(parents=True, exist_ok=True)
+        claim(folder, "search", "", search.base.data.root)
         with held(folder):
             if cluster and not uri:
                 check_shared(folder / LOCK)
             if fresh:
                 forget(uri)
-                _empty(folder)
+                empty(folder, keep=(LOCK,))
             doing("finding out what `auto` means here")
             settling = partial(settled_there, allotment) if cluster else settle
             base = settled(base, folder / BASE, allotment.gpus_per_trial or 1.0, settling)
+            for told in (REPORT, PAGE) if begun else ():
+                forget(uri, told)
+                (folder / told).unlink(missing_ok=True)
             write_text(folder / CONFIG, dump(search))
             write_text(folder / BASE, dump(base))
             note_environment(folder, environment())
@@ -110,20 +121,14 @@ def extend_search(
     Raises InputError where nothing is added, or to a limit that the search does not have, and where trials are to be
     added to a grid; otherwise as `run_search`.
     """
-    search = load_begun(folder)
-    if trials and search.sampler.kind == "grid":
+    begun = load_begun(folder)
+    if trials and begun.sampler.kind == "grid":
         raise InputError(
             f"--trials: {folder} tries every point of a grid, and there is no other point; leave --trials out, or run "
             "a search over a larger space under a --name of its own"
         )
-    more = extended(search.budget, trials, images, hours)
-    check_storage(folder, storage_of(search, folder), fresh=False)
-    with held(folder):
-        for told in (REPORT, PAGE):
-            forget(storage_of(search, folder), told)
-            (folder / told).unlink(missing_ok=True)
-        write_text(folder / CONFIG, dump(search.model_copy(update={"budget": more})))
-    return resume_search(folder, cluster)
+    more = begun.model_copy(update={"budget": extended(begun.budget, trials, images, hours)})
+    return run_search(more, folder, fresh=False, cluster=cluster, begun=begun)
 
 
 def load_begun(folder: Path) -> SearchConfig:
@@ -166,10 +171,8 @@ def rows_of(search: SearchConfig, folder: Path) -> list[TrialRow]:
     """The trials that the search in `folder` has begun so far."""
     if not (folder / BOOK).exists():
         return []
-    book = Book(folder, search.knobs())
-    rows = book.rows()
-    book.close()
-    return rows
+    with read_book(folder, search.knobs()) as book:
+        return book.rows()
 
 
 @contextmanager
@@ -195,7 +198,7 @@ def held(folder: Path) -> Iterator[None]:
     """Keeps other processes from running the search in `folder`. Raises InputError where one does."""
     lock = FileLock(folder / LOCK)
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=LOCKED_SECONDS)
     except Timeout:
         raise InputError(
             f"{folder} is being run by another process; wait for it, or look at it with `chex-search status {folder}`"
@@ -204,12 +207,6 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _empty(folder: Path) -> None:
-    for path in folder.iterdir():
-        if path.name != LOCK:
-            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def _conducted(

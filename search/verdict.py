@@ -15,7 +15,7 @@ from chex.errors import InputError
 from chex.intervals import Estimate
 from chex.metrics import defined
 from chex.seeds import stream
-from search.book import BOOK, Book
+from search.book import BOOK, read_book
 from search.contest import contest, corrected
 from search.ensemble import Ensemble, Reports, ensemble
 from search.importance import Importances, importances
@@ -156,9 +156,8 @@ def load_judged(folder: Path, tell: Tell = lambda _: None) -> Verdict:
 def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
     """As `load_judged`, with importances and ensemble."""
     verdict, search, predictions = load_judged(folder, tell), load_begun(folder), load_predictions(folder)
-    book = Book(folder, search.knobs())
-    rows, history = book.rows(), book.history()
-    book.close()
+    with read_book(folder, search.knobs()) as book:
+        rows, history = book.rows(), book.history()
     seed = search.base.seed
     tell("importances of knobs")
     shares = importances(history, seed)

@@ -10,6 +10,7 @@ from chex import checkpoint
 from chex.atomic import write_text
 from chex.config import dump, override, validated
 from chex.metrics import METRIC, auroc
+from chex.output_folder import claim
 from chex.split import Scored
 from search.book import Book
 from search.export import trial_folder
@@ -46,7 +47,7 @@ def made_search(
     rng = np.random.default_rng(0)
     base = override({}, {"data.root": str(root), "data.observations": list(observations), "device.threads": 1})
     search = validated(SearchConfig, {"base": base, "space": space, "budget": {"trials": trials}}, "made")
-    folder.mkdir(parents=True)
+    claim(folder, "search")
     write_text(folder / CONFIG, dump(search))
     write_text(folder / BASE, dump(search.base))
     truth = (rng.random((units, len(observations))) < 0.3).astype(np.float32)

@@ -1,6 +1,8 @@
 import math
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from optuna.storages import RDBStorage
 
 from chex.errors import InputError
 from chex.metrics import METRIC
-from search.book import BOOK, Book
+from search.book import BOOK, Book, read_book
 from search.space import Knob, Space
 
 SPACE: Space = {
@@ -131,3 +133,49 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
         InputError, match=r"optuna.db cannot be opened as an Optuna study \(file is not a database\); remove"
     ):
         Book(tmp_path, SPACE)
+
+
+def test_a_book_that_is_read_is_left_as_it_was_and_has_what_is_being_written(book: Book, tmp_path: Path) -> None:
+    book.begin(KNOBS)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    with read_book(tmp_path, SPACE) as found:
+        assert [row.state for row in found.rows()] == ["waiting"]
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+    assert list(before) == [BOOK]
+
+
+def test_a_book_over_which_a_process_was_killed_is_read_without_what_it_had_not_finished(
+    book: Book, tmp_path: Path
+) -> None:
+    book.begin(KNOBS)
+    book.close()
+    killed = tmp_path / "killed"
+    killed.mkdir()
+    with closing(sqlite3.connect(tmp_path / BOOK)) as writer:
+        writer.execute("pragma cache_size = 1")  # what does not fit is written before its end
+        writer.execute("create table large as select randomblob(100000)")
+        writer.execute("update trials set state = 'FAIL'")
+        writer.execute("insert into large select randomblob(100000)")
+        for name in (BOOK, f"{BOOK}-journal"):
+            shutil.copy(tmp_path / name, killed)
+        writer.rollback()
+    assert (killed / BOOK).read_bytes() != (tmp_path / BOOK).read_bytes()
+    before = {path.name: path.read_bytes() for path in killed.iterdir()}
+    with read_book(killed, SPACE) as found:
+        assert [row.state for row in found.rows()] == ["waiting"]
+    assert {path.name: path.read_bytes() for path in killed.iterdir()} == before
+
+
+def test_what_is_no_book_is_named_where_it_lies(tmp_path: Path) -> None:
+    (tmp_path / BOOK).write_text("no database")
+    told = pytest.raises(InputError, match=rf"^{tmp_path / BOOK} cannot be opened as an Optuna study")
+    with told, read_book(tmp_path, SPACE):
+        pass
+
+
+def test_a_trial_that_has_been_entered_is_on_the_disk(book: Book) -> None:
+    with book.storage.engine.connect() as connection:
+        modes = {
+            name: connection.exec_driver_sql(f"pragma {name}").scalar() for name in ("synchronous", "journal_mode")
+        }
+    assert modes == {"synchronous": 2, "journal_mode": "delete"}  # 2: FULL

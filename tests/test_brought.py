@@ -9,6 +9,7 @@ from chex import checkpoint
 from chex.atomic import write_text
 from chex.config import dump
 from chex.errors import InputError
+from chex.output_folder import MARK, claim
 from search.book import Book
 from search.brought import bring_up_to_date, folder_of
 from search.search_config import SearchConfig
@@ -73,6 +74,7 @@ def test_a_search_comes_without_what_trials_fetch_themselves(head: Machine, othe
         "tables/self_trained/reports.csv",
         f"tables/self_trained/{checkpoint.WEIGHTS}",
         "confirm/trials/002/reports.csv",
+        MARK,
     }
 
 
@@ -128,3 +130,35 @@ def test_where_no_search_is_kept_nothing_is_brought(head: Machine, other: Machin
     ):
         folder_of(head.uri, other.results)
     assert not other.results.exists()
+
+
+def test_a_folder_of_somebody_else_is_left_alone(head: Machine, other: Machine) -> None:
+    head.begins()
+    for name in ("demo", "demo.part"):
+        (other.results / name).mkdir(parents=True)
+        (other.results / name / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match=r"demo: holds files that this program did not write"):
+        folder_of(head.uri, other.results)
+    (other.results / "demo" / "thesis.tex").unlink()
+    folder_of(head.uri, other.results)
+    assert (other.results / "demo.part" / "thesis.tex").read_text() == "mine"
+    assert sorted(path.name for path in other.results.iterdir()) == ["demo", "demo.part"]
+
+
+def test_what_was_submitted_from_here_stays_beside_what_is_brought(head: Machine, other: Machine) -> None:
+    head.begins()
+    claim(other.folder, "search")
+    (other.folder / "submitted.yaml").write_text("base: {}")
+    folder_of(head.uri, other.results)
+    assert (other.folder / "submitted.yaml").exists()
+    assert other.trials() == 1
+
+
+@pytest.mark.parametrize("name", ["..", ".", ".images"])
+def test_a_uri_that_ends_in_no_name_of_a_search_is_refused(head: Machine, other: Machine, name: str) -> None:
+    with pytest.raises(InputError, match=r"a search's name is one folder below --results"):
+        folder_of(f"{head.uri}/{name}", other.results)
+
+
+def test_a_path_that_ends_in_dots_has_the_name_of_its_folder(tmp_path: Path) -> None:
+    assert folder_of(f"{tmp_path}/demo/trials/..", Path("elsewhere")) == tmp_path / "demo"

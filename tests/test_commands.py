@@ -14,7 +14,7 @@ import chex as chex_package
 from chex.__main__ import main as chex
 from chex.atomic import write_text
 from chex.config import dump
-from chex.output_folder import LOCK, mark
+from chex.output_folder import LOCK, claim, mark
 from search.__main__ import main as chex_search
 from search.sampler import SamplerConfig
 from search.stored import CONFIG
@@ -283,6 +283,26 @@ def test_a_file_in_the_place_of_a_folder_is_refused(
 def test_nothing_is_written_into_the_tree(refused_output: Callable[[str, Path], str], tree: Path, command: str) -> None:
     for out in (tree, tree / "out", tree.parent):
         assert f"{out}: overlaps the data tree" in refused_output(command, out)
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "", ".images"])
+def test_a_name_that_leads_out_of_the_results_is_refused(refuse: Callable[..., str], configs: Path, name: str) -> None:
+    claim(configs / "results", "search")
+    for more in ((), ("--fresh",)):
+        assert f"--name '{name}': a search's name is one folder" in refuse("chex-search", "--name", name, *more)
+
+
+def test_a_search_leaves_what_is_not_its_own(refuse: Callable[..., str], configs: Path) -> None:
+    (configs / "results" / "search").mkdir(parents=True)
+    (configs / "results" / "search" / "thesis.tex").write_text("mine")
+    told = f"{configs / 'results' / 'search'}: holds files that this program did not write"
+    assert told in refuse("chex-search")
+    assert told in refuse("chex-search", "--fresh")
+    (configs / "results" / "file").write_text("mine")
+    assert "results/file: is a file; give a new or empty folder" in refuse("chex-search", "--name", "file")
+    mark(configs, "search")
+    told = f"{configs}: holds the config ({configs / 'search.yaml'}), which --fresh would delete"
+    assert told in refuse("chex-search", "--fresh", "--results", str(configs.parent), "--name", "home")
 
 
 def test_fresh_deletes_nothing_that_the_run_needs(

@@ -25,6 +25,7 @@ from chex.exported import ABOUT, RULES, WEIGHTS, About, read_about
 from chex.intervals import Estimate
 from chex.labels import FIVE
 from chex.metrics import METRIC, auroc, mean_defined
+from chex.output_folder import claim
 from chex.prepare import select
 from chex.timm_layout import Layout, to_timm
 from chex.trained import load_trained
@@ -348,13 +349,14 @@ def notes(out: Path) -> None:
 
 
 def notes_beside_an_export(out: Path) -> None:
-    notes(out)
+    claim(out, "export")
     (out / ABOUT).write_text("{}")
+    (out / "notes.txt").write_text("mine")
 
 
 OUTS = {
-    "a file": (file_in_place, "{0} is a file; give a new or empty folder"),
-    "a folder": (notes, "{0} holds other things than an earlier export, first notes.txt; give a new or empty folder"),
+    "a file": (file_in_place, "{0}: is a file; give a new or empty folder"),
+    "a folder": (notes, "{0}: holds files that this program did not write"),
     "more": (notes_beside_an_export, "{0} holds other things than an earlier export, first notes.txt; give a new or"),
 }
 

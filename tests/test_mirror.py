@@ -1,3 +1,4 @@
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -244,3 +245,16 @@ def test_a_run_goes_on_on_another_machine_from_a_push_cut_off_anywhere_and_ends_
 
 def without_seconds(row: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in row.items() if name != "seconds"}
+
+
+def test_a_list_of_what_was_mirrored_removes_nothing_outside_the_two_folders(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("mine")
+    there = tmp_path / "there"
+    push(folder, there.as_uri())
+    known = json.loads((folder / KNOWN).read_text())
+    known["files"] |= {"../mine": [4, 1, 4, 1], str(tmp_path / "mine"): [4, 1, 4, 1]}
+    (folder / KNOWN).write_text(json.dumps(known))
+    push(folder, there.as_uri())
+    (there / "search.yaml").write_text("a: 2")
+    pull(there.as_uri(), folder)
+    assert (tmp_path / "mine").exists()

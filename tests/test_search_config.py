@@ -7,7 +7,7 @@ import yaml
 from chex.config import dump, validated
 from chex.errors import InputError
 from chex.yaml_text import load_yaml
-from search.search_config import SearchConfig, load_search, search_name
+from search.search_config import SearchConfig, check_name, load_search, search_name
 
 SEARCHES = sorted(Path("configs/search").glob("*.yaml"))
 
@@ -169,3 +169,14 @@ def test_a_run_given_as_a_search_is_answered_with_its_command(tmp_path: Path) ->
     (tmp_path / "run.yaml").write_text("seed: 3")
     with pytest.raises(InputError, match=r"(/.*/run.yaml) describes a run, not a search; type `chex train \1`"):
         load_search(tmp_path / "run.yaml", [], None)
+
+
+@pytest.mark.parametrize("name", ["demo", "nih-small", "a..b", "x.y"])
+def test_a_name_is_one_folder(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/tmp", "a\\b", ".images", "a\0"])
+def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=r"a search's name is one folder below --results, not blank, without / or"):
+        check_name(name)

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from chex.errors import InputError
+from chex.output_folder import MARK
 from chex.records import load_tree
 from search import archive, staging
 from search.__main__ import main
@@ -81,7 +82,7 @@ def files(root: Path) -> dict[str, bytes]:
     return {
         str(path.relative_to(root)): path.read_bytes()
         for path in root.rglob("*")
-        if path.is_file() and path.name not in (STAGED, LISTED)
+        if path.is_file() and path.name not in (STAGED, LISTED, MARK)
     }
 
 
@@ -198,7 +199,7 @@ def test_a_name_that_leads_out_is_refused(name: str, tree: Path, tmp_path: Path)
         target.writestr(info, b"out")
     with pytest.raises(InputError, match=r"films.zip: '.*out' could lead out of its folder; a name is relative"):
         stage(str(packed), tmp_path / "staged" / "tree")
-    assert list((tmp_path / "staged" / "tree").iterdir()) == []
+    assert [path.name for path in (tmp_path / "staged" / "tree").iterdir()] == [MARK]
     assert not list(tmp_path.rglob("out"))
 
 
@@ -355,7 +356,7 @@ def test_the_command_says_where_the_tree_then_lies(
 
 def test_who_opens_no_film_stages_the_tables_alone(tree: Path, tmp_path: Path) -> None:
     root = stage_tables(str(zipped(tree)), tmp_path / "staged")
-    assert sorted(path.name for path in root.iterdir()) == ["train.csv", "valid.csv"]
+    assert sorted(path.name for path in root.iterdir()) == [MARK, "train.csv", "valid.csv"]
     assert len(load_tree(root).paths) == len(load_tree(tree).paths)
     shutil.rmtree(tree)
     (tmp_path / f"{TREE}.zip").unlink(missing_ok=True)
@@ -368,7 +369,7 @@ def test_what_is_listed_with_the_tables_is_what_staging_makes_of_the_films(
 ) -> None:
     uri = upload(zipped(tree), bucket("films.zip")) if form == "zip" else upload(tree, bucket("tree"))
     root = stage_list(uri, tmp_path / "staged")
-    assert sorted(path.name for path in root.iterdir()) == [LISTED, "train.csv", "valid.csv"]
+    assert sorted(path.name for path in root.iterdir()) == [MARK, LISTED, "train.csv", "valid.csv"]
     about = listed(root)
     assert about is not None
     stage(uri, root)
@@ -429,3 +430,12 @@ def test_of_a_tree_whose_tables_lie_on_top_not_all_files_are_listed(
     assert files(stage_some(above, tmp_path / "one", FILMS)).keys() == {*FILMS}
     monkeypatch.delattr("search.bucket.Place.entries")
     assert files(stage_some(bucket(f"above/{TREE}"), tmp_path / "two", FILMS)).keys() == {*FILMS}
+
+
+def test_a_folder_of_somebody_else_is_not_staged_into(tree: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / ".notes.part").write_text("mine")
+    for way in (stage, stage_tables, stage_list):
+        with pytest.raises(InputError, match=r"mine: holds files that this program did not write"):
+            way(str(tree), tmp_path / "mine")
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == [".notes.part"]

@@ -11,7 +11,8 @@ from search.book import Book
 from search.search_config import SearchConfig
 from search.status import status
 from search.stored import CONFIG
-from search.study import LOCK
+from search.study import LOCK, load_begun, rows_of
+from search.trial_log import trial_log
 
 Begin = Callable[..., Book]
 REPORT = {"step": 3, "steps": 3, "percent": 100, "images_seen": 24, "auroc": 0.7, "best_auroc": 0.7}
@@ -66,3 +67,23 @@ def test_a_search_whose_trials_all_fail_is_given_up(begin: Begin, tmp_path: Path
     for _ in range(2):
         book.end(book.begin({"optimizer.lr": 1e-3}), "failed", float("nan"), "the loss is no number")
     assert told(tmp_path).startswith("given up: 2 trials in turn failed (budget.failures), the last one (trial 2)")
+
+
+def test_a_look_at_a_search_leaves_its_folder_as_it_was(begin: Begin, tmp_path: Path) -> None:
+    book = begin(trials=9)
+    book.begin({"optimizer.lr": 1e-3})
+    book.close()
+    search = load_begun(tmp_path)
+    before = as_it_is(tmp_path)
+    assert told(tmp_path).startswith("interrupted")
+    assert trial_log(tmp_path, 1).startswith("trial 1: waiting")
+    assert len(rows_of(search, tmp_path)) == 1
+    assert as_it_is(tmp_path) == before
+
+
+def as_it_is(folder: Path) -> dict[Path, tuple[int, bytes]]:
+    """Each file and folder, with the time of its last change and its content."""
+    return {
+        path: (path.stat().st_mtime_ns, path.read_bytes() if path.is_file() else b"")
+        for path in [folder, *folder.rglob("*")]
+    }

@@ -9,6 +9,7 @@ import pytest
 
 from chex import checkpoint
 from chex.errors import InputError
+from chex.output_folder import MARK
 from search import lease
 from search import stored as stores
 from search.book import BOOK, Book
@@ -209,7 +210,7 @@ def test_a_search_that_is_taken_over_ends_at_its_next_report(
 
 @pytest.mark.parametrize(("name", "left"), [("report.txt", {"best.yaml"}), ("", set[str]())])
 def test_one_file_or_all_is_forgotten(copy: Path, name: str, left: set[str]) -> None:
-    for each in ("report.txt", "best.yaml"):
+    for each in ("report.txt", "best.yaml", *([] if name else [CONFIG])):
         (copy / each).touch()
     forget(copy.as_uri(), name)
     forget(None)
@@ -282,3 +283,24 @@ def test_a_store_without_conditional_writes_is_told_before_a_search_starts(
         f"{copy.as_uri()}: its file system makes no links (Not supported); two machines that go on with one search at "
         "the same moment may both do so until one of them keeps it: resume a search on one machine only\n"
     )
+
+
+def test_what_is_no_search_is_not_forgotten(folder: Path, copy: Path) -> None:
+    (copy / "thesis.tex").write_text("mine")
+    told = (
+        r"storage/demo holds files that are not a search's \(no search.yaml among them, first thesis.tex\), and "
+        "--fresh does not delete them; give the search another --name or --storage"
+    )
+    with pytest.raises(InputError, match=told):
+        check_storage(folder, copy.as_uri(), fresh=True)
+    with pytest.raises(InputError, match=told):
+        forget(copy.as_uri())
+    assert [path.name for path in copy.rglob("*") if path.is_file()] == ["thesis.tex"]
+
+
+def test_a_search_of_which_only_the_mark_or_a_lease_has_arrived_is_forgotten(copy: Path) -> None:
+    for name in (MARK, "driver/000001.json"):
+        (copy / name).parent.mkdir(exist_ok=True)
+        (copy / name).write_text('{"host": "h", "token": "t"}')
+        check_storage(copy, copy.as_uri(), fresh=True)
+        (copy / name).unlink()
