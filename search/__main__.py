@@ -242,7 +242,9 @@ def _status(options: argparse.Namespace) -> int:
         from search.as_json import standing_record, text
 
         folder = _folder(options)
-        print(text(standing_record(folder.name, stands(folder))))
+        told = text(standing_record(folder.name, stands(folder)))
+        done()
+        print(told)
         return 0
     console = Console()
     room = max(3, console.height - BESIDE) if console.is_terminal else ROOM
@@ -279,6 +281,7 @@ def _list(options: argparse.Namespace) -> int:
     from search.listing import as_table, lines, listed, records
 
     found, console = listed(options.results), Console()
+    done()
     if options.json:
         print(text(records(found)))
     elif not found:
