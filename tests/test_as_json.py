@@ -7,8 +7,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from search.__main__ import main
 from search.as_json import standing_record, text, verdict_record
+from search.command import main
 from search.export import TRIALS, write_trials
 from search.status import stands
 from search.verdict import Verdict, load_judged

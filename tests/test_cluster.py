@@ -12,9 +12,9 @@ import pytest
 import yaml
 
 from search import cluster, cluster_config, cluster_names, compute_api
-from search.__main__ import main as chex_search
 from search.bucket import below, reach, shown
 from search.cluster_commands import HOME
+from search.command import main as chex_search
 from search.resources import Resources
 from search.search_config import load_search
 from tests.conftest import GCP, LOCAL, WriteCluster, filled

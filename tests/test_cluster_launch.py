@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from search.__main__ import main as chex_search
 from search.cluster_names import noted
+from search.command import main as chex_search
 from search.search_config import load_search
 from tests.conftest import LOCAL, WriteCluster, filled
 

@@ -15,7 +15,7 @@ from chex.__main__ import main as chex
 from chex.atomic import write_text
 from chex.config import dump
 from chex.output_folder import LOCK, claim, mark
-from search.__main__ import main as chex_search
+from search.command import main as chex_search
 from search.sampler import SamplerConfig
 from search.stored import CONFIG
 from tests.made_search import made_search

@@ -7,7 +7,7 @@ import pytest
 
 from chex.config import RunConfig
 from search import report, study
-from search.__main__ import EXIT_FAILED, main
+from search.command import EXIT_FAILED, main
 from search.ledger import State, TrialRow
 from search.search_config import SearchConfig
 

@@ -9,7 +9,7 @@ import pytest
 from chex.__main__ import main as chex
 from chex.labels import UNCERTAIN
 from search import plan as planning
-from search.__main__ import main as chex_search
+from search.command import main as chex_search
 from search.nodes import Node
 
 RUNS = sorted(Path("configs/run").glob("*.yaml"))

@@ -9,8 +9,8 @@ import pytest
 from chex.atomic import write_text
 from chex.config import dump
 from search import confirm, study
-from search.__main__ import EXIT_FAILED, main
 from search.bucket import reach
+from search.command import EXIT_FAILED, main
 from search.confirm import CONFIRMED, TEXT
 from search.ledger import TrialRow
 from search.search_config import SearchConfig

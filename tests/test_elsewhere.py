@@ -20,8 +20,8 @@ from chex import checkpoint
 from chex.__main__ import main as chex
 from chex.metrics import METRIC
 from chex.relabel import TABLE
-from search.__main__ import main
 from search.bucket import below, reach, shown
+from search.command import main
 from search.confirm import CONFIRMED, TEXT
 from search.export import BEST, TRIALS
 from search.staging import LISTED, STAGED

@@ -30,7 +30,7 @@ from chex.prepare import select
 from chex.timm_layout import Layout, to_timm
 from chex.trained import load_trained
 from search import handover
-from search.__main__ import main
+from search.command import main
 from search.export import BEST, TRIALS
 from search.handover import CARD, CONFIG, FILES, GRAPH, check_out, chosen_thresholds, drawn_films, export
 from search.predictions import write_labels

@@ -64,3 +64,16 @@ def test_the_packages_and_their_commands_load_nothing_heavy_and_change_nothing(t
 
 def test_no_module_of_either_package_changes_anything_when_it_is_imported(tmp_path: Path) -> None:
     ran(SNAPSHOT + EVERYTHING, tmp_path)
+
+
+def test_another_package_named_chex_is_told_before_anything_of_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "chex").mkdir()
+    (tmp_path / "chex" / "__init__.py").touch()
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(Path.cwd())])}
+    command = [sys.executable, "-P", "-m", "search", "list"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    told = (
+        f"chex-search: `chex` was imported from {tmp_path} and `search` from {Path.cwd()}; they must lie side by side"
+    )
+    assert (done.returncode, done.stderr.partition(":")[0]) == (2, "chex-search")
+    assert done.stderr.startswith(told)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from search.__main__ import main
+from search.command import main
 from search.listing import HEADS, as_table, listed
 from tests.made_search import made_search
 

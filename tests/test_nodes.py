@@ -7,7 +7,7 @@ import pytest
 
 from chex.errors import InputError
 from search import nodes
-from search.__main__ import EXIT_BAD_INPUT, main
+from search.command import EXIT_BAD_INPUT, main
 from search.resources import Node
 
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from chex.errors import InputError
 from search import plan as planning
-from search.__main__ import main
+from search.command import main
 from search.forecast import Speed
 from search.plan import duration, plan, search_rows
 from search.resources import Node, allotted

@@ -5,7 +5,7 @@ import pytest
 
 from chex.intervals import Estimate
 from chex.metrics import METRIC
-from search.__main__ import main
+from search.command import main
 from search.ledger import State, TrialRow
 from search.report import conclude, places, report
 from search.study import rows_of

@@ -11,8 +11,8 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy import event
 
 from search import study
-from search.__main__ import EXIT_INTERRUPTED, main
 from search.book import Book
+from search.command import EXIT_INTERRUPTED, main
 from search.room import out_of_room
 
 

@@ -6,8 +6,8 @@ import pytest
 
 from chex.errors import InputError
 from chex.metrics import METRIC
-from search.__main__ import main
 from search.book import Book
+from search.command import main
 from search.environment import note_environment
 from search.predictions import load_predictions
 from search.search_page import load_searched, write_search_page

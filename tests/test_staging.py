@@ -15,8 +15,8 @@ from chex.errors import InputError
 from chex.output_folder import MARK
 from chex.records import load_tree
 from search import archive, staging
-from search.__main__ import main
 from search.bucket import reach
+from search.command import main
 from search.staging import LISTED, STAGED, listed, stage, stage_list, stage_some, stage_tables, tree_path
 from tests.conftest import TREE
 

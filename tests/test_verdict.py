@@ -14,8 +14,8 @@ from chex.config import dump
 from chex.errors import InputError
 from chex.metrics import METRIC, auroc
 from chex.split import Scored
-from search.__main__ import main
 from search.book import BOOK, Book
+from search.command import main
 from search.export import trial_folder
 from search.ledger import State, TrialRow
 from search.predictions import Predictions, load_predictions, write_labels

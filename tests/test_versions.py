@@ -10,7 +10,7 @@ import pytest
 
 from chex.__main__ import main as chex
 from chex.versions import versions
-from search.__main__ import main as chex_search
+from search.command import main as chex_search
 
 
 @pytest.mark.parametrize(("command", "libraries"), [(chex, ["torch", "timm"]), (chex_search, ["torch", "ray"])])
