@@ -227,7 +227,7 @@ def test_the_card_says_what_the_searchs_folder_says(make_search: Make, tree: Pat
         "12 films of 6 patients of valid.csv (views: all)",
         "The tree `CheXpert-v1.0-small`: 24 films of 12 patients to train on.",
         "| Cardiomegaly | zeros | 10 | 10 | 4 | 0 |",
-        "Corrected for that selection: .500 (.400 to .600).",
+        "Corrected for that selection, and so to be expected on other patients like these: .500 (.400 to .600).",
         "**Not for clinical use.**",
     ):
         assert told in card
@@ -268,7 +268,9 @@ def test_the_card_has_the_headings_of_a_model_card_and_the_corrected_auroc(make_
         "Caveats and recommendations",
     }
     assert set(headings(card)) == mitchell | {"How to use"}
-    assert "Corrected for that selection: .500 (.400 to .600)." in card
+    assert (
+        "Corrected for that selection, and so to be expected on other patients like these: .500 (.400 to .600)." in card
+    )
 
 
 def test_the_card_says_what_training_the_config_again_gave(make_search: Make, tmp_path: Path) -> None:
@@ -434,7 +436,7 @@ def test_what_timm_would_not_give_back_is_not_written(
 
 def test_a_folder_that_cannot_be_made_is_refused(make_search: Make, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match=r"file/out cannot be written \(not a directory\); give another folder"):
+    with pytest.raises(InputError, match=r"file/out: .*/file is a file; give a new or empty folder"):
         export(make_search(), tmp_path / "file" / "out", corrected, onnx=False)
 
 

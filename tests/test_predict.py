@@ -15,6 +15,7 @@ from chex.batches import load_batch
 from chex.cache import decode
 from chex.checkpoint import WEIGHTS, save_weights
 from chex.model import ModelConfig, build_model
+from chex.output_folder import MARK
 from chex.predict import image_files, overlay_names
 from chex.trained import load_trained
 
@@ -85,7 +86,7 @@ def test_overlays_are_written_for_each_film_and_observation_asked_for(
     out = tmp_path / "cam"
     assert predict(weights, films, "--grad-cam", out, "--observation", "Pleural Effusion") == 0
     names = {"a Pleural Effusion.png", "b Pleural Effusion.png", "deep_c Pleural Effusion.png"}
-    assert {path.name for path in out.iterdir()} == names
+    assert {path.name for path in out.iterdir()} == names | {MARK}
     with Image.open(out / "a Pleural Effusion.png") as overlay:
         assert (overlay.mode, overlay.width) == ("RGB", 512)
     assert (
@@ -96,7 +97,8 @@ def test_overlays_are_written_for_each_film_and_observation_asked_for(
 
 def test_without_a_choice_every_observation_is_drawn(weights: Path, films: Path, tmp_path: Path) -> None:
     assert predict(weights, films / "b.png", "--grad-cam", tmp_path / "cam") == 0
-    assert {path.name for path in (tmp_path / "cam").iterdir()} == {"b Cardiomegaly.png", "b Pleural Effusion.png"}
+    names = {"b Cardiomegaly.png", "b Pleural Effusion.png"}
+    assert {path.name for path in (tmp_path / "cam").iterdir()} == names | {MARK}
 
 
 def test_names_of_overlays_are_unique_and_say_where_a_film_lies() -> None:
