@@ -141,7 +141,7 @@ def check_name(name: str) -> None:
 
     A storage keeps what is not a search under names that begin with a dot.
     """
-    if not name or name.startswith(".") or re.search(r"[/\\\0]", name):
+    if not name.strip() or name.startswith(".") or re.search(r"[/\\\0]", name):
         raise InputError(
             f"--name '{name}': a search's name is one folder below --results, not blank, without / or \\, and does not "
             "begin with a dot; give for example --name demo"

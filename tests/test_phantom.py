@@ -89,7 +89,7 @@ def test_truth_covers_both_splits_and_is_what_valid_says(tree: Path) -> None:
 def test_the_same_config_gives_the_same_bytes_whatever_the_number_of_workers(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(phantom.os, "cpu_count", lambda: 1)
+    monkeypatch.setattr(phantom, "usable_cpus", lambda: 1)
     write_phantom(tmp_path, SMALL)
     assert contents(tmp_path) == contents(tree.parent)
 

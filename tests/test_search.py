@@ -92,7 +92,7 @@ def test_the_page_shows_the_films_that_the_winner_misses_and_what_the_search_ran
     assert html.count('<img src="data:image/jpeg;base64,') == 3
     assert "Right of each film is Grad-CAM" in html
     assert f">{version('torch')}<" in html
-    assert re.search(r"\S*/results/tiny/report.html ", ran.stdout)
+    assert re.search(r"In \S*/results/tiny:\nreport.html ", ran.stdout)
 
 
 def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path) -> None:
@@ -159,7 +159,8 @@ def test_confirm_trains_the_best_again_on_the_same_new_seeds(home: Path, results
     assert "Trained again on new seeds" in (results / "report.html").read_text(encoding="utf-8")
     other = subprocess.run([*asked, "3"], capture_output=True, text=True, timeout=240, check=False)
     assert other.returncode == 2
-    assert "confirm holds a confirmation of other trials or seeds; repeat it with the same --top and" in other.stderr
+    assert "confirm holds a confirmation of other trials or seeds (" in other.stderr
+    assert "; repeat it with the same --top and --seeds, or move it away" in other.stderr
 
 
 def test_tensorboard_finds_curves_for_each_trial(results: Path) -> None:

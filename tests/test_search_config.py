@@ -176,7 +176,7 @@ def test_a_name_is_one_folder(name: str) -> None:
     check_name(name)
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "/tmp", "a\\b", ".images", "a\0"])
+@pytest.mark.parametrize("name", ["", " ", ".", "..", "a/b", "/tmp", "a\\b", ".images", "a\0"])
 def test_a_name_that_leads_elsewhere_is_refused(name: str) -> None:
     with pytest.raises(InputError, match=r"a search's name is one folder below --results, not blank, without / or"):
         check_name(name)

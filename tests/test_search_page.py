@@ -120,7 +120,7 @@ def test_studies_are_called_studies(folder: Path, tmp_path: Path) -> None:
     for name in (CONFIG, BASE):
         (copy / name).write_text((copy / name).read_text().replace("scoring: image", "scoring: study"))
     html = write_search_page(copy, 0.9).read_text(encoding="utf-8")
-    assert "on 120 studies, which it was chosen by" in html
+    assert "on the 120 studies of 120 patients that it was chosen by" in html
     assert "what each finds, misses and calls, in studies" in html
 
 
@@ -148,7 +148,7 @@ def test_what_retraining_showed_is_told_where_it_was_done(folder: Path, tmp_path
 def test_the_winner_is_shown_by_the_report_whose_weights_it_keeps(folder: Path) -> None:
     found = load_searched(folder, lambda _: None)
     held = load_predictions(folder)
-    place = kept_report(found.drawn.won, held)
+    place = kept_report(found.drawn.won, held.trials, held.images)
     assert held.trials[place] == found.verdict.winner
     kept = max(found.drawn.won.reports, key=lambda report: report["auroc"])
     assert held.images[place] == kept["images_seen"]
