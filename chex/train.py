@@ -231,12 +231,12 @@ def _result(config: RunConfig, out: Path) -> str:
     reports = list(checkpoint.load_probabilities(out / checkpoint.PROBABILITIES, observations)[0].values())
     seen, new = best_of_reports(truth, np.stack(reports), patients, stream(config.seed, "bags"))
     told = (
-        f"validation AUROC {_with_interval(seen)} on the {len(truth):,} {scored_as(config)} of "
+        f"validation AUROC {with_interval(seen)} on the {len(truth):,} {scored_as(config)} of "
         f"{len(set(patients)):,} patients"
     )
     if len(reports) > 1:
         told += (
-            f",\nthe best of {len(reports)} reports, chosen on these {scored_as(config)}; expect {_with_interval(new)} "
+            f",\nthe best of {len(reports)} reports, chosen on these {scored_as(config)}; expect {with_interval(new)} "
             "on new patients like these"
         )
     return f"{told}\nbest weights: {out / checkpoint.WEIGHTS}"
@@ -259,5 +259,6 @@ def best_of_reports(
     return seen, expected(metric, tight, plain, seen)
 
 
-def _with_interval(figure: Estimate) -> str:
+def with_interval(figure: Estimate) -> str:
+    """Returns a figure with its 95 % interval, in words."""
     return f"{decimal(figure.value)} (95 % interval {decimal(figure.low)} to {decimal(figure.high)})"

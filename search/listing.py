@@ -15,6 +15,7 @@ from chex.errors import InputError
 from search.book import BOOK, read_book
 from search.bucket import check_there, is_uri, shown
 from search.ledger import ended, winner
+from search.space import Space
 from search.status import stands
 from search.stored import CONFIG
 
@@ -23,10 +24,10 @@ HEADS = ("name", "state", "trials", "best AUROC", "started", "updated", "data")
 
 @dataclass(frozen=True)
 class Listed:
-    """One search."""
+    """What the list says of one search."""
 
     name: str
-    """Of its folder."""
+    """The name of its folder."""
     state: str
     """One of `search.status.Standing`, or `unreadable`."""
     told: str
@@ -78,7 +79,8 @@ def _in_storage(uri: str) -> list[Listed]:
 
 def _one(name: str, folder: Path, updated: datetime | None = None) -> Listed:
     try:
-        held, started = stands(folder), _started(folder)
+        held = stands(folder)
+        started = _started(folder, held.search.knobs())
     except InputError as error:
         return Listed(name, "unreadable", str(error), 0, None, None, None, None, None)
     book = folder / BOOK
@@ -98,10 +100,10 @@ def _one(name: str, folder: Path, updated: datetime | None = None) -> Listed:
     )
 
 
-def _started(folder: Path) -> datetime | None:
+def _started(folder: Path, space: Space) -> datetime | None:
     if not (folder / BOOK).is_file():
         return None
-    with read_book(folder, stands(folder).search.knobs()) as book:
+    with read_book(folder, space) as book:
         return min((trial.datetime_start for trial in book.history() if trial.datetime_start), default=None)
 
 

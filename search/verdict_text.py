@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from chex.console import decimal
 from chex.intervals import Estimate
+from chex.train import with_interval
 from search.ensemble import Ensemble
 from search.importance import Importances
 from search.rivals import Rivalry
@@ -74,9 +75,9 @@ def caveats(verdict: Verdict, unit: str = "films") -> list[str]:
 
 def _winner(verdict: Verdict, unit: str) -> str:
     return (
-        f"Trial {verdict.winner} wins: AUROC {_with_interval(verdict.naive)} on the {verdict.units:,} {unit} of "
+        f"Trial {verdict.winner} wins: AUROC {with_interval(verdict.naive)} on the {verdict.units:,} {unit} of "
         f"{verdict.patients:,} patients that it was chosen by, the best of {_count(verdict.reports, 'report')} of "
-        f"{_count(len(verdict.trials), 'trial')}; expect {_with_interval(verdict.corrected)} on other patients "
+        f"{_count(len(verdict.trials), 'trial')}; expect {with_interval(verdict.corrected)} on other patients "
         "like these."
     )
 
@@ -193,10 +194,6 @@ def _wrapped(text: str) -> list[str]:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
-def _with_interval(figure: Estimate) -> str:
-    return f"{decimal(figure.value)} (95 % interval {decimal(figure.low)} to {decimal(figure.high)})"
 
 
 def _interval(figure: Estimate) -> str:
