@@ -15,6 +15,7 @@ from chex.__main__ import main as chex
 from chex.atomic import write_text
 from chex.config import dump
 from chex.output_folder import LOCK, claim, mark
+from search.__main__ import main as start_chex_search
 from search.command import main as chex_search
 from search.sampler import SamplerConfig
 from search.stored import CONFIG
@@ -220,8 +221,8 @@ def test_an_option_that_is_none_is_refused_with_what_was_meant(typed: str, capsy
 def test_another_package_named_chex_is_told_from_ours(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(chex_package, "__file__", "/elsewhere/site-packages/chex/__init__.py")
-    assert chex_search(["run", "x.yaml"]) == 2
+    monkeypatch.setattr(chex_package, "__path__", ["/elsewhere/site-packages/chex"])
+    assert start_chex_search(["run", "x.yaml"]) == 2
     told = capsys.readouterr().err
     assert "`chex` was imported from /elsewhere/site-packages and `search` from" in told
     assert "remove the other package named chex from this environment" in told

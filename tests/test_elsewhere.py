@@ -118,7 +118,8 @@ def test_it_is_looked_at_there(type_there: Typed, other: Path) -> None:
     assert type_there("status").strip().endswith(f"at its end: all {TRIALS_RUN} trials have been tried")
     assert type_there("logs", "2").startswith("trial 2: finished, 100 % of its schedule, 48 images")
     assert "wins: AUROC" in type_there("verdict")
-    assert type_there("resume").startswith(f"{other / 'results' / 'two'} is finished; ")
+    there = other / "results" / "two"
+    assert f"{there} is finished; chex-search extend {there} --trials N" in type_there("resume")
     assert not (other / "cache").exists()
 
 
