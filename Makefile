@@ -22,7 +22,7 @@ demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machin
 	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM)
 
 test: $(READY) ## all tests
-	RAY_raylet_start_wait_time_s=120 $(BIN)/pytest -n 2 --dist loadfile # a busy machine starts Ray slowly
+	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

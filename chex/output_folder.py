@@ -28,7 +28,7 @@ Kind = Literal[
     "search", "export", "staged tree",
 ]  # fmt: skip
 KINDS: tuple[Kind, ...] = get_args(Kind)
-LOCKED_SECONDS = 0.2
+PATIENCE_SECONDS = 0.2
 """How long a lock is waited for: somebody may look for a moment whether a folder is in use."""
 
 
@@ -124,13 +124,19 @@ def empty(folder: Path, keep: tuple[str, ...] = (LOCK,)) -> None:
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Keeps other processes from training in `folder`, which is there. Raises InputError where one does."""
-    lock = FileLock(folder / LOCK)
+    refusal = f"{folder}: another process trains in this folder; wait until it ends, or give another folder with --out"
+    with locked(folder / LOCK, refusal):
+        yield
+
+
+@contextmanager
+def locked(path: Path, refusal: str) -> Iterator[None]:
+    """Holds the lock file `path` while the block runs. Raises InputError(`refusal`) where another process holds it."""
+    lock = FileLock(path)
     try:
-        lock.acquire(timeout=LOCKED_SECONDS)
+        lock.acquire(timeout=PATIENCE_SECONDS)
     except Timeout:
-        raise InputError(
-            f"{folder}: another process trains in this folder; wait until it ends, or give another folder with --out"
-        ) from None
+        raise InputError(refusal) from None
     try:
         yield
     finally:

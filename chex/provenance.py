@@ -23,9 +23,9 @@ from chex.errors import InputError
 from chex.records import DataConfig, Records, Tree
 
 KEY = "provenance"
-"""Its place in what weights say of themselves."""
+"""The name under which the metadata of weights have it."""
 BYTES = 6
-"""Of a hash: among 100,000 patients one in 3 thousand million is taken for another."""
+"""The length of a hash: among 100,000 patients one in 3 thousand million is taken for another."""
 WITNESSES = 16384
 SAME = 0.5
 

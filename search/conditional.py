@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from chex.atomic import sync, sync_folder
 from search.bucket import FIRST_WORD, LONG_WORK, below, is_uri, place_at, s3_region, told, unreachable
 
 NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK)
@@ -47,15 +48,17 @@ def why_unconditional(uri: str) -> str:
 
 
 def _linked(uri: str, content: bytes) -> bool:
-    """A link is made whole or not at all, on NFS too, where O_EXCL is not to be relied on."""
+    """Creates the file as a link, which appears whole or not at all, on NFS too, where O_EXCL cannot be relied on."""
     path = Path(place_at(uri).path)
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with told(uri):
             path.parent.mkdir(parents=True, exist_ok=True)
             beside.write_bytes(content)
+            sync(beside)
             try:
                 os.link(beside, path)
+                sync_folder(path.parent)
             except FileExistsError:
                 return False
             except OSError as error:

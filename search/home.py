@@ -13,6 +13,7 @@ from filelock import FileLock
 from chex import checkpoint
 from chex.atomic import replacing
 from chex.errors import InputError
+from chex.pretrained import sha256_of
 from chex.relabel import TABLE
 from search.bucket import below, place_at, shown
 from search.lease import Lease
@@ -47,18 +48,13 @@ class Contents:
 def contents_of(base: Mapping[str, Any], search: Path, source: str | None) -> Contents:
     """Returns the Contents of the run `base`, whose probability tables may lie in the `search`'s folder."""
     made = {kind: Path(path) for kind, path in base["relabel"].items() if path is not None}
-    tables = {kind: _sha256(path) for kind, path in made.items() if path.is_relative_to(search)}
+    tables = {kind: sha256_of(path) for kind, path in made.items() if path.is_relative_to(search)}
     return Contents(tables, tables_digest(Path(base["data"]["root"])) if source else "")
 
 
 def tables_digest(root: Path) -> str:
     """Returns the SHA-256 of a tree's train.csv and valid.csv together, in hex."""
-    return _sha256(*(root / name for name in TABLES))
-
-
-def _sha256(*paths: Path) -> str:
-    """Of the files one after the other."""
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
+    return hashlib.sha256(b"".join((root / name).read_bytes() for name in TABLES)).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -126,7 +122,7 @@ def with_local_tables(
         here = scratch(stored, cache) / name.parent / digest[:16] / name.name
         here.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(here.with_name(f"{here.name}.lock")):
-            if not here.exists() or _sha256(here) != digest:
+            if not here.exists() or sha256_of(here) != digest:
                 _fetch_table(below(stored, str(name)), here, digest)
         relabel[kind] = str(here)
     return base | {"relabel": relabel}

@@ -61,7 +61,7 @@ class Lease:
 
     @property
     def name(self) -> str:
-        """Of the file, in the search's folder."""
+        """The path of the record below the search's folder."""
         return f"{FOLDER}/{self.number:06d}.json"
 
     def check(self) -> None:
@@ -124,7 +124,10 @@ def write_record(lease: Lease, folder: Path) -> None:
 
 
 def _created(lease: Lease) -> bool:
-    """Where the store has no conditional writes, what was first is found out by reading it again."""
+    """Creates the record of `lease`; returns whether this machine is known to have created it.
+
+    Where the store has no conditional writes the answer is False, and the caller reads which record is there.
+    """
     where, content = below(lease.uri, lease.name), _text(lease.record).encode()
     try:
         return create(where, content)

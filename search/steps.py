@@ -31,7 +31,7 @@ class Step:
     """How far a trial is."""
 
     share: float
-    """Of its steps done, from 0 to 1."""
+    """The share of its steps that are done, from 0 to 1."""
     images: int
     """Training images seen so far."""
     left: float | None = None

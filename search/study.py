@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 
 from chex.atomic import write_text
@@ -16,7 +15,7 @@ from chex.config import RunConfig, dump, load_run, read_yaml, validated
 from chex.console import doing
 from chex.differences import differences
 from chex.errors import InputError
-from chex.output_folder import LOCKED_SECONDS, check_claim, check_emptying, claim, empty
+from chex.output_folder import check_claim, check_emptying, claim, empty, locked
 from chex.prepare import select
 from chex.settle import settle
 from chex.train import checked, preflight, read_by, settled
@@ -196,17 +195,9 @@ def room_said(folder: Path) -> Iterator[None]:
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
     """Keeps other processes from running the search in `folder`. Raises InputError where one does."""
-    lock = FileLock(folder / LOCK)
-    try:
-        lock.acquire(timeout=LOCKED_SECONDS)
-    except Timeout:
-        raise InputError(
-            f"{folder} is being run by another process; wait for it, or look at it with `chex-search status {folder}`"
-        ) from None
-    try:
+    refusal = f"{folder} is being run by another process; wait for it, or look at it with `chex-search status {folder}`"
+    with locked(folder / LOCK, refusal):
         yield
-    finally:
-        lock.release()
 
 
 def _conducted(

@@ -32,6 +32,18 @@ HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
 TREE = "CheXpert-v1.0-small"
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Puts the tests that start Ray first, in one group of pytest-xdist: two clusters that start at once time out.
+
+    Every other file is a group of its own.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    for item in items:
+        group = "ray" if item.get_closest_marker("ray") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def film(path: Path, positive: bool, seed: int) -> None:
     """Writes a noisy gray JPEG with a bright patch in it if `positive`."""
     pixels = np.random.default_rng(seed).integers(60, 120, size=(40, 48))

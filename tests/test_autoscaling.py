@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from filelock import FileLock
 from ray.autoscaler._private.monitor import BASE_READONLY_CONFIG
 from ray.util import get_node_ip_address
@@ -18,6 +19,8 @@ from search.home import scratch
 from tests.bench.cluster_chaos import NAME, OURS, THE_END, Driver, Nodes, Outcome, judge, search_file, wait
 from tests.bench.kill_search import TRIAL_PROCESS, Reports
 from tests.bench.processes import of_ray, parents, title
+
+pytestmark = pytest.mark.ray
 
 HEAD_ID = "f" * 51 + "00000"
 """From which the provider counts its nodes on."""

@@ -5,6 +5,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from chex import checkpoint
 from chex.config import load_run
@@ -15,6 +16,8 @@ from search.export import BEST, TRIALS, trial_folder
 from search.feed import IMAGES
 from search.shared_cache import MANIFEST
 from tests.bench.cluster_chaos import EVENTS, NAME, search_file, undergo
+
+pytestmark = pytest.mark.ray
 
 
 def test_a_search_that_loses_a_process_nodes_and_its_head_ends_each_trial_once_and_trains_nothing_twice(

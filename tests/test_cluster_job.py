@@ -17,6 +17,8 @@ import pytest
 from search import cluster_commands
 from search.cluster_commands import free, job, on_head, run
 
+pytestmark = pytest.mark.ray
+
 if importlib.util.find_spec("aiohttp") is None or importlib.util.find_spec("opencensus") is None:
     pytest.skip("the job server needs ray[default], of the extra `cluster`", allow_module_level=True)
 

@@ -15,6 +15,8 @@ from search.command import main as chex_search
 from search.search_config import load_search
 from tests.conftest import LOCAL, WriteCluster, filled
 
+pytestmark = pytest.mark.ray
+
 TINY = {
     "base": {"model": {"backbone": "test_resnet"}},
     "space": {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}},

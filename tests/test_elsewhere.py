@@ -30,6 +30,8 @@ from tests.bench.cluster_chaos import Driver, Nodes, search_file
 from tests.conftest import TREE
 from tests.test_staging import upload, zipped
 
+pytestmark = pytest.mark.ray
+
 TRIALS_RUN = 4
 
 

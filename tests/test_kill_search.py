@@ -5,6 +5,10 @@ import os
 import subprocess
 import sys
 
+import pytest
+
+pytestmark = pytest.mark.ray
+
 
 def test_a_search_killed_at_random_moments_ends_as_one_left_in_peace() -> None:
     command = [sys.executable, "tests/bench/kill_search.py", "2", "1"]

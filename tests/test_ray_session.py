@@ -9,6 +9,8 @@ from ray._raylet import AuthenticationTokenLoader, get_authentication_mode
 from search.ray_session import for_member, for_own_ray, ray_settings
 from tests.test_imports import ran
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.mark.parametrize(
     ("own", "token", "mode"), [(False, False, "disabled"), (False, True, "token"), (True, False, "token")]

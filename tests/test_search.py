@@ -24,6 +24,8 @@ from chex.uncertainty import TABLE_POLICIES
 from search.predictions import load_predictions
 from tests.conftest import TREE, write_split
 
+pytestmark = pytest.mark.ray
+
 TRIALS = 6
 
 

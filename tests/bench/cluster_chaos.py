@@ -279,6 +279,8 @@ def ripe(search: Path, nodes: Nodes, outcome: Outcome, least: int) -> bool:
 def recovered(search: Path, nodes: Nodes, before: Reports, hit: set[int], outcome: Outcome) -> bool:
     sample(nodes, outcome)
     now = reports_of(search).keys() - before.keys()
+    if not (search / TRIALS).exists():  # another head has not fetched the search yet
+        return False
     rows = pd.read_csv(search / TRIALS).set_index("trial")
     done = {number for number in hit if (number, rows["steps"].get(number)) in before}
     return all(number in done or any(n == number for n, _ in now) for number in hit)

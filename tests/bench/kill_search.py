@@ -292,7 +292,7 @@ def differences(search: Path, peace: Path) -> list[str]:
     trials = pd.read_csv(search / TRIALS)
     told = [(STATES[state], value) for _, state, value, _, _ in _study(search)]
     written = [
-        (state, value if state == "finished" else None)
+        (state, value if state in ("finished", "stopped") else None)
         for state, value in zip(trials["state"], trials[METRIC].astype(float), strict=True)
     ]
     return found if told == written else [*found, f"{BOOK} against {TRIALS}"]
