@@ -60,10 +60,17 @@ def terminable() -> Iterator[None]:
 
 @contextmanager
 def sigterm_kept() -> Iterator[None]:
-    """After the block SIGTERM does what it did before: what starts within may set a handler of its own, as Ray does."""
+    """After the block SIGTERM does what it did before: what starts within may set a handler of its own, as Ray does.
+
+    Raises KeyboardInterrupt where that handler ends the process by SystemExit(SIGTERM) within the block.
+    """
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield
+    except SystemExit as end:
+        if end.code != signal.SIGTERM:
+            raise
+        raise KeyboardInterrupt from None
     finally:
         if threading.current_thread() is threading.main_thread():
             signal.signal(signal.SIGTERM, before)

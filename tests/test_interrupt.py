@@ -1,5 +1,6 @@
 import os
 import signal
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -67,3 +68,17 @@ def test_what_starts_within_the_block_does_not_keep_sigterm_for_itself() -> None
             signal.signal(signal.SIGTERM, signal.SIG_IGN)  # as Ray does, with a handler that ends the process
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_sigterm_that_ends_what_starts_within_the_block_is_an_interrupt() -> None:
+    def ray_ends(number: int, frame: object) -> None:
+        sys.exit(number)
+
+    with pytest.raises(KeyboardInterrupt), sigterm_kept():
+        signal.signal(signal.SIGTERM, ray_ends)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_another_end_within_the_block_stays_what_it_is() -> None:
+    with pytest.raises(SystemExit), sigterm_kept():
+        sys.exit(2)

@@ -5,9 +5,11 @@
 Real raylets with GPUs that are none, a disk (HOME) for each node, storage in an emulated Google bucket, and a search of
 12 trials of a quarter of a GPU each. First in peace; then a trial's process is killed, a node after the notice of a
 preemption, a node without notice, and the head with all there is, after which the search is resumed from its storage on
-another cluster with empty disks: each in a search of its own, and all in turn in one. Prints a table, and last a line
-of JSON: trials that did not end exactly once, reports lost, reports trained twice, seconds until all that was hit had a
-new report, and whether all files are equal to those of the search in peace.
+another cluster with empty disks: each in a search of its own, and all in turn in one. In a search more, one node's disk
+fills up and stays full; this needs the right to mount (root), and is left out with a line that says so otherwise.
+Prints a table, and last a line of JSON: trials that did not end exactly once, reports lost, reports trained twice,
+seconds until all that was hit had a new report, trials that a node with a full disk was given later, and whether all
+files are equal to those of the search in peace.
 """
 
 import json
@@ -46,8 +48,11 @@ LONGEST = 300
 """Seconds that anything waited for may take."""
 NOTICE_SECONDS = 4.0
 """From the notice to the end of a node. Google gives 30."""
+DISK_SIZE = "64m"
+"""Of a node's disk that is to fill up."""
 HELD = re.compile(r"/(\w+)/cache/trials/\w+/trials/(\d+)\.lock$")
 """A lock of a trial under way: the node whose disk it is on, and the trial."""
+MOVES = re.compile(r"^trial (\d+) moves to another node", re.MULTILINE)
 
 
 @dataclass
@@ -77,19 +82,32 @@ class Outcome:
     """The most trials that ran at once on each node."""
     caches: dict[str, int] = field(default_factory=dict)
     """Image caches on each node's disk."""
+    moved: list[int] = field(default_factory=list)
+    """The trials of which the search said that they move to another node, in that order."""
+    strayed: int = 0
+    """The most trials at once that were seen on a node with a full disk after those that it had were got over."""
     unlike: list[str] = field(default_factory=list)
     """Files that are not as those of the search in peace."""
 
 
 class Nodes:
-    """A cluster of several nodes in a process group of its own."""
+    """A cluster of several nodes in a process group of its own; where `disks`, each node's HOME can fill up alone."""
 
-    def __init__(self, folder: Path, count: int, cpus: int = 4):
+    full: str | None = None
+    """The node whose disk is full."""
+    disks: tuple[Path, ...] = ()
+    """Those that are mounted."""
+
+    def __init__(self, folder: Path, count: int, cpus: int = 4, disks: bool = False):
         self.folder = folder
         self.names = [f"node{number + 1}" for number in range(count)]
         """Those that are there."""
         self._added = count
         folder.mkdir()
+        for name in self.names if disks else ():
+            (folder / name).mkdir()
+            mount(folder / name)
+            self.disks += (folder / name,)
         with (folder / "nodes.log").open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, str(TESTS / "bench" / "ray_nodes.py"), str(folder), str(count), str(cpus)],
@@ -100,7 +118,11 @@ class Nodes:
                 env=OURS,
                 start_new_session=True,
             )
-        self.address = str(self._heard()["address"])
+        try:
+            self.address = str(self._heard()["address"])
+        except BaseException:
+            self.vanish()
+            raise
 
     def tell(self, line: str) -> None:
         """Has it done and waits for that."""
@@ -116,6 +138,14 @@ class Nodes:
         self.names.append(f"node{self._added}")
         self.tell(f"add {self.names[-1]}")
 
+    def fill(self, name: str) -> None:
+        """Leaves no room on a node's disk."""
+        assert self.disks, "the nodes have no disks of their own"
+        with (self.folder / name / "filler").open("wb", buffering=0) as filler, suppress(OSError):
+            while True:
+                filler.write(bytes(4096))
+        self.full = name
+
     def vanish(self) -> None:
         """Kills every process at once."""
         for pid in [self.process.pid, *family(self.process.pid), *of_ray(self.folder)]:
@@ -125,6 +155,9 @@ class Nodes:
         for pipe in filter(None, (self.process.stdin, self.process.stdout)):
             with suppress(BrokenPipeError):
                 pipe.close()
+        for disk in self.disks:
+            subprocess.run(["umount", "--lazy", str(disk)], check=True)
+        self.disks = ()
 
     def end(self) -> None:
         """Lets the cluster end, and kills what is left of it."""
@@ -162,28 +195,49 @@ class Driver:
 
 def main(folder: Path, scratch: Path) -> bool:
     config = search_file(folder)
+    searches = SEARCHES if may_mount(scratch) else tuple(events for events in SEARCHES if FULL not in events)
+    if searches != SEARCHES:
+        print(f"not tried, since nothing may be mounted here: {FULL}")
     peace = folder / "0" / NAME
     done = []
     with emulated_bucket() as uri:
-        for number, events in enumerate(SEARCHES):
+        for number, events in enumerate(searches):
             storage = below(uri, f"{number}")
             done.append(undergo(events, config, folder / f"{number}", scratch, storage, peace))
             print(json.dumps(asdict(done[-1])), flush=True)
     show(done)
-    figures = {name: sum(getattr(one, name) for one in done) for name in ("trials", "not_once", "lost", "repeated")}
+    figures = {name: sum(getattr(one, name) for one in done) for name in ("trials", *WRONG)}
     equal = not any(one.unlike for one in done)
     packed = set(done[0].at_once.values()) == {4}
     one_cache_a_node = all(max(one.caches.values()) == 1 for one in done)
     figures |= {"equal": equal, "packed": packed, "one_cache_a_node": one_cache_a_node}
     figures["recovery"] = [[strike.event, strike.recovery] for one in done for strike in one.strikes]
     print(json.dumps(figures))
-    wrong = figures["not_once"] or figures["lost"] or figures["repeated"]
-    return equal and packed and one_cache_a_node and not wrong
+    return equal and packed and one_cache_a_node and not any(figures[name] for name in WRONG)
 
 
 EVENTS = ("process killed", "node drained", "node killed", "head killed")
-SEARCHES = ((), *((event,) for event in EVENTS), EVENTS)
-"""What happens to each: nothing, each event alone, all in turn."""
+FULL = "disk full"
+SEARCHES = ((), *((event,) for event in EVENTS), EVENTS, (FULL,))
+"""What happens to each: nothing, each event alone, all in turn; and a node's disk fills up."""
+WRONG = ("not_once", "lost", "repeated", "strayed")
+"""Figures that are to be 0."""
+
+
+def mount(folder: Path) -> None:
+    """Mounts a disk of DISK_SIZE at `folder`. Raises CalledProcessError where that is not permitted."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", str(folder)]
+    subprocess.run(command, check=True, capture_output=True)
+
+
+def may_mount(scratch: Path) -> bool:
+    with tempfile.TemporaryDirectory(dir=scratch) as folder:
+        try:
+            mount(Path(folder))
+        except (OSError, subprocess.CalledProcessError):
+            return False
+        subprocess.run(["umount", folder], check=True)
+    return True
 
 
 def search_file(folder: Path, trials: int = 12, epochs: int = 240, share: float = 0.25) -> Path:
@@ -208,7 +262,7 @@ def undergo(
     """
     outcome, search, known, hit = Outcome(), home / NAME, Reports(), set[int]()
     home.mkdir(parents=True, exist_ok=True)
-    nodes = Nodes(_empty(scratch), 2, cpus)
+    nodes = Nodes(_empty(scratch), 2, cpus, FULL in events)
     driver = Driver(["run", str(config), "--results", str(home), "--storage", storage], nodes, home / "0.log")
     try:
         for event in events:
@@ -227,7 +281,7 @@ def undergo(
                 continue
             wait(lambda: recovered(search, nodes, before, hit, outcome), driver, "new reports of what was hit")  # noqa: B023
             outcome.strikes[-1].recovery, hit = round(time.monotonic() - happened, 1), set()
-        wait(lambda: sample(nodes, outcome) or driver.ended(), driver, THE_END)
+        wait(lambda: sample(nodes, outcome) or stray(nodes, outcome) or driver.ended(), driver, THE_END)
         assert driver.process.returncode == 0, driver.said()
     finally:
         driver.process.kill()
@@ -259,7 +313,10 @@ def strike(event: str, nodes: Nodes, driver: Driver, search: Path) -> tuple[Repo
         driver.process.kill()
         nodes.vanish()
         return before, set(under_way), now
-    nodes.replace(victim)
+    if event == FULL:
+        nodes.fill(victim)
+    else:
+        nodes.replace(victim)
     return before, on_node, now
 
 
@@ -291,6 +348,10 @@ def sample(nodes: Nodes, outcome: Outcome) -> None:
         outcome.at_once[node] = max(outcome.at_once.get(node, 0), count)
 
 
+def stray(nodes: Nodes, outcome: Outcome) -> None:
+    outcome.strayed = max(outcome.strayed, sum(node == nodes.full for node, _ in running(nodes).values()))
+
+
 def running(nodes: Nodes) -> dict[int, tuple[str, int]]:
     """The node and the process of each trial under way, by the lock that it holds."""
     found = {}
@@ -316,7 +377,9 @@ def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Pa
     """
     rows = pd.read_csv(search / TRIALS)
     outcome.trials = int((rows["state"] == "finished").sum())
-    told = [_ended(log.read_text(encoding="utf-8")) for log in home.glob("*.log")]
+    said = [log.read_text(encoding="utf-8") for log in sorted(home.glob("*.log"))]
+    outcome.moved = [int(number) for text in said for number in MOVES.findall(text)]
+    told = [_ended(text) for text in said]
     once = sum(max(each[number] for each in told) == 1 for number in rows["trial"])
     outcome.not_once = 2 * len(rows) - once - outcome.trials
     outcome.lost = len(before.keys() - reports_of(search).keys())
