@@ -18,7 +18,7 @@ from chex.blocks import BlockFile, blocks_written, bytes_to_go, read_array
 from chex.decoding import RULE, UNDECODABLE, Resize, decode
 from chex.errors import InputError, NoRoom
 from chex.processors import usable_cpus
-from chex.strict import PathField, Strict
+from chex.strict import NodePath, Strict
 
 BLOCK = 16
 """Films that are decoded, written and marked together: what a killed build loses, a thread."""
@@ -39,7 +39,7 @@ class ImageConfig(Strict):
     """Side of the square in pixels."""
     resize: Resize = "letterbox"
     """`letterbox`: the film keeps its proportions and the rest is black; `squash`: it fills the square."""
-    cache: PathField = Path("~/.cache/chexpert-search")
+    cache: NodePath = Path("~/.cache/chexpert-search")
     """Folder of decoded images on a local disk, shared by all runs; it holds rows x size x size bytes a tree."""
 
 

@@ -1,6 +1,7 @@
 """What all config classes have in common: they cannot be changed, know their keys, and convert no value."""
 
 import math
+import os
 from pathlib import Path
 from typing import Annotated, TypeGuard
 
@@ -37,11 +38,21 @@ AsList = BeforeValidator(_listed)
 """Marks a tuple field, which YAML writes as a list."""
 
 
-def _path(value: object) -> object:
+def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError(f"{value!r} is not a path; write one as text")
-    return Path(value)
+    path = Path(value)
+    return path if path.parts[:1] == ("~",) else Path(os.path.abspath(path))
 
 
-PathField = Annotated[Path, BeforeValidator(_path)]
-"""A config field: a path, which YAML writes as text."""
+def _expanded(value: object) -> Path:
+    return Path(os.path.abspath(_path(value).expanduser()))
+
+
+PathField = Annotated[Path, BeforeValidator(_expanded)]
+"""A config field: a path, which YAML writes as text.
+
+It is made absolute: a relative one is below the folder of the command, and processes of Ray work in other folders.
+"""
+NodePath = Annotated[Path, BeforeValidator(_path)]
+"""The same, but `~` stays, since each machine of a cluster has its own."""

@@ -143,6 +143,24 @@ def test_a_folder_is_answered_with_the_files_in_it(tmp_path: Path) -> None:
         load_run(tmp_path)
 
 
+def test_paths_are_absolute_so_that_processes_in_other_folders_find_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/somebody")
+    file = tmp_path / "run.yaml"
+    file.write_text("data: {root: tree}\nimage: {cache: ../cache}\nmodel: {weights: ~/w.safetensors}\n")
+    config = load_run(file)
+    assert config.data.root == tmp_path / "tree"
+    assert config.image.cache == tmp_path.parent / "cache"
+    assert config.model.weights == Path("/home/somebody/w.safetensors")
+
+
+def test_each_machine_has_a_home_of_its_own_for_decoded_films() -> None:
+    config = validated(RunConfig, {"image": {"cache": "~/cache"}}, "run.yaml")
+    assert config.image.cache == Path("~/cache")
+
+
 def test_a_tree_is_given_once(tmp_path: Path) -> None:
     root = tmp_path / "a #1: tree"
     file = Path("configs/run/densenet121.yaml")

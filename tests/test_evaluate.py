@@ -232,7 +232,7 @@ REFUSED = {
     ("--set", "data.view=frontal"): "chex evaluate: data.view: unknown key; did you mean 'views'? choices: root, obs",
     ("--set", "optimizer.lr=1"): "optimizer: unknown key; choices: data, image, device",
     ("--set", "image.size=64"): "image.size: 64 is refused, the weights were trained with 32; leave it out",
-    ("--set", "data.root=elsewhere"): "data.root: elsewhere is refused beside --data ",
+    ("--set", "data.root=elsewhere"): f"data.root: {Path('elsewhere').absolute()} is refused beside --data ",
     ("--set", "data.observations=[Edema]"): (
         "data.observations: the weights were not trained on 'Edema'; choices: Cardiomegaly, Fracture"
     ),

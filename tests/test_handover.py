@@ -180,7 +180,7 @@ def test_the_folder_says_nothing_of_this_machine_and_holds_no_pickle(make_search
     ) in best
     again, before = load_run(out / BEST), load_run(search / BEST)
     assert (again.optimizer, again.schedule, again.batches) == (before.optimizer, before.schedule, before.batches)
-    assert (again.data.root, again.relabel.forest, again.model.weights) == (None, None, Path("w"))
+    assert (again.data.root, again.relabel.forest, again.model.weights) == (None, None, Path("w").absolute())
 
 
 def test_about_json_has_what_a_program_needs(make_search: Make, plain_tree: Path, tmp_path: Path) -> None:

@@ -74,9 +74,13 @@ def test_a_sigterm_that_ends_what_starts_within_the_block_is_an_interrupt() -> N
     def ray_ends(number: int, frame: object) -> None:
         sys.exit(number)
 
-    with pytest.raises(KeyboardInterrupt), sigterm_kept():
-        signal.signal(signal.SIGTERM, ray_ends)
-        os.kill(os.getpid(), signal.SIGTERM)
+    def started() -> None:
+        with sigterm_kept():
+            signal.signal(signal.SIGTERM, ray_ends)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(KeyboardInterrupt):
+        started()
 
 
 def test_another_end_within_the_block_stays_what_it_is() -> None:

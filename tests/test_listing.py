@@ -29,7 +29,7 @@ def test_each_search_is_listed_with_how_it_stands(results: Path) -> None:
     assert (first.name, first.state, first.ended, first.trials) == ("first", "ended", 5, 5)
     assert first.best_auroc is not None
     assert 0.5 < first.best_auroc < 1
-    assert first.data == "CheXpert-v1.0-small"
+    assert first.data == str(Path("CheXpert-v1.0-small").absolute())
     assert first.started
     assert first.updated
     assert first.started <= first.updated

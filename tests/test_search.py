@@ -36,7 +36,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_split(folder / TREE, "valid", range(101, 107))
     small = {
         "base": {
-            "image": {"size": 32, "cache": str(folder / "cache")},
+            "data": {"root": TREE},
+            "image": {"size": 32, "cache": "cache"},
             "model": {"backbone": "test_resnet"},
             "batches": {"size": 8},
         },
@@ -52,10 +53,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *more: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "search", "run", str(home / "tiny.yaml"), "--data", str(home / TREE)]
-    return subprocess.run(
-        [*command, "--results", str(home / "results"), *more], capture_output=True, text=True, timeout=240, check=False
-    )
+    """Runs the search from the folder to which its file's paths are relative: trials run in other folders."""
+    command = [sys.executable, "-m", "search", "run", "tiny.yaml", "--results", "results", *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=240, check=False, cwd=home)
 
 
 @pytest.fixture(scope="module")
@@ -74,8 +74,8 @@ def test_the_last_screen_names_the_best_config_its_interval_and_what_to_type(
 ) -> None:
     assert "Best config: trial" in ran.stdout
     assert "95 % interval" in ran.stdout
-    assert re.search(r"train \S*/results/tiny/best.yaml\b", ran.stdout)
-    assert re.search(r"--logdir \S*/results/tiny/tensorboard\b", ran.stdout)
+    assert "train results/tiny/best.yaml\n" in ran.stdout
+    assert "--logdir results/tiny/tensorboard\n" in ran.stdout
 
 
 def test_the_terminal_hears_of_trials_and_nothing_of_ray(results: Path, ran: subprocess.CompletedProcess[str]) -> None:
@@ -94,7 +94,7 @@ def test_the_page_shows_the_films_that_the_winner_misses_and_what_the_search_ran
     assert html.count('<img src="data:image/jpeg;base64,') == 3
     assert "Right of each film is Grad-CAM" in html
     assert f">{version('torch')}<" in html
-    assert re.search(r"In \S*/results/tiny:\nreport.html ", ran.stdout)
+    assert "In results/tiny:\nreport.html " in ran.stdout
 
 
 def test_trials_csv_has_one_row_a_trial_with_its_knobs_and_figures(results: Path) -> None:
