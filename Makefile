@@ -22,7 +22,7 @@ demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machin
 	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM)
 
 test: $(READY) ## all tests
-	$(BIN)/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
 
 check: $(READY) ## format, lint, types, import directions
 	$(BIN)/ruff format --check .

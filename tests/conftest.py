@@ -18,6 +18,7 @@ import pytest
 import yaml
 from hypothesis import settings
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from chex.config import RunConfig, override, validated
 from chex.labels import OBSERVATIONS
@@ -32,16 +33,22 @@ HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
 TREE = "CheXpert-v1.0-small"
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests that start Ray first, in one group of pytest-xdist: two clusters that start at once time out.
-
-    Every other file is a group of its own.
-    """
+    """Puts the tests that start Ray first: they take longest."""
     items.sort(key=lambda item: item.get_closest_marker("ray") is None)
-    for item in items:
-        group = "ray" if item.get_closest_marker("ray") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+
+
+class OneRayAtATime(LoadScopeScheduling):  # type: ignore[misc]
+    """Gives a worker of pytest-xdist whole files, and all that start Ray to one: two clusters at once may time out."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "ray" if "pytest.mark.ray" in (self.config.rootpath / file).read_text(encoding="utf-8") else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneRayAtATime:
+    return OneRayAtATime(config, log)
 
 
 def film(path: Path, positive: bool, seed: int) -> None:
