@@ -23,7 +23,7 @@ from chex.errors import InputError
 from chex.records import DataConfig, Records, Tree
 
 KEY = "provenance"
-"""The name under which the metadata of weights have it."""
+"""The key of the provenance in the metadata of a file of weights."""
 BYTES = 6
 """The length of a hash: among 100,000 patients one in 3 thousand million is taken for another."""
 WITNESSES = 16384

@@ -41,12 +41,11 @@ AsList = BeforeValidator(_listed)
 def _path(value: object) -> Path:
     if not isinstance(value, str | Path) or not str(value):
         raise ValueError(f"{value!r} is not a path; write one as text")
-    path = Path(value)
-    return path if path.parts[:1] == ("~",) else Path(os.path.abspath(path))
+    return Path(value) if str(value).startswith("~") else Path(os.path.abspath(value))
 
 
 def _expanded(value: object) -> Path:
-    return Path(os.path.abspath(_path(value).expanduser()))
+    return Path(os.path.abspath(os.path.expanduser(_path(value))))
 
 
 PathField = Annotated[Path, BeforeValidator(_expanded)]

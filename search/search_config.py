@@ -85,7 +85,7 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
     if data is not None and is_uri(str(data)):
         of_search["source"] = str(data)
     elif data is not None:
-        of_run["data.root"] = os.path.abspath(data)
+        of_run["data.root"] = os.fspath(data)
     content["base"] = override(base, of_run)
     if not isinstance(content.get("space"), dict):
         raise InputError(f"{path}: space: missing; write dotted paths and their domains below `space:`")

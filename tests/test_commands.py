@@ -77,7 +77,9 @@ SETS = {
     "model.backbone=densenet12": "model.backbone: 'densenet12' is not a timm model; did you mean 'densenet121'?",
     "optimizer.learning_rate=1": "optimizer.learning_rate: unknown key; did you mean 'optimizer.lr'?",
     "model.pretrained=true": "with model.weights=FILE, or start from random weights with model.pretrained=false",
-    "model.weights=run.yaml": f"model.weights: {Path('run.yaml').absolute()} is not a file; give a file",
+    "model.weights=run.yaml": (
+        f"model.weights: {Path('run.yaml').absolute()} is not a file; give a file of weights in timm's format"
+    ),
     "model.statistics_films=1": "model.statistics_films: 1 is refused, batch norm takes no statistics from a single",
     "sampling.fraction=0": "sampling.fraction: 0 is refused, it should be greater than 0",
 }

@@ -161,6 +161,11 @@ def test_each_machine_has_a_home_of_its_own_for_decoded_films() -> None:
     assert config.image.cache == Path("~/cache")
 
 
+def test_the_home_of_nobody_is_a_path_like_another() -> None:
+    config = validated(RunConfig, {"data": {"root": "~nobody-here/tree"}}, "run.yaml")
+    assert config.data.root == Path("~nobody-here/tree").absolute()
+
+
 def test_a_tree_is_given_once(tmp_path: Path) -> None:
     root = tmp_path / "a #1: tree"
     file = Path("configs/run/densenet121.yaml")
