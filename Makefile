@@ -6,12 +6,13 @@ UV_VERSION := 0.13.9
 UV := $(shell command -v uv || echo .tools/bin/uv)
 READY := $(VENV)/.ready
 PHANTOM := data/phantom/CheXpert-v1.0-small
+TWO_AT_A_TIME := -n 2 --dist loadscope --no-loadscope-reorder
 NIH ?= ../shared/nih-cxr/CheXpert-v1.0-small
 # Without cached bytecode every start of Ray, torch and timm takes twice as long.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-share bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict bench-feed lock clean
+.PHONY: help setup demo test test-all check nih bench-input bench-kill bench-kill-search bench-cluster bench-step bench-share bench-overhead bench-policies bench-search bench-search-real bench-search-peers bench-verdict bench-feed bench-startup map lock clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -21,8 +22,11 @@ setup: $(READY) ## the environment in .venv, from requirements.lock
 demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machine's CPUs
 	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM)
 
-test: $(READY) ## all tests
-	$(BIN)/pytest -n 2 --dist loadscope --no-loadscope-reorder
+test: $(READY) ## the tests without the slow ones: 4 minutes on 2 cores
+	$(BIN)/pytest $(TWO_AT_A_TIME) -m "not slow"
+
+test-all: $(READY) ## all tests, also on clusters, killed processes and browsers
+	$(BIN)/pytest $(TWO_AT_A_TIME)
 
 check: $(READY) ## format, lint, types, import directions
 	$(BIN)/ruff format --check .
@@ -30,7 +34,7 @@ check: $(READY) ## format, lint, types, import directions
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-nih: $(READY) ## a small search on real films, where NIH=<tree> holds them
+nih: $(READY) ## a small search on real images, where NIH=<tree> holds them
 	$(BIN)/chex-search run configs/search/nih-small.yaml --data $(NIH)
 
 bench-kill: $(READY) ## kills a run 100 times at random moments: about 5 minutes on one core
@@ -70,11 +74,17 @@ bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna
 bench-verdict: $(READY) ## whether verdicts hold, on SEARCHES (500) a scenario with known truth: about 40 minutes on one core
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_verdict.py $(or $(SEARCHES),500) $(or $(SEED),2000)
 
-bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real films
-	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--films $(FILMS))
+bench-input: $(READY) ## the decoded cache against JPEG files, memory and build: about 4 minutes; FILMS=<tree> reads real images
+	$(BIN)/python tests/bench/bench_input.py $(if $(FILMS),--images $(FILMS))
 
-bench-feed: $(READY) ## a node's start with films from a bucket, or with decoded ones, where NIH=<tree> holds films: about 6 minutes
+bench-feed: $(READY) ## a node's start with images from a bucket, or with decoded ones, where NIH=<tree> holds images: about 6 minutes
 	PYTHONPATH=. $(BIN)/python tests/bench/bench_feed.py $(NIH)
+
+map: $(READY) ## writes docs/map.md from the docstrings of the code
+	$(BIN)/python docs/make_map.py
+
+bench-startup: $(READY) ## how long commands take to answer, beside `import torch`: about 2 minutes
+	PYTHONPATH=. $(BIN)/python tests/bench/bench_startup.py
 
 lock: $(UV) ## rewrites requirements.lock from pyproject.toml, with hashes and without addresses
 	$(UV) pip compile pyproject.toml --group dev --universal --python-version 3.11 --generate-hashes \

@@ -1,4 +1,7 @@
-"""RunConfig: everything that describes one run, composed from the parts that live beside their owners."""
+"""RunConfig, the description of one run, and how YAML files and `--set` become one.
+
+The classes of its sections lie in the rooms that use them.
+"""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -7,32 +10,29 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from chex.batches import BatchesConfig
-from chex.cache import ImageConfig
-from chex.device import DeviceConfig
-from chex.errors import InputError, one_of
-from chex.model import ModelConfig
-from chex.optimizer import OptimizerConfig
-from chex.records import DataConfig
-from chex.relabel import RelabelConfig
-from chex.rounds import Round, RoundConfig, build_rounds, check_rounds
-from chex.sampling import SamplingConfig
-from chex.schedule import ScheduleConfig
-from chex.sentences import sentence
-from chex.sets import parse_sets
-from chex.strict import AsList, Strict
-from chex.uncertainty import Policies, PolicyConfig
-from chex.yaml_text import BadYaml, ConfigLoader, RayLoader, dump_yaml, load_yaml
+from chex.cohort.sampling_config import SamplingConfig
+from chex.data.data_config import BatchesConfig, DataConfig, ImageConfig
+from chex.errors import InputError, suggest
+from chex.models.model_config import ModelConfig
+from chex.optimization.lr_schedule import ScheduleConfig
+from chex.optimization.optimizer_config import OptimizerConfig
+from chex.optimization.phases import Phase, PhaseConfig, build_phases, check_phases
+from chex.runtime.device_config import DeviceConfig
+from chex.schema.error_sentences import error_sentence
+from chex.schema.overrides import parse_overrides
+from chex.schema.strict_model import AsList, Strict
+from chex.schema.yaml_text import BadYaml, ConfigLoader, RayLoader, dump_yaml, load_yaml
+from chex.uncertainty.policy_config import Policies, PolicyConfig, RelabelConfig
 
 M = TypeVar("M", bound=BaseModel)
 
 
 class RunConfig(Strict):
-    """One run. Its dotted paths (`optimizer.lr`) name a knob everywhere: YAML, --set, search spaces, trials.csv."""
+    """The config of one run. Dotted paths (`optimizer.lr`) name its fields in --set, search spaces and trials.csv."""
 
     seed: int = Field(0, ge=0, lt=2**32)
     reports: int = Field(4, ge=1, le=1000)
-    """How often in a run, at equal distances, metrics are taken and a checkpoint is written."""
+    """Number of reports in a run, at equal distances: each one computes the metrics and writes a checkpoint."""
     data: DataConfig = DataConfig()
     image: ImageConfig = ImageConfig()
     policy: Policies = Field(default_factory=lambda: {"default": PolicyConfig(kind="zeros")})
@@ -42,51 +42,51 @@ class RunConfig(Strict):
     model: ModelConfig = ModelConfig()
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
-    rounds: Annotated[tuple[RoundConfig, ...], AsList] = ()
-    """Stages, each starting from the best weights so far; none: one round that follows schedule and optimizer."""
+    phases: Annotated[tuple[PhaseConfig, ...], AsList] = ()
+    """Each phase starts from the best weights so far. Empty: one phase, which follows `schedule` and `optimizer`."""
     device: DeviceConfig = DeviceConfig()
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "RunConfig":
-        check_rounds(self.rounds, self.optimizer)
+    def _check_phases(self) -> "RunConfig":
+        check_phases(self.phases, self.optimizer)
         return self
 
-    def stages(self) -> list[Round]:
-        """The rounds with everything said, one or more."""
-        return build_rounds(self.rounds, self.schedule, self.optimizer, self.seed)
+    def resolved_phases(self) -> list[Phase]:
+        """Returns the phases, one or more, with the defaults from `schedule` and `optimizer` filled in."""
+        return build_phases(self.phases, self.schedule, self.optimizer, self.seed)
 
 
 def load_run(path: Path, sets: Iterable[str] = (), root: Path | None = None) -> RunConfig:
-    """The run that a YAML file describes, with `a.b=value` texts laid over it, and the tree at `root` if one is given.
+    """Returns the run of a YAML file, with the `a.b=value` overrides `sets` and the data tree at `root`, if given.
 
-    Raises InputError.
+    Raises InputError if the file cannot be read, describes something else, or is not a valid run.
     """
-    content, values = read_yaml(path), parse_sets(sets)
+    content, values = read_yaml(path), parse_overrides(sets)
     check_kind(path, content, "run")
     if root is not None:
         if values.get("data.root", os.fspath(root)) != os.fspath(root):
             raise InputError(f"--set data.root={values['data.root']}: the tree is given with --data {root}; give one")
         values["data.root"] = os.fspath(root)
-    return validated(RunConfig, override(content, values), str(path))
+    return validate(RunConfig, apply_overrides(content, values), str(path))
 
 
-def dump(config: BaseModel) -> str:
-    """YAML that loads to an equal config."""
+def to_yaml(config: BaseModel) -> str:
+    """Returns YAML that loads as an equal config."""
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def nowhere(config: RunConfig) -> RunConfig:
-    """`config` without the places of its tree, tables and decoded films: equal for runs that do the same."""
-    places: dict[str, Any] = {
+def without_locations(config: RunConfig) -> RunConfig:
+    """Returns `config` without the paths of its data tree, tables and image cache, so that equal runs compare equal."""
+    defaults: dict[str, Any] = {
         "data": config.data.model_copy(update={"root": None}),
         "relabel": RelabelConfig(),
-        "image": config.image.model_copy(update={"cache": ImageConfig().cache}),
+        "image": config.image.model_copy(update={"cache_dir": ImageConfig().cache_dir}),
     }
-    return config.model_copy(update=places)
+    return config.model_copy(update=defaults)
 
 
 def check_policies(config: RunConfig) -> None:
-    """Raises InputError where an observation has a policy and the run does not learn it."""
+    """Raises InputError if an observation has a policy and the run does not learn that observation."""
     for name in config.policy:
         if name != "default" and name not in config.data.observations:
             raise InputError(
@@ -96,13 +96,14 @@ def check_policies(config: RunConfig) -> None:
 
 
 def read_yaml(path: Path, named_in: str = "", loader: type[RayLoader] = ConfigLoader) -> dict[str, Any]:
-    """The mapping in a YAML file; an empty file is an empty mapping.
+    """Returns the mapping in a YAML file; an empty file gives an empty mapping.
 
-    `named_in` says, at the start of an error, where `path` is written, if it was not typed. Raises InputError.
+    `named_in` begins an error message: the file or setting that names `path`, if the user did not type it. Raises
+    InputError if the file cannot be read, is not UTF-8 YAML, or holds no mapping.
     """
     where = f"{named_in}: {path}" if named_in else f"{path}"
     if not path.is_file():
-        raise InputError(f"{where} is {_no_file(path)}")
+        raise InputError(f"{where} is {_explain_missing(path)}")
     try:
         content = load_yaml(path.read_text(encoding="utf-8-sig"), loader)
     except UnicodeDecodeError as error:
@@ -114,18 +115,20 @@ def read_yaml(path: Path, named_in: str = "", loader: type[RayLoader] = ConfigLo
     except BadYaml as error:
         raise InputError(f"{where} is not YAML ({error}); correct the file") from error
     if not isinstance(content or {}, dict):
-        raise InputError(f"{where} holds {type(content).__name__}, not a mapping; write `key: value` lines")
+        raise InputError(f"{where} is a {type(content).__name__}, not a mapping; write `key: value` lines")
     return content or {}
 
 
-def _no_file(path: Path) -> str:
-    """What `path` is instead of a file, and what to do."""
+def _explain_missing(path: Path) -> str:
+    """Returns the end of the error about a `path` that is not a file."""
     folder = path if path.is_dir() else path.parent
-    there = sorted(each.name for each in folder.glob("*.yaml"))
-    what = "a folder" if path.is_dir() else "not a file"
-    if not there:
-        return f"{what}; give a YAML file, for example one of configs/"
-    return f"{what}; {'give one of its YAML files: ' + ', '.join(there) if path.is_dir() else one_of(path.name, there)}"
+    names = sorted(file.name for file in folder.glob("*.yaml"))
+    kind = "a folder" if path.is_dir() else "not a file"
+    if not names:
+        return f"{kind}; give a YAML file, for example one of configs/"
+    return (
+        f"{kind}; {'give one of its YAML files: ' + ', '.join(names) if path.is_dir() else suggest(path.name, names)}"
+    )
 
 
 KINDS = {
@@ -133,11 +136,11 @@ KINDS = {
     "search": (("space", "base"), "chex-search run"),
     "run": (tuple(RunConfig.model_fields), "chex train"),
 }
-"""What a YAML file can describe: keys that tell it from those below it, and the command that takes it."""
+"""The kinds of YAML files: keys that identify a kind (the first match counts), and the command that takes it."""
 
 
 def check_kind(path: Path, content: Mapping[str, Any], wanted: str, named_in: str = "") -> None:
-    """Raises InputError where `content`, read from `path`, describes another kind of thing than `wanted`.
+    """Raises InputError if `content`, read from `path`, is of another kind of KINDS than `wanted`.
 
     `named_in` is as in `read_yaml`.
     """
@@ -149,11 +152,11 @@ def check_kind(path: Path, content: Mapping[str, Any], wanted: str, named_in: st
     raise InputError(f"{path} describes a {kind}, not a {wanted}; type `{KINDS[kind][1]} {path}`")
 
 
-def override(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of the nested mapping `base` with each dotted path of `values` set, shorter paths first.
+def apply_overrides(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a copy of the nested mapping `base` with each dotted path of `values` set, shorter paths first.
 
-    A path through a word takes the word as {kind: word} (`policy.Edema.low` through `zeros`). Raises InputError for a
-    path through another value.
+    A string on a path is read as {kind: string}, so that `policy.Edema.low` works on `Edema: smoothed_ones`. Raises
+    InputError if a path leads through another value.
     """
     result = dict(base)
     for path, value in sorted(values.items(), key=lambda item: item[0].count(".")):
@@ -165,14 +168,15 @@ def override(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, An
         if isinstance(inner, str):
             inner = {"kind": inner}
         if not isinstance(inner, Mapping):
-            raise InputError(f"{path}: '{head}' holds the value {inner!r} and has no fields below it; shorten the path")
-        result[head] = override(inner, {rest: value})
+            raise InputError(f"{path}: '{head}' has the value {inner!r} and no fields below it; shorten the path")
+        result[head] = apply_overrides(inner, {rest: value})
     return result
 
 
-def validated(model: type[M], content: Mapping[str, Any], source: str) -> M:
-    """`content` as a `model`. Raises InputError that names each wrong dotted path, its value, rule and remedy."""
+def validate(model: type[M], content: Mapping[str, Any], source: str) -> M:
+    """Returns `content` as a `model`. Raises InputError with the path, value, rule and remedy of each error."""
     try:
         return model.model_validate(content)
     except ValidationError as error:
-        raise InputError(f"{source}: " + "; ".join(sentence(model, each) for each in error.errors())) from error
+        sentences = [error_sentence(model, details) for details in error.errors()]
+        raise InputError(f"{source}: " + "; ".join(sentences)) from error

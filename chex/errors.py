@@ -1,23 +1,24 @@
-"""What a user did that cannot work, told in one sentence."""
+"""Errors that the user can correct; their message is one sentence."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Bad input from outside: a file, an image, a config value, a command line.
+    """Bad input: a file, an image, a config value or a command line.
 
-    Its text names the file or dotted path, the value, the rule and the remedy. Both commands print it and exit with 2.
+    The message names the file or dotted path, the value, the rule and the remedy. Both commands print it and exit
+    with code 2.
     """
 
 
-class NoRoom(InputError):
-    """A disk of this machine that has no room for what it needs, or cannot be written."""
+class DiskFull(InputError):
+    """A disk of this machine is full or cannot be written."""
 
 
-def one_of(value: object, choices: Iterable[str]) -> str:
-    """The end of a sentence that refuses `value`: the nearest choice, where one is near, and then all of them."""
-    listed = list(choices)
-    near = difflib.get_close_matches(str(value), listed, n=1, cutoff=0.6)
+def suggest(value: object, choices: Iterable[str]) -> str:
+    """Returns the end of an error message about `value`: the most similar choice, if there is one, and all choices."""
+    options = list(choices)
+    near = difflib.get_close_matches(str(value), options, n=1, cutoff=0.6)
     guess = f"did you mean '{near[0]}'? " if near else ""
-    return f"{guess}choices: {', '.join(listed)}"
+    return f"{guess}choices: {', '.join(options)}"

@@ -1,1 +1,1 @@
-"""Many runs: a space of RunConfigs searched with Ray Tune for the best validation AUROC."""
+"""Many runs: searches hyperparameters and uncertainty policies with Ray Tune and Optuna. May import chex."""

@@ -1,4 +1,4 @@
-"""Starts the command `chex-search`, once it is certain that `chex` is the package beside `search`."""
+"""Starts the command `chex-search` after checking that `chex` is the package beside `search`."""
 
 import sys
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ EXIT_BAD_INPUT = 2
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Returns the exit code of `search.command.main`; 2 where another package named chex was imported."""
+    """Returns the exit code of `search.command.main`, or 2 if another package named chex was imported."""
     ours, other = (Path(str(package.__path__[0])).parent for package in (search, chex))
     if ours != other:
         print(
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return EXIT_BAD_INPUT
-    from search import command  # a foreign chex has nothing of what this imports
+    from search import command  # needs our chex
 
     return command.main(arguments)
 

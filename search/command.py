@@ -1,4 +1,4 @@
-"""What `chex-search` understands: its commands, their options and what each of them calls."""
+"""The command `chex-search`: its subcommands, their options and what each of them calls."""
 
 import argparse
 import math
@@ -8,132 +8,136 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from chex.command_line import Parser, parse
-from chex.console import doing, done, telling_what_is_done
-from chex.versions import add_version
-from search.cluster import add_cluster
+from chex.reporting.console import activity_line, clear_activity, show_activity
+from chex.runtime.versions import add_version
+from chex.schema.command_line import Parser, parse
+from search.cluster.commands import add_cluster
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from search.ledger import TrialRow
+    from search.config.search_config import SearchConfig
+    from search.trials.trial import TrialRecord
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
-QUICK = ("cluster", "stage")
-"""Commands that load neither torch nor Ray."""
 RECALL = 0.9
-"""Of the threshold whose cost a page tells, besides two others."""
+"""The recall of the threshold whose cost the page shows by default."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code: 0 done, 1 failed, 2 bad input (one sentence on stderr), 130 interrupted, by Ctrl-C or SIGTERM."""
+    """Returns the exit code: 0 done, 1 failed, 2 bad input (a sentence on stderr), 130 after Ctrl-C or SIGTERM."""
     options = parse(_parser(), sys.argv[1:] if arguments is None else arguments, _settings)
     from chex.errors import InputError
-    from chex.interrupt import terminable
+    from chex.runtime.signals import sigterm_as_interrupt
 
     try:
-        with terminable(), telling_what_is_done():
-            if options.command not in QUICK:
-                doing("loading torch and Ray")
+        with sigterm_as_interrupt(), activity_line():
+            show_activity("reading")
             return int(options.run(options))
     except InputError as error:
-        print(f"chex-search {options.command}: {error}", file=sys.stderr)
+        _print_error(options, str(error))
         return EXIT_BAD_INPUT
-    except KeyboardInterrupt:  # before a search has begun, or after its end
-        print(
-            f"chex-search {options.command}: interrupted; `chex-search resume` goes on with a search that has begun",
-            file=sys.stderr,
-        )
+    except KeyboardInterrupt:  # before a search has started, or after its end
+        _print_error(options, "interrupted; `chex-search resume` continues a search that has started")
         return EXIT_INTERRUPTED
 
 
+def _print_error(options: argparse.Namespace, message: str) -> None:
+    print(f"chex-search {options.command}: {message}", file=sys.stderr)
+
+
 def _settings(_: str) -> "type[BaseModel]":
-    from search.search_config import SearchConfig
+    from search.config.search_config import SearchConfig
 
     return SearchConfig
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="chex-search", description="Searches over runs for the best validation AUROC.")
+    parser = Parser(prog="chex-search", description="Searches for the run with the best validation AUROC.")
     add_version(parser, ("torch", "timm", "ray", "optuna"))
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    run = commands.add_parser("run", help="run a search, or go on with one that was interrupted")
-    run.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    run.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
-    run.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
-    run.add_argument("--name", help="folder below --results (default: the name of SEARCH.yaml and the values of --set)")
-    run.add_argument("--results", type=Path, default=Path("results"), help="where searches are kept (default: results)")
-    run.add_argument("--storage", metavar="URI", help="keep the search there besides: gs://BUCKET/searches")
-    run.add_argument("--fresh", action="store_true", help="delete what the folder holds and start over")
-    run.set_defaults(run=_run)
-    resume = commands.add_parser("resume", help="go on with a search that stopped, for whatever reason")
-    extend = commands.add_parser("extend", help="give a search more to spend and go on with what it has learnt")
-    status = commands.add_parser("status", help="show how a search stands, while it runs or after")
-    verdict = commands.add_parser("verdict", help="say what the trials prove, as far as the search has come")
-    report = commands.add_parser("report", help="write the page of a search anew, from its folder alone")
-    confirm = commands.add_parser("confirm", help="train a search's best configs again, each on the same new seeds")
-    lister = commands.add_parser("list", help="say which searches there are, and how each stands")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], help_text: str) -> argparse.ArgumentParser:
+        command: argparse.ArgumentParser = commands.add_parser(name, help=help_text)
+        command.set_defaults(run=run)
+        return command
+
+    _add_run_options(add("run", _run, "run a search, or resume one that was interrupted"))
+    resume = add("resume", _resume, "resume a search that has stopped")
+    extend = add("extend", _extend, "add to a search's budget and resume it")
+    status = add("status", _status, "show the status of a search, running or not")
+    verdict = add("verdict", _verdict, "show what the trials prove so far")
+    report = add("report", _report, "write the page of a search again, from its folder")
+    confirm = add("confirm", _confirm, "train a search's best configs again, each on the same new seeds")
+    lister = add("list", _list, "list all searches and their status")
     lister.add_argument(
-        "--results", default="results", metavar="DIR", help="the folder of searches, or the URI of a storage of them"
+        "--results", default="results", metavar="DIR", help="the folder of searches, or the URI of their storage"
     )
-    lister.set_defaults(run=_list)
+    export = add("export", _export, "write the best network and a model card, for use elsewhere")
+    logs = add("logs", _logs, "show what is known of one trial, and why it failed")
     for command in (status, verdict, lister):
-        command.add_argument("--json", action="store_true", help="print it for programs; NaN is null")
-    export = commands.add_parser("export", help="write the best network, with a model card, to be used anywhere")
-    logs = commands.add_parser("logs", help="say what is known of one trial, and what it died of")
+        command.add_argument("--json", action="store_true", help="print JSON; NaN becomes null")
     for command in (resume, extend, status, verdict, report, confirm, export, logs):
+        command.add_argument("folder", metavar="DIR", help="the search's folder, or its URI in a storage")
         command.add_argument(
-            "folder", metavar="DIR", help="the search's folder, or its URI in the storage it is kept in"
+            "--results", type=Path, default=Path("results"), help="the folder that a search from a URI is copied to"
         )
-        command.add_argument(
-            "--results", type=Path, default=Path("results"), help="where a search from a URI is brought to"
-        )
-    extend.add_argument("--trials", type=_positive, metavar="N", help="so many more trials")
-    extend.add_argument("--images", type=_positive, metavar="N", help="so many more training images")
-    extend.add_argument("--hours", type=_hours, metavar="H", help="so many more hours")
-    resume.set_defaults(run=_resume)
-    extend.set_defaults(run=_extend)
-    status.set_defaults(run=_status)
-    verdict.set_defaults(run=_verdict)
+    extend.add_argument("--trials", type=_positive, metavar="N", help="number of additional trials")
+    extend.add_argument("--images", type=_positive, metavar="N", help="number of additional training images")
+    extend.add_argument("--hours", type=_hours, metavar="H", help="number of additional hours")
     report.add_argument(
         "--recall",
         type=_share,
         default=RECALL,
         metavar="R",
-        help="the page tells what a threshold costs that finds this share of the positives (default: .9)",
+        help="the page shows the cost of the threshold with this recall (default: .9)",
     )
-    report.set_defaults(run=_report)
-    confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="so many configs (default: 3)")
-    confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="so many seeds (default: 5)")
-    confirm.set_defaults(run=_confirm)
-    for command in (run, resume, extend, confirm):
-        command.add_argument(
-            "--cluster", metavar="ADDRESS", help="run trials on the Ray cluster whose head is at HOST:PORT, or `auto`"
-        )
+    confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="number of configs (default: 3)")
+    confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="number of seeds (default: 5)")
+    for command in (resume, extend, confirm):
+        _add_cluster_address(command)
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
-    export.add_argument("--onnx", action="store_true", help="also write it as an ONNX graph, checked by onnxruntime")
-    export.set_defaults(run=_export)
-    plan = commands.add_parser("plan", help="say what a search would do and cost; starts and writes nothing")
-    plan.add_argument("config", type=Path, metavar="SEARCH.yaml")
-    plan.add_argument("--data", metavar="TREE", help="the folder that holds train.csv and valid.csv, or its URI")
-    plan.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
-    plan.add_argument(
+    export.add_argument("--onnx", action="store_true", help="also write an ONNX graph, checked with onnxruntime")
+    logs.add_argument("trial", type=_positive, metavar="TRIAL", help="the trial's number, from 1")
+    _add_plan_options(add("plan", _plan, "show what a search would do and cost; starts and writes nothing"))
+    stage = add("stage", _stage, "fetch a dataset from a bucket and print its folder, for chex")
+    stage.add_argument("uri", metavar="URI", help="the folder with train.csv and valid.csv, or a zip archive of it")
+    stage.add_argument(
+        "--to", type=Path, metavar="FOLDER", help="where to put it (default: where searches look for it)"
+    )
+    add_cluster(commands.add_parser("cluster", help="start a Ray cluster of GPU machines, submit, fetch, delete"))
+    return parser
+
+
+def _add_run_options(command: argparse.ArgumentParser) -> None:
+    _add_search_options(command)
+    command.add_argument("--name", help="folder below --results (default: name of SEARCH.yaml and values of --set)")
+    command.add_argument("--results", type=Path, default=Path("results"), help="folder of searches (default: results)")
+    command.add_argument("--storage", metavar="URI", help="also store the search there: gs://BUCKET/searches")
+    command.add_argument("--overwrite", action="store_true", help="delete the folder's content and start over")
+    _add_cluster_address(command)
+
+
+def _add_plan_options(command: argparse.ArgumentParser) -> None:
+    _add_search_options(command)
+    command.add_argument(
         "--images-per-second",
         type=float,
         metavar="X",
-        help="the training speed of the machine that is meant, all its trials together (default: measured here)",
+        help="the training speed of the intended machine, all its trials together (default: measured here)",
     )
-    plan.set_defaults(run=_plan)
-    logs.add_argument("trial", type=_positive, metavar="TRIAL", help="its number, from 1")
-    logs.set_defaults(run=_logs)
-    stage = commands.add_parser("stage", help="fetch a tree from a bucket and say where it then lies, for chex")
-    stage.add_argument("uri", metavar="URI", help="of the folder that holds train.csv and valid.csv, or of a zip of it")
-    stage.add_argument(
-        "--to", type=Path, metavar="FOLDER", help="where it is put (default: where searches find it too)"
+
+
+def _add_search_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("config", type=Path, metavar="SEARCH.yaml")
+    command.add_argument("--data", metavar="TREE", help="the folder with train.csv and valid.csv, or its URI")
+    command.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
+
+
+def _add_cluster_address(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--cluster", metavar="ADDRESS", help="run the trials on the Ray cluster with its head at HOST:PORT, or `auto`"
     )
-    stage.set_defaults(run=_stage)
-    add_cluster(commands.add_parser("cluster", help="a Ray cluster of GPU machines: launch, submit, fetch, delete"))
-    return parser
 
 
 def _positive(text: str) -> int:
@@ -157,266 +161,286 @@ def _hours(text: str) -> float:
 
 
 def _number(text: str) -> float:
-    """0 for what is no number."""
+    """Returns 0 for text that is not a number."""
     try:
         return float(text)
     except ValueError:
         return 0.0
 
 
-# The imports below stay inside: `chex-search --help` should not wait seconds for torch and Ray.
+# The functions below check what they can before they import torch and Ray.
 
 
 def _run(options: argparse.Namespace) -> int:
-    from chex.output_folder import check_emptying
-    from search.search_config import check_name, load_search, search_name
-    from search.study import REPORT, check_folder, run_search
+    from chex.runtime.output_folder import check_can_empty
+    from search.config.search_config import check_name, load_search, search_name
+    from search.config.search_folder import check_folder
+    from search.trials.layout import REPORT
 
-    sets = [*options.sets, *([f"storage={options.storage}"] if options.storage else [])]
-    config = load_search(options.config, sets, options.data)
+    sets = [*options.sets, *([f"storage_uri={options.storage}"] if options.storage else [])]
+    search = load_search(options.config, sets, options.data)
     name = search_name(options.config, options.sets) if options.name is None else options.name
     check_name(name)
     folder = (options.results / name).absolute()
-    if options.fresh:
-        check_emptying(folder, "--results and --name", {"the config": options.config})
-    if (folder / REPORT).exists() and not options.fresh:
-        check_folder(config, folder)
-        return _finished(folder, "--fresh starts it over")
-    return _concluded(options, folder, lambda: run_search(config, folder, options.fresh, options.cluster))
+    if options.overwrite:
+        check_can_empty(folder, "--results and --name", {"the config": options.config})
+    if (folder / REPORT).exists() and not options.overwrite:
+        check_folder(search, folder)
+        return _show_finished(folder, "--overwrite starts it over")
+    _check_tables(search)
+    show_activity("loading torch and Ray")
+    from search.engine.runner import run_search
+
+    return _finish(options, folder, lambda: run_search(search, folder, options.overwrite, options.cluster))
+
+
+def _check_tables(search: "SearchConfig") -> None:
+    """Raises InputError for a dataset on this machine that the base run cannot use, before torch is imported."""
+    from chex.training.preflight import check_tables
+    from search.space.policy_tables import without_tables
+
+    if search.data_uri is None:
+        show_activity("reading the tables")
+        check_tables(without_tables(search.base))
 
 
 def _resume(options: argparse.Namespace) -> int:
-    from search.study import REPORT, resume_search
+    from search.trials.layout import REPORT
 
-    folder = _folder(options, goes_on=True)
+    folder = _search_folder(options, resumes=True)
     if (folder / REPORT).exists():
-        return _finished(folder, f"chex-search extend {folder} --trials N goes on with it")
-    return _concluded(options, folder, lambda: resume_search(folder, options.cluster))
+        return _show_finished(folder, f"chex-search extend {folder} --trials N continues it")
+    show_activity("loading torch and Ray")
+    from search.engine.runner import resume_search
+
+    return _finish(options, folder, lambda: resume_search(folder, options.cluster))
 
 
-def _folder(options: argparse.Namespace, goes_on: bool = False) -> Path:
-    """The folder of the search that is meant; where the command `goes_on` with it, with what other machines did."""
-    from search.brought import bring_up_to_date, folder_of
-    from search.bucket import is_uri
+def _search_folder(options: argparse.Namespace, resumes: bool = False) -> Path:
+    """Returns the folder of the search; if the command `resumes` it, first downloads what other machines did."""
+    from search.storage.uri import is_uri
 
-    folder = folder_of(options.folder, options.results)
-    if goes_on and not is_uri(options.folder):
-        bring_up_to_date(folder)
+    if not resumes and not is_uri(options.folder):
+        return Path(os.path.abspath(options.folder))
+    from search.config.download import refresh, resolve_search_dir
+
+    folder = resolve_search_dir(options.folder, options.results)
+    if resumes and not is_uri(options.folder):
+        refresh(folder)
     return folder
 
 
-def _finished(folder: Path, how: str) -> int:
-    from search.report import places
-    from search.study import REPORT
+def _show_finished(folder: Path, remedy: str) -> int:
+    from search.report.last_screen import files_and_commands
+    from search.trials.layout import REPORT
 
-    done()
-    print(f"{(folder / REPORT).read_text(encoding='utf-8')}\n{places(folder)}\n{folder} is finished; {how}")
+    clear_activity()
+    print(
+        f"{(folder / REPORT).read_text(encoding='utf-8')}\n{files_and_commands(folder)}\n{folder} is finished; {remedy}"
+    )
     return 0
 
 
 def _extend(options: argparse.Namespace) -> int:
-    from search.study import extend_search
+    folder = _search_folder(options, resumes=True)
+    show_activity("loading torch and Ray")
+    from search.engine.runner import extend_search
 
-    folder = _folder(options, goes_on=True)
-    more = options.trials, options.images, options.hours
-    return _concluded(options, folder, lambda: extend_search(folder, *more, options.cluster))
+    budget = options.trials, options.images, options.hours
+    return _finish(options, folder, lambda: extend_search(folder, *budget, options.cluster))
 
 
 def _status(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.progress import BESIDE
-    from search.status import ROOM, stands, status
+    from search.monitor.live_table import RESERVED_LINES
+    from search.monitor.status import DEFAULT_MAX_TRIALS, read_status, render_status
 
     if options.json:
-        from search.as_json import standing_record, text
+        from search.monitor.as_json import status_record, to_json
 
-        folder = _folder(options)
-        told = text(standing_record(folder.name, stands(folder)))
-        done()
-        print(told)
-        return 0
+        folder = _search_folder(options)
+        return _print(to_json(status_record(folder.name, read_status(folder))))
     console = Console()
-    room = max(3, console.height - BESIDE) if console.is_terminal else ROOM
-    shown = status(_folder(options), console.width, room)
-    done()
-    console.print(shown)
+    max_rows = max(3, console.height - RESERVED_LINES) if console.is_terminal else DEFAULT_MAX_TRIALS
+    table = render_status(_search_folder(options), console.width, max_rows)
+    clear_activity()
+    console.print(table)
     return 0
 
 
 def _verdict(options: argparse.Namespace) -> int:
-    from chex.train import scored_as
-    from search.study import load_begun
-    from search.verdict import load_verdict
-    from search.verdict_text import told
+    folder = _search_folder(options)
+    from chex.training.preflight import evaluation_note
+    from search.analysis.verdict import load_verdict
+    from search.analysis.verdict_text import verdict_text
+    from search.config.search_folder import load_search_folder
 
-    folder = _folder(options)
-    doing("reading")
-    verdict = load_verdict(folder, doing)
-    done()
-    unit = scored_as(load_begun(folder).base)
+    show_activity("reading")
+    verdict = load_verdict(folder, show_activity)
+    clear_activity()
+    unit = evaluation_note(load_search_folder(folder).base)
     if options.json:
-        from search.as_json import text, verdict_record
+        from search.monitor.as_json import to_json, verdict_record
 
-        print(text(verdict_record(folder.name, verdict, unit)))
-    else:
-        print(told(verdict, unit))
-    return 0
+        return _print(to_json(verdict_record(folder.name, verdict, unit)))
+    return _print(verdict_text(verdict, unit))
 
 
 def _list(options: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from search.as_json import text
-    from search.listing import as_table, lines, listed, records
+    from search.monitor.list_searches import as_lines, as_records, as_table, list_searches
 
-    found, console = listed(options.results), Console()
-    done()
+    searches, console = list_searches(options.results), Console()
     if options.json:
-        print(text(records(found)))
-    elif not found:
-        print(f"{options.results} holds no searches")
-    elif console.is_terminal:
-        console.print(as_table(found))
-    else:
-        print(*lines(found), sep="\n")
+        from search.monitor.as_json import to_json
+
+        return _print(to_json(as_records(searches)))
+    if not searches:
+        return _print(f"{options.results} holds no searches")
+    if not console.is_terminal:
+        return _print("\n".join(as_lines(searches)))
+    clear_activity()
+    console.print(as_table(searches))
+    return 0
+
+
+def _print(text: str) -> int:
+    clear_activity()
+    print(text, flush=True)
     return 0
 
 
 def _confirm(options: argparse.Namespace) -> int:
-    from search.confirm import FOLDER, confirm
-    from search.study import PAGE
+    from search.trials.layout import CONFIRM_FOLDER, PAGE
 
-    folder = _folder(options, goes_on=True)
+    folder = _search_folder(options, resumes=True)
+    show_activity("loading torch and Ray")
+    from search.engine.confirm import confirm
 
     def work() -> int:
-        told = confirm(folder, options.top, options.seeds, options.cluster)
-        done()
-        print(told, flush=True)
-        return _page(options, folder, RECALL, PAGE)
+        _print(confirm(folder, options.top, options.seeds, options.cluster))
+        return _write_page(options, folder, RECALL, PAGE)
 
-    again = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
-    return _carried_out(options, folder / FOLDER, again, work)
+    remedy = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"
+    return _run_to_exit_code(options, folder / CONFIRM_FOLDER, remedy, work)
 
 
 def _export(options: argparse.Namespace) -> int:
-    from search.handover import export
-    from search.verdict import load_judged
+    folder = _search_folder(options)
+    show_activity("loading torch")
+    from search.analysis.verdict import load_analyzed
+    from search.export.bundle import export_bundle
 
-    folder = _folder(options)
-    told = export(folder, options.out, lambda: load_judged(folder).corrected, options.onnx)
-    done()
-    print(told)
-    return 0
+    return _print(export_bundle(folder, options.out, lambda: load_analyzed(folder).debiased_auroc, options.onnx))
 
 
 def _report(options: argparse.Namespace) -> int:
-    from chex.output_folder import check_claim
-    from search.study import PAGE
+    from chex.runtime.output_folder import check_claim
+    from search.trials.layout import PAGE
 
-    folder = _folder(options)
+    folder = _search_folder(options)
     check_claim(folder, "search", "")
-    code = _page(options, folder, options.recall, PAGE)
+    code = _write_page(options, folder, options.recall, PAGE)
     if code == 0:
         print(folder / PAGE)
     return code
 
 
-def _page(options: argparse.Namespace, folder: Path, recall: float, *delivered: str) -> int:
-    """Writes the page, and has the search's storage keep the files `delivered`; what cannot be done is said."""
-    from search.bucket import Unreachable
-    from search.search_page import write_search_page
-    from search.stored import deliver
-    from search.study import PAGE, Interrupted, load_begun, room_said, storage_of
+def _write_page(options: argparse.Namespace, folder: Path, recall: float, *uploads: str) -> int:
+    """Writes the page and uploads the files `uploads` to the search's storage; prints what failed."""
+    from search.config.search_folder import load_search_folder, storage_of
+    from search.engine.interruption import SearchInterrupted, report_disk_full
+    from search.report.search_page import write_search_page
+    from search.storage.search_storage import upload_files
+    from search.storage.uri import Unreachable
+    from search.trials.layout import PAGE
 
-    again = f"`chex-search report {folder}`"
+    remedy = f"`chex-search report {folder}`"
     try:
-        with room_said(folder):
-            doing("reading")
-            write_search_page(folder, recall, doing)
-        deliver(folder, storage_of(load_begun(folder), folder), *delivered)
-    except Interrupted as error:
-        print(f"chex-search {options.command}: {error}; {again} writes the page", file=sys.stderr)
+        with report_disk_full(folder):
+            show_activity("reading")
+            write_search_page(folder, recall, show_activity)
+        upload_files(folder, storage_of(load_search_folder(folder), folder), *uploads)
+    except SearchInterrupted as error:
+        _print_error(options, f"{error}; {remedy} writes the page")
         return EXIT_FAILED
     except Unreachable as error:
-        where = f"{folder / PAGE} is written, and {again} puts it there"
-        print(f"chex-search {options.command}: {error}; {where}", file=sys.stderr)
+        _print_error(options, f"{error}; {folder / PAGE} is written, and {remedy} uploads it")
         return EXIT_FAILED
     finally:
-        done()
+        clear_activity()
     return 0
 
 
-def _concluded(options: argparse.Namespace, folder: Path, rows: Callable[[], "list[TrialRow]"]) -> int:
+def _finish(options: argparse.Namespace, folder: Path, run: Callable[[], "list[TrialRecord]"]) -> int:
     """Runs the search and shows its last screen."""
-    return _carried_out(
-        options, folder, f"`chex-search resume {folder}`", lambda: _last_screen(options, folder, rows())
-    )
+    remedy = f"`chex-search resume {folder}`"
+    return _run_to_exit_code(options, folder, remedy, lambda: _show_last_screen(options, folder, run()))
 
 
-def _carried_out(options: argparse.Namespace, folder: Path, again: str, work: Callable[[], int]) -> int:
-    """What `work` gives; where it stops before its end, how to go on with it is said."""
-    from search.study import Failing, Interrupted, room_said
+def _run_to_exit_code(options: argparse.Namespace, folder: Path, remedy: str, work: Callable[[], int]) -> int:
+    """Returns the exit code of `work`; if it stops before its end, prints the `remedy` that continues it."""
+    from search.engine.interruption import SearchInterrupted, TooManyFailures, report_disk_full
 
     try:
-        with room_said(folder):
+        with report_disk_full(folder):
             return work()
-    except Interrupted as error:
-        print(f"chex-search {options.command}: {error}; {again} goes on with it", file=sys.stderr)
+    except SearchInterrupted as error:
+        _print_error(options, f"{error}; {remedy} continues it")
         return EXIT_INTERRUPTED
-    except Failing as error:
-        print(f"chex-search {options.command}: {error}", file=sys.stderr)
+    except TooManyFailures as error:
+        _print_error(options, str(error))
         return EXIT_FAILED
 
 
-def _last_screen(options: argparse.Namespace, folder: Path, rows: "list[TrialRow]") -> int:
-    doing("loading statistics")
-    from search.report import conclude, places  # they load while nothing waits for a start
-    from search.study import PAGE, REPORT, load_begun
+def _show_last_screen(options: argparse.Namespace, folder: Path, trials: "list[TrialRecord]") -> int:
+    show_activity("loading statistics")
+    from search.config.search_folder import load_search_folder
+    from search.report.last_screen import files_and_commands, finish_search  # imported late, when nothing waits for it
+    from search.trials.layout import PAGE, REPORT
 
-    doing("judging the trials")
-    text = conclude(rows, folder, load_begun(folder))
-    done()
-    if text is None and any(row.state == "waiting" for row in rows):
-        print(
-            f"chex-search {options.command}: the budget is spent and no trial has given a result; "
-            f"`chex-search extend {folder}` goes on with it",
-            file=sys.stderr,
-        )
+    show_activity("analyzing the trials")
+    text = finish_search(trials, folder, load_search_folder(folder))
+    clear_activity()
+    if text is None and any(trial.state == "pending" for trial in trials):
+        remedy = f"`chex-search extend {folder}` continues it"
+        _print_error(options, f"the budget is spent and no trial has a result; {remedy}")
         return EXIT_FAILED
     if text is None:
-        print(f"chex-search {options.command}: all trials failed; {folder}/trials.csv says why", file=sys.stderr)
+        _print_error(options, f"all trials failed; {folder}/trials.csv says why")
         return EXIT_FAILED
-    print(f"{text}\n\n{places(folder)}", flush=True)
-    return _page(options, folder, RECALL, REPORT, PAGE)
+    print(f"{text}\n\n{files_and_commands(folder)}", flush=True)
+    return _write_page(options, folder, RECALL, REPORT, PAGE)
 
 
 def _logs(options: argparse.Namespace) -> int:
-    from search.trial_log import trial_log
+    from search.monitor.trial_log import trial_log
 
-    told = trial_log(_folder(options), options.trial)
-    done()
-    print(told)
-    return 0
+    return _print(trial_log(_search_folder(options), options.trial))
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from search.plan import plan, show
-    from search.search_config import load_search
+    from search.config.search_config import load_search
 
     search = load_search(options.config, options.sets, options.data)
+    _check_tables(search)
+    show_activity("loading torch")
+    from search.planning.plan import plan, show
+
     planned = plan(search, options.config.name, options.images_per_second)
-    done()
+    clear_activity()
     show(planned)
     return 0
 
 
 def _stage(options: argparse.Namespace) -> int:
-    from chex.console import progress_bar
-    from search.bucket import is_uri
-    from search.staging import STAGE, stage, tree_path
+    from chex.reporting.console import progress_bar
+    from search.storage.dataset import STAGE_ROOT, stage, staging_path
+    from search.storage.uri import is_uri
 
-    place = options.uri if is_uri(options.uri) else os.path.abspath(options.uri)
+    uri = options.uri if is_uri(options.uri) else os.path.abspath(options.uri)
     with progress_bar("fetching files") as advance:
-        print(stage(place, tree_path(place, options.to or STAGE), advance))
+        print(stage(uri, staging_path(uri, options.to or STAGE_ROOT), advance))
     return 0

@@ -53,7 +53,7 @@ from gcp_storage_emulator.server import create_server  # noqa: E402  # which tak
 # Several clients ask at once, and one may ask for a thing while the answer to another is still on its way to it.
 http.server.HTTPServer = http.server.ThreadingHTTPServer  # type: ignore[misc]
 http.server.HTTPServer.request_queue_size = 128
-running = create_server("127.0.0.1", 0, in_memory=True, default_bucket="films")
+running = create_server("127.0.0.1", 0, in_memory=True, default_bucket="images")
 running.start()
 print(running._api._httpd.server_address[1], flush=True)
 sys.stdin.read()

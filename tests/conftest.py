@@ -1,10 +1,16 @@
-"""A small tree of real JPEGs, in which a bright square is Cardiomegaly, and runs of seconds on it."""
+"""What many tests share: small trees of JPEGs, runs of seconds, a browser, clusters' files, an emulated bucket.
+
+In the trees a bright square means Cardiomegaly.
+"""
 
 import os
 
-os.environ["HF_HUB_OFFLINE"] = "1"  # read when timm is imported: no test waits for a network
+os.environ["HF_HUB_OFFLINE"] = "1"  # timm reads it when it is imported: no test waits for a network
+os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported: pytest-xdist uses the other cores
 
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -20,26 +26,36 @@ from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from chex.config import RunConfig, override, validated
-from chex.labels import OBSERVATIONS
-from chex.records import DESCRIPTION_COLUMNS
-from search.bucket import below
+from chex.config import RunConfig, apply_overrides, validate
+from chex.data.tables import METADATA_COLUMNS
+from chex.schema.labels import OBSERVATIONS
+from search.storage.uri import child_uri
 from tests.browser import Browser
 
 settings.register_profile("repeatable", derandomize=True, database=None, deadline=None)
 settings.load_profile("repeatable")
 
-HEADER = [*DESCRIPTION_COLUMNS, *OBSERVATIONS]
+# A shell starts background jobs with Ctrl-C ignored, and their children inherit it: tests that press Ctrl-C would wait.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+HEADER = [*METADATA_COLUMNS, *OBSERVATIONS]
 TREE = "CheXpert-v1.0-small"
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the tests that start Ray first: they take longest."""
-    items.sort(key=lambda item: item.get_closest_marker("ray") is None)
+    """Marks tests with a browser as slow, and puts the longest tests first: with Ray, then the other slow ones."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("slow")
+    items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("ray", "slow")])
 
 
 class OneRayAtATime(LoadScopeScheduling):  # type: ignore[misc]
-    """Gives a worker of pytest-xdist whole files, and all that start Ray to one: two clusters at once may time out."""
+    """Gives each worker of pytest-xdist whole files, and all files that start Ray to one worker.
+
+    Two clusters that start at once on two cores may time out.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
         file = nodeid.partition("::")[0]
@@ -51,8 +67,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneRayAtA
     return OneRayAtATime(config, log)
 
 
-def film(path: Path, positive: bool, seed: int) -> None:
-    """Writes a noisy gray JPEG with a bright patch in it if `positive`."""
+def write_image(path: Path, positive: bool, seed: int) -> None:
+    """Writes a noisy gray JPEG, with a bright square in it if `positive`."""
     pixels = np.random.default_rng(seed).integers(60, 120, size=(40, 48))
     if positive:
         pixels[10:30, 15:35] += 90
@@ -61,13 +77,16 @@ def film(path: Path, positive: bool, seed: int) -> None:
 
 
 def write_split(root: Path, split: str, patients: range, uncertain_every: int = 0) -> pd.DataFrame:
-    """Writes a split with two films a patient; every other patient has Cardiomegaly. Returns its table."""
+    """Writes a split with two images of each patient, every other of whom has Cardiomegaly. Returns its table.
+
+    The label of every `uncertain_every`-th patient is -1; 0 means of no patient.
+    """
     rows = []
     for patient in patients:
         for view in (1, 2):
             path = f"{split}/patient{patient:05d}/study1/view{view}_frontal.jpg"
             positive = patient % 2 == 1
-            film(root / path, positive, seed=10 * patient + view)
+            write_image(root / path, positive, seed=10 * patient + view)
             label = "-1.0" if uncertain_every and patient % uncertain_every == 0 else f"{float(positive)}"
             cells = dict.fromkeys(OBSERVATIONS, "0.0" if split == "valid" else "") | {"Cardiomegaly": label}
             rows.append(
@@ -81,7 +100,7 @@ def write_split(root: Path, split: str, patients: range, uncertain_every: int = 
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a tree of 2 x (train + valid) films and returns its root."""
+    """Writes a tree of `train` and `valid` patients with two images each and returns its root."""
 
     def make(train: int = 12, valid: int = 6, uncertain_every: int = 5) -> Path:
         root = tmp_path / TREE
@@ -94,22 +113,22 @@ def make_tree(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture
 def tree(make_tree: Callable[..., Path]) -> Path:
-    """A tree of 24 training films (4 uncertain) and 12 validation films."""
+    """A tree of 24 training images (4 uncertain) and 12 validation images."""
     return make_tree()
 
 
 @pytest.fixture(scope="session")
 def plain_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tree with nothing to tell: 24 rows a split, each a patient's one film, half healthy and half with all findings.
+    """A tree without any fault: 24 patients a split with one image each, half healthy and half with all findings.
 
-    To be copied before it is damaged.
+    Tests that damage the tree copy it first.
     """
     root = tmp_path_factory.mktemp("plain") / TREE
     for split, first in (("train", 1), ("valid", 101)):
         rows = []
         for patient in range(first, first + 24):
             path = f"{split}/patient{patient:05d}/study1/view1_frontal.jpg"
-            film(root / path, positive=patient % 2 == 1, seed=patient)
+            write_image(root / path, positive=patient % 2 == 1, seed=patient)
             healthy = patient % 2 == 0
             cells = dict.fromkeys(OBSERVATIONS, f"{float(not healthy)}") | {"No Finding": f"{float(healthy)}"}
             sex = "Female" if patient % 3 else "Male"
@@ -124,13 +143,13 @@ def plain_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
-    """A run of seconds on `tree`: a tiny backbone at 32 px; keyword arguments are not needed, dotted paths are."""
+    """Makes the config of a run of seconds on `tree`, a tiny backbone at 32 px; `values` changes dotted paths of it."""
 
     def make(values: dict[str, Any] | None = None) -> RunConfig:
         small = {
             "data.root": str(tree),
             "image.size": 32,
-            "image.cache": str(tmp_path / "cache"),
+            "image.cache_dir": str(tmp_path / "cache"),
             "model.backbone": "test_resnet",
             "batches.size": 8,
             "schedule.epochs": 2,
@@ -138,26 +157,26 @@ def make_run(tree: Path, tmp_path: Path) -> Callable[..., RunConfig]:
             "device.kind": "cpu",
             "device.threads": 1,
         }
-        return validated(RunConfig, override({}, small | (values or {})), "test")
+        return validate(RunConfig, apply_overrides({}, small | (values or {})), "test")
 
     return make
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """A headless Chromium; tests that need one are skipped where there is none."""
+    """A headless Chromium; tests that need it are skipped on machines without one."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
-        pytest.skip("no Chromium here to show pages in: `apt-get install chromium` brings one")
+        pytest.skip("no Chromium to show pages in; `apt-get install chromium` installs it")
     made = Browser(program, tmp_path_factory.mktemp("browser"))
     yield made
     made.close()
 
 
 GCP, LOCAL = Path("configs/cluster/gcp.yaml"), Path("configs/cluster/local.yaml")
-OURS = {
+PLACEHOLDERS = {
     "YOUR-PROJECT": "xray-42",
-    "YOUR-BUCKET": "films",
+    "YOUR-BUCKET": "images",
     "YOUR-HEAD": "10.0.0.1",
     "YOUR-WORKER": "10.0.0.2",
     "YOUR-USER": "ada",
@@ -167,21 +186,21 @@ WriteCluster = Callable[..., Path]
 
 
 def filled(path: Path) -> str:
-    """A shipped YAML with a project, addresses and a user in the place of its placeholders."""
+    """Returns the text of a shipped YAML, its placeholders replaced by a project, addresses and a user."""
     text = path.read_text(encoding="utf-8")
-    for placeholder, value in OURS.items():
+    for placeholder, value in PLACEHOLDERS.items():
         text = text.replace(placeholder, value)
     return text
 
 
 @pytest.fixture
 def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteCluster:
-    """Writes a YAML with a change to its content; the home directory has Ray's token and a key."""
+    """Writes a YAML with a change to its content; the home directory holds Ray's token and an SSH key."""
     for secret in (".ray/auth_token", ".ssh/id_ed25519"):
         (tmp_path / secret).parent.mkdir()
         (tmp_path / secret).write_text("secret")
     monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.setattr("search.cluster_config.PYTHON", "3.11")
+    monkeypatch.setattr("search.cluster.cluster_config.PYTHON", "3.11")
 
     def make(text: str, change: Callable[[Content], object] = lambda content: None) -> Path:
         content = yaml.safe_load(text)
@@ -195,14 +214,14 @@ def write_cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> WriteClust
 
 @contextmanager
 def emulated_bucket() -> Iterator[str]:
-    """The URI of a bucket in an emulated Google Cloud Storage on this machine."""
+    """Gives the URI of a bucket in an emulated Google Cloud Storage on this machine."""
     with emulator("bucket_server.py") as port:
-        yield f"gs://anonymous@films?scheme=http&endpoint_override=127.0.0.1%3A{port}"
+        yield f"gs://anonymous@images?scheme=http&endpoint_override=127.0.0.1%3A{port}"
 
 
 @contextmanager
 def emulator(program: str) -> Iterator[int]:
-    """The port of an emulated store, whose program lies beside this file."""
+    """Gives the port of an emulated store, whose program lies beside this file."""
     command = [sys.executable, str(Path(__file__).with_name(program))]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdin
@@ -223,6 +242,12 @@ def whole_bucket() -> Iterator[str]:
 
 @pytest.fixture
 def bucket(whole_bucket: str, request: pytest.FixtureRequest) -> Callable[[str], str]:
-    """The URI of a path below a folder of the test's own in the emulated bucket."""
-    own = f"{abs(hash(request.node.nodeid)):x}"
-    return lambda path: below(whole_bucket, f"{own}/{path}")
+    """Returns the URI of a path in the emulated bucket, below a folder that only this test uses."""
+    folder = f"{abs(hash(request.node.nodeid)):x}"
+    return lambda path: child_uri(whole_bucket, f"{folder}/{path}")
+
+
+def with_variants(text: str) -> str:
+    """Returns the text of gcp.yaml with its commented node types enabled."""
+    start, end = text.index("  # l4:"), text.index("  # To use only these")
+    return text[:start] + re.sub(r"^  # ", "  ", text[start:end], flags=re.M) + text[end:]

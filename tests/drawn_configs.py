@@ -10,16 +10,16 @@ from hypothesis import assume
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from chex.cache import ImageConfig
-from chex.labels import FIVE, OBSERVATIONS
-from chex.uncertainty import BOUNDS, POLICIES
+from chex.data.data_config import ImageConfig
+from chex.schema.labels import FIVE, OBSERVATIONS
+from chex.uncertainty.policies import POLICIES
 
 M = TypeVar("M", bound=BaseModel)
 texts = st.text(st.characters(categories=["L", "N", "P", "S", "Zs"]), min_size=1, max_size=8)
 shares = st.floats(0, 1)
 policies = st.one_of(
     st.sampled_from([*POLICIES]),
-    st.tuples(st.sampled_from([*BOUNDS]), shares, shares).map(
+    st.tuples(st.sampled_from([name for name, policy in POLICIES.items() if policy.bounds]), shares, shares).map(
         lambda drawn: {"kind": drawn[0], "low": min(drawn[1:]), "high": max(drawn[1:])}
     ),
 )
@@ -31,14 +31,14 @@ domains = st.one_of(
 )
 SPECIAL = {
     "size": st.just("auto") | st.integers(32, 2048),
-    "frozen": st.just("backbone") | st.integers(0, 9),
+    "freeze": st.just("backbone") | st.integers(0, 9),
     "cpus_per_trial": st.just("auto") | st.integers(1, 999),
     "gpus_per_trial": st.integers(0, 8).map(float) | st.integers(1, 10_000).map(lambda units: units / 10_000),
     "observations": st.lists(st.sampled_from(OBSERVATIONS), min_size=1, unique=True),
     "policy": st.dictionaries(st.sampled_from(["default", *OBSERVATIONS]), policies),
     "positive_given_uncertain": st.dictionaries(st.sampled_from(FIVE), shares),
     "space": st.dictionaries(texts, domains, min_size=1),
-    "points": st.lists(st.dictionaries(texts, texts | shares)),
+    "initial_points": st.lists(st.dictionaries(texts, texts | shares)),
 }
 """The fields whose values are told apart by a function."""
 

@@ -1,4 +1,4 @@
-"""An S3 emulator as a process of its own, with the bucket `films`: says its port, and ends when its stdin does."""
+"""An S3 emulator as a process of its own, with the bucket `images`: says its port, and ends when its stdin does."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ logging.getLogger("werkzeug").disabled = True
 running = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
 running.start()
 port = running.get_host_and_port()[1]
-urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/films", method="PUT")).close()
+urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/images", method="PUT")).close()
 print(port, flush=True)
 sys.stdin.read()
 running.stop()

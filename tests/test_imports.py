@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SNAPSHOT = """
 import logging, os, signal, sys, threading
 from pathlib import Path
@@ -46,6 +48,21 @@ for package in (chex, search):
 check(before)
 """
 
+DECIDING = """
+import importlib, pkgutil, sys
+
+class Block:
+    def find_spec(self, name, path, target=None):
+        assert name not in ("torch", "timm", "sklearn", "ray"), name
+
+sys.meta_path.insert(0, Block())
+importlib.import_module("search.engine.controller")
+for room in ("analysis", "config", "optimize", "space", "trials"):
+    package = importlib.import_module(f"search.{room}")
+    for module in pkgutil.iter_modules(package.__path__, f"search.{room}."):
+        importlib.import_module(module.name)
+"""
+
 
 def ran(program: str, home: Path) -> None:
     """Runs a program in a process of its own, whose home and folder is `home`."""
@@ -62,8 +79,13 @@ def test_the_packages_and_their_commands_load_nothing_heavy_and_change_nothing(t
     ran(SNAPSHOT + LIGHT, tmp_path)
 
 
+@pytest.mark.slow
 def test_no_module_of_either_package_changes_anything_when_it_is_imported(tmp_path: Path) -> None:
     ran(SNAPSHOT + EVERYTHING, tmp_path)
+
+
+def test_the_modules_that_decide_load_without_torch_timm_scikit_learn_and_ray(tmp_path: Path) -> None:
+    ran(DECIDING, tmp_path)
 
 
 def test_another_package_named_chex_is_told_before_anything_of_it_is_used(tmp_path: Path) -> None:

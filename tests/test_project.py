@@ -6,7 +6,6 @@ from pathlib import Path
 
 LOCK = Path("requirements.lock").read_text(encoding="utf-8")
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))
-README = Path("README.md").read_text(encoding="utf-8")
 
 
 def test_the_lock_pins_everything_with_hashes_and_holds_no_address() -> None:
@@ -30,17 +29,20 @@ def test_every_dependency_says_who_needs_it() -> None:
             assert "# " in line, line
 
 
-def test_the_map_in_the_readme_is_the_house() -> None:
-    named = set(re.findall(r"\b(\w+\.py)\b", README.split("## The map", 1)[1].split("\n## ", 1)[0]))
-    there = {path.name for package in ("chex", "search") for path in Path(package).rglob("*.py")} - {"__init__.py"}
-    assert named == there
+def test_the_folders_and_files_that_dependencies_name_exist() -> None:
+    lines = Path("pyproject.toml").read_text(encoding="utf-8").splitlines()
+    comments = [line.partition("# ")[2] for line in lines if line.startswith('    "')]
+    for path in re.findall(r"\b(?:chex|search|tests)/[\w./]+", "\n".join(comments)):
+        assert Path(path).exists(), path
 
 
-def test_module_names_are_unique_across_both_packages() -> None:
-    names = [{path.stem for path in Path(package).glob("*.py")} for package in ("chex", "search")]
-    assert names[0] & names[1] == {"__init__", "__main__"}
+def test_every_folder_of_the_packages_says_what_belongs_there() -> None:
+    for package in ("chex", "search"):
+        for folder in {path.parent for path in Path(package).rglob("*.py")}:
+            assert (folder / "__init__.py").read_text(encoding="utf-8").startswith('"""'), folder
 
 
-def test_files_that_the_readme_names_are_there() -> None:
-    for path in re.findall(r"\b(configs/[\w./-]+\.yaml)", README):
-        assert Path(path).is_file(), path
+def test_the_tests_have_the_folders_of_the_packages() -> None:
+    for package in ("chex", "search"):
+        for folder in Path("tests", package).iterdir():
+            assert folder.suffix == ".py" or Path(package, folder.name).is_dir(), folder

@@ -1,4 +1,4 @@
-"""The README's code block on Python use is run as it stands, but for what is searched and for the trials themselves."""
+"""The code block on Python use in docs/searching.md runs as it stands, on a small search that nobody trains."""
 
 import inspect
 import re
@@ -8,25 +8,26 @@ from typing import Any
 import pytest
 import yaml
 
-from search import study
-from search.ledger import TrialRow
-from search.search_config import SearchConfig
+from search.config import search_folder
+from search.config.search_config import SearchConfig
+from search.engine import runner
+from search.trials.trial import TrialRecord
 from tests.made_search import made_search
 
-SECTION = Path("README.md").read_text(encoding="utf-8").split("## From Python", 1)[1].split("\n## ", 1)[0]
-RUN_SEARCH = inspect.signature(study.run_search)
+SECTION = Path("docs/searching.md").read_text(encoding="utf-8").split("## From Python", 1)[1].split("\n## ", 1)[0]
+RUN_SEARCH = inspect.signature(runner.run_search)
 
 
-def made(*given: Any, **named: Any) -> list[TrialRow]:
-    """Takes what `run_search` takes, and leaves a search in the folder that nobody ran."""
-    asked = RUN_SEARCH.bind(*given, **named).arguments
+def write_search(*args: Any, **named: Any) -> list[TrialRecord]:
+    """Takes the arguments of `run_search`, and writes the folder of a search that nobody ran."""
+    asked = RUN_SEARCH.bind(*args, **named).arguments
     assert isinstance(asked["search"], SearchConfig)
     assert asked["search"].budget.trials == 2
     search = made_search(asked["folder"], 2)
-    return study.rows_of(search, asked["folder"])
+    return search_folder.load_trials(search, asked["folder"])
 
 
-def test_the_readmes_block_searches_and_judges(
+def test_the_block_searches_and_analyzes(
     tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     space = {"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}
@@ -35,17 +36,17 @@ def test_the_readmes_block_searches_and_judges(
     assert found
     code = found[1].replace("configs/search/demo.yaml", "tiny.yaml")
     code = code.replace("data/phantom/CheXpert-v1.0-small", str(tree))
-    monkeypatch.setattr(study, "run_search", made)
+    monkeypatch.setattr(runner, "run_search", write_search)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "results").mkdir()
     names: dict[str, Any] = {}
-    exec(compile(code, "README.md", "exec"), names)
-    assert [row.number for row in names["rows"]] == [1, 2]
+    exec(compile(code, "docs/searching.md", "exec"), names)
+    assert [row.number for row in names["trials"]] == [1, 2]
     assert capsys.readouterr().out.count("Estimate(value=") == 2
 
 
-def test_functions_that_the_readme_names_are_there() -> None:
-    named = re.findall(r"`((?:chex|search)\.[a-z_]+)\.([a-z_]+)\(", SECTION)
+def test_functions_that_the_page_names_exist() -> None:
+    named = re.findall(r"`((?:chex|search)[a-z_.]+)\.([a-z_]+)\(", SECTION)
     assert len(named) == 3
     for module, name in named:
         assert hasattr(__import__(module, fromlist=[name]), name), name

@@ -6,13 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from chex.config import RunConfig, dump, override, validated
-from chex.evaluate import EvaluationConfig
+from chex.config import RunConfig, apply_overrides, to_yaml, validate
+from chex.evaluation.evaluate import EvaluationConfig
 from chex.phantom.write import PhantomConfig
-from chex.sets import parse_sets
-from chex.yaml_text import dump_yaml, load_yaml
-from search.cluster_config import Metadata
-from search.search_config import SearchConfig
+from chex.schema.overrides import parse_overrides
+from chex.schema.yaml_text import dump_yaml, load_yaml
+from search.cluster.cluster_config import Metadata
+from search.config.search_config import SearchConfig
 from tests.drawn_configs import drawn
 
 values = st.recursive(
@@ -23,22 +23,21 @@ values = st.recursive(
 
 @given(values)
 @settings(max_examples=100)
-def test_every_value_comes_back_from_yaml_as_it_was(value: object) -> None:
-    again = load_yaml(dump_yaml(value))
-    assert repr(again) == repr(value)
+def test_every_value_survives_yaml(value: object) -> None:
+    assert repr(load_yaml(dump_yaml(value))) == repr(value)
 
 
 @given(st.sampled_from([RunConfig, SearchConfig, PhantomConfig, EvaluationConfig, Metadata]).flatmap(drawn))
 @settings(max_examples=100)
-def test_every_config_comes_back_from_its_dump_as_it_was(config: BaseModel) -> None:
-    assert validated(type(config), load_yaml(dump(config)), "dump") == config
+def test_every_config_survives_its_yaml(config: BaseModel) -> None:
+    assert validate(type(config), load_yaml(to_yaml(config)), "dump") == config
 
 
 @given(drawn(RunConfig))
 @settings(max_examples=50)
-def test_every_config_comes_back_from_its_settings_as_it_was(config: RunConfig) -> None:
+def test_every_config_survives_its_settings(config: RunConfig) -> None:
     sets = [f"{path}={json.dumps(value, ensure_ascii=False)}" for path, value in leaves(config.model_dump(mode="json"))]
-    assert validated(RunConfig, override({}, parse_sets(sets)), "sets") == config
+    assert validate(RunConfig, apply_overrides({}, parse_overrides(sets)), "sets") == config
 
 
 def leaves(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:

@@ -1,1 +1,3 @@
-"""What a CheXpert tree holds, on one page: counts, doubts and films, before anything is trained on it."""
+"""`chex explore`: a page about what a CheXpert tree holds, and what is wrong in it. May import uncertainty, data and
+reporting.
+"""

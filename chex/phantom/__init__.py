@@ -1,1 +1,3 @@
-"""A synthetic CheXpert tree with known truth: the project's own data for demonstrations and tests."""
+"""`chex phantom`: a synthetic CheXpert tree of drawn chests with planted truth, for demos and tests. May import
+runtime and schema.
+"""

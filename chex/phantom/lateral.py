@@ -1,42 +1,42 @@
-"""A lateral chest in centimetres: sternum on the left, spine on the right, the five signs seen from the side."""
+"""Draws a lateral chest in centimetres: sternum on the left, spine on the right, the five signs from the side."""
 
 import numpy as np
 
-from chex.phantom.chest import ABDOMEN, FLUID, HEART, LUNG, SHAPE, SOFT_TISSUE
-from chex.phantom.ink import Field, Stroke, X, Y, blob, disc, mix, soft, strokes, texture
-from chex.phantom.signs import Signs
+from chex.phantom.anatomy import ABDOMEN, FLUID, HEART, LUNG, SHAPE, SOFT_TISSUE
+from chex.phantom.drawing import Field, Stroke, X, Y, blob, disc, mix, soft, strokes, texture
+from chex.phantom.pathology import Signs
 
 
-def draw_lateral(signs: Signs, sex: str, study: np.random.Generator, film: np.random.Generator) -> Field:
-    """The film's brightness on the canvas, about 0..1; `study` and `film` as in `draw_frontal`."""
-    dome = study.normal(28.0, 0.9) - SHAPE.volume_loss * signs.strength["Atelectasis"] ** 2
+def draw_lateral(signs: Signs, sex: str, study_rng: np.random.Generator, image_rng: np.random.Generator) -> Field:
+    """Returns the image's brightness on the canvas, about 0..1; the generators are those of `draw_frontal`."""
+    dome = study_rng.normal(28.0, 0.9) - SHAPE.volume_loss * signs.strength["Atelectasis"] ** 2
     dome -= 1.8 * signs.mimic["Pleural Effusion"] * (signs.choice["Pleural Effusion"] < 0.5)
     lung = _lung(dome)
-    image = _body(study)
-    mottle = texture(film, 12)
+    image = _body(study_rng)
+    mottle = texture(image_rng, 12)
     image = mix(image, LUNG + 0.16 + 0.10 * soft(10 - Y, 12) + 0.02 * mottle, lung * 0.9)
-    image = image + lung * (_vessels(signs, study) + _haze(signs, mottle))
-    image = _heart(image, signs, dome, study)
+    image = image + lung * (_vessels(signs, study_rng) + _haze(signs, mottle))
+    image = _heart(image, signs, dome, study_rng)
     image = mix(image, ABDOMEN, soft(Y - _floor(dome), 0.6) * soft(11.5 - np.abs(X), 1.5) * 0.9)
     image = _effusion(image, signs, dome)
-    image = _consolidation(image, lung, signs, study)
-    image = _atelectasis(image, signs, dome, study)
-    image = image + 0.13 * _bones(study) * (0.5 + 0.5 * lung)
-    return image + 0.012 * texture(film, 40) * lung + _breast(sex, study)
+    image = _consolidation(image, lung, signs, study_rng)
+    image = _atelectasis(image, signs, dome, study_rng)
+    image = image + 0.13 * _bones(study_rng) * (0.5 + 0.5 * lung)
+    return image + 0.012 * texture(image_rng, 40) * lung + _breast(sex, study_rng)
 
 
 def _front(y: Field) -> Field:
-    """x of the sternum's inner side at each height."""
+    """Returns x of the sternum's inner side at each height."""
     return -5.0 - 4.5 * np.clip((y - 8) / 16, 0, 1) ** 0.7
 
 
 def _back(y: Field) -> Field:
-    """x of the posterior chest wall at each height."""
+    """Returns x of the posterior chest wall at each height."""
     return 8.0 + 2.5 * np.sin(np.clip((y - 6) / 28, 0, 1) * np.float32(np.pi))
 
 
 def _floor(dome: float) -> Field:
-    """The diaphragm at each x: high in front, falling to the posterior angle."""
+    """Returns the height of the diaphragm at each x: high in front, low at the posterior angle."""
     back: Field = np.clip((X + 2.5) / 12.0, 0, 1.1) ** 1.7
     front: Field = np.clip((-3.0 - X) / 6.5, 0, 1.2) ** 2
     return dome + 5.6 * back + 2.2 * front
@@ -46,30 +46,32 @@ def _lung(dome: float) -> Field:
     return soft(X - _front(Y), 1.0) * soft(_back(Y) - X, 1.0) * soft(_floor(dome) - Y, 0.5) * soft(Y - 7.0, 3.0)
 
 
-def _body(study: np.random.Generator) -> Field:
-    thick = study.normal(2.4, 0.5)
+def _body(study_rng: np.random.Generator) -> Field:
+    thick = study_rng.normal(2.4, 0.5)
     outline = soft(X - _front(Y) + thick, 1.2) * soft(_back(Y) + thick + 1.5 - X, 1.2)
     arms = 0.16 * soft(9.5 - Y + 0.3 * X, 3.0) * soft(10 - np.abs(X), 2)
     return (SOFT_TISSUE + arms) * outline
 
 
-def _heart(image: Field, signs: Signs, dome: float, study: np.random.Generator) -> Field:
-    """Cardiomegaly shows as depth: the heart's back reaches towards the spine."""
+def _heart(image: Field, signs: Signs, dome: float, study_rng: np.random.Generator) -> Field:
+    """Draws the heart; Cardiomegaly makes it deeper, so that its back reaches towards the spine."""
     strength = signs.strength["Cardiomegaly"]
-    depth = study.normal(4.2, 0.3) + (0.5 + 1.6 * strength) * (strength > 0) + 0.4 * signs.mimic["Cardiomegaly"]
+    depth = study_rng.normal(4.2, 0.3) + (0.5 + 1.6 * strength) * (strength > 0) + 0.4 * signs.mimic["Cardiomegaly"]
     heart = disc(-8.8 + depth, dome - 0.6 * depth, depth, 1.15 * depth, -0.6, 2.0)
-    great = 0.7 * disc(-2.0, 15.0, 3.0, 6.5, 0.25, 3.0)
-    return mix(image, HEART - 0.04, np.maximum(heart, great) * 0.8)
+    great_vessels = 0.7 * disc(-2.0, 15.0, 3.0, 6.5, 0.25, 3.0)
+    return mix(image, HEART - 0.04, np.maximum(heart, great_vessels) * 0.8)
 
 
-def _vessels(signs: Signs, study: np.random.Generator) -> Field:
+def _vessels(signs: Signs, study_rng: np.random.Generator) -> Field:
     heavy = 1 + 0.5 * signs.mimic["Edema"] + 0.25 * signs.strength["Edema"]
     lines = []
-    for angle in np.linspace(0, 6, 13) + study.normal(0, 0.2, 13):
-        start = np.array([1.0, 18.0]) + study.normal(0, 1.3, 2)
-        reach = study.uniform(3, 7) * np.array([np.cos(angle), np.sin(angle)])
+    for angle in np.linspace(0, 6, 13) + study_rng.normal(0, 0.2, 13):
+        start = np.array([1.0, 18.0]) + study_rng.normal(0, 1.3, 2)
+        reach = study_rng.uniform(3, 7) * np.array([np.cos(angle), np.sin(angle)])
         lines.append(
-            Stroke(np.array([start, start + 0.5 * reach, start + reach + study.normal(0, 0.5, 2)]), 0.35 * heavy, 0.5)
+            Stroke(
+                np.array([start, start + 0.5 * reach, start + reach + study_rng.normal(0, 0.5, 2)]), 0.35 * heavy, 0.5
+            )
         )
     return 0.14 * heavy * (strokes(lines, 0.15 + 0.3 * signs.strength["Edema"]) + blob(1.0, 18.0, 1.8, 2.2))
 
@@ -80,7 +82,7 @@ def _haze(signs: Signs, mottle: Field) -> Field:
 
 
 def _effusion(image: Field, signs: Signs, dome: float) -> Field:
-    """Fluid fills the posterior angle with a meniscus that climbs the back wall."""
+    """Draws fluid in the posterior angle, with a meniscus that climbs the back wall, or its mimic."""
     inside = soft(_back(Y) + 0.3 - X, 0.8) * soft(X + 6, 1.5)
     strength = signs.strength["Pleural Effusion"]
     if strength:
@@ -91,9 +93,9 @@ def _effusion(image: Field, signs: Signs, dome: float) -> Field:
     return mix(image, 0.6, 0.8 * scar * disc(9.4, dome + 2.4, 0.8, 2.6, 0.1, 0.7)) if scar else image
 
 
-def _consolidation(image: Field, lung: Field, signs: Signs, study: np.random.Generator) -> Field:
-    x, y = study.uniform(-3, 6), study.uniform(13, 25)
-    parts = study.normal(0, 1.4, (4, 2)), study.uniform(1.1, 2.2, (4, 2))
+def _consolidation(image: Field, lung: Field, signs: Signs, study_rng: np.random.Generator) -> Field:
+    x, y = study_rng.uniform(-3, 6), study_rng.uniform(13, 25)
+    parts = study_rng.normal(0, 1.4, (4, 2)), study_rng.uniform(1.1, 2.2, (4, 2))
     strength, mimic = signs.strength["Consolidation"], signs.mimic["Consolidation"]
     if strength:
         size = 0.85 + 0.5 * strength
@@ -104,8 +106,8 @@ def _consolidation(image: Field, lung: Field, signs: Signs, study: np.random.Gen
     return image + 0.18 * mimic * lung * disc(x, y, 1.0, 0.95, 0, 0.7) if mimic else image
 
 
-def _atelectasis(image: Field, signs: Signs, dome: float, study: np.random.Generator) -> Field:
-    lift, scar_lift, tilt = study.uniform(0.4, 1.4), study.uniform(1.5, 5.0), study.uniform(-0.2, 0.7)
+def _atelectasis(image: Field, signs: Signs, dome: float, study_rng: np.random.Generator) -> Field:
+    lift, scar_lift, tilt = study_rng.uniform(0.4, 1.4), study_rng.uniform(1.5, 5.0), study_rng.uniform(-0.2, 0.7)
     strength, mimic = signs.strength["Atelectasis"], signs.mimic["Atelectasis"]
     if strength:
         plate = disc(3.5, dome + 1.0 - lift, 4.2 + 1.2 * strength, 0.45 + 0.85 * strength**2, 0.35, 0.5)
@@ -117,9 +119,9 @@ def _atelectasis(image: Field, signs: Signs, dome: float, study: np.random.Gener
     return image
 
 
-def _bones(study: np.random.Generator) -> Field:
-    """Spine, ribs seen end on, sternum, 0..1."""
-    reach, clarity = np.linspace(0, 1, 10), study.uniform(0.5, 1.0)
+def _bones(study_rng: np.random.Generator) -> Field:
+    """Returns spine, ribs seen end on and sternum, 0..1."""
+    reach, clarity = np.linspace(0, 1, 10), study_rng.uniform(0.5, 1.0)
     lines = []
     for rib in range(9):
         top = 7.5 + 2.4 * rib
@@ -133,6 +135,6 @@ def _bones(study: np.random.Generator) -> Field:
     return strokes(lines, 0.15) + spine
 
 
-def _breast(sex: str, study: np.random.Generator) -> Field:
-    size, y, density = study.uniform(2.5, 4.0), study.uniform(22, 26), study.uniform(0.05, 0.12)
+def _breast(sex: str, study_rng: np.random.Generator) -> Field:
+    size, y, density = study_rng.uniform(2.5, 4.0), study_rng.uniform(22, 26), study_rng.uniform(0.05, 0.12)
     return density * disc(-11.0, y, size, size * 1.3, 0, 1.2) if sex == "Female" else 0 * X

@@ -1,16 +1,16 @@
-"""The phantom's patients: how many studies and views each has, sex, age, and how ill they are with what."""
+"""Draws the phantom's patients: the number of studies and views, sex, age, and the severity of each disease."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from chex.phantom.counts import AGE_QUANTILES, Census
+from chex.phantom.published_counts import AGE_QUANTILES, Census
 
 PATIENT_SHARE = 0.6
-"""Share of a factor's variance that a patient keeps from study to study."""
+"""Share of a factor's variance that is the same in all studies of a patient."""
 
 MEN_STAY_LONGER = 0.3
-"""What a man's log odds gain per unit of log images: men have a larger share of train's images than of its patients."""
+"""Added to the log odds of being male per unit of log images: men have a larger share of images than of patients."""
 
 FACTORS = ("age", "congestion", "acuity", "infection")
 LOADINGS = {
@@ -27,7 +27,7 @@ LOADINGS = {
     "Fracture": (0.15, 0.00, 0.10, 0.00),
     "Support Devices": (0.00, 0.15, 0.80, 0.00),
 }
-"""Weight of each of FACTORS (unit variance) in an observation's severity; the rest of its unit variance is its own."""
+"""Weight of each of FACTORS in an observation's severity; independent noise makes its variance 1."""
 
 CAUSES = (
     ("Atelectasis", ("Pleural Effusion",), 0.45),
@@ -39,7 +39,7 @@ CAUSES = (
 
 @dataclass(frozen=True)
 class Studies:
-    """Per study, ordered by patient and time."""
+    """Arrays with one entry per study, ordered by patient and time."""
 
     census: Census
     patient: np.ndarray
@@ -49,20 +49,23 @@ class Studies:
     sex: np.ndarray
     """Male, Female or Unknown."""
     age: np.ndarray
-    """Years."""
+    """In years."""
     acuity: np.ndarray
-    """How ill the patient is, unit variance."""
+    """How ill the patient is in general, unit variance."""
     severity: dict[str, np.ndarray]
-    """Of every observation but No Finding: how far the disease has gone, about unit variance."""
+    """How advanced the disease is, about unit variance, for every observation but No Finding."""
 
     @property
     def images(self) -> np.ndarray:
-        """How many images each study has."""
+        """The number of images of each study."""
         return np.char.str_len(self.shapes)
 
 
 def draw_studies(census: Census, images: int, rng: np.random.Generator) -> Studies:
-    """Whole studies of `images` images in all in the proportions of `census`, exact at its own number."""
+    """Draws whole studies with `images` images in total, in the proportions of `census`.
+
+    The counts equal those of `census` when `images` does.
+    """
     shapes = _shapes(census, images, rng)
     patients = max(1, round(len(shapes) * census.patients / census.studies))
     patient = _patient_of_study(len(shapes), patients, rng)
@@ -82,14 +85,14 @@ def _shapes(census: Census, images: int, rng: np.random.Generator) -> np.ndarray
 
 
 def _patient_of_study(studies: int, patients: int, rng: np.random.Generator) -> np.ndarray:
-    """The patient of each study, ascending; every patient has one study or more, few have very many."""
+    """Draws the patient of each study, ascending; every patient has at least one study, few have very many."""
     propensity = rng.lognormal(sigma=1.0, size=patients)
     extra = rng.multinomial(studies - patients, propensity / propensity.sum())
     return np.repeat(np.arange(patients), 1 + extra)
 
 
 def _sexes(census: Census, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A sex per patient: men have the published share of the patients and, as far as can be, of the `images`."""
+    """Draws a sex per patient: men have the published share of patients and, as nearly as possible, of `images`."""
     whole = images.sum() / census.images
     longer_stay = MEN_STAY_LONGER * (census.patients < census.studies) * np.log(images)
     score = rng.logistic(size=len(images)) + longer_stay
@@ -103,7 +106,7 @@ def _sexes(census: Census, images: np.ndarray, rng: np.random.Generator) -> np.n
 
 
 def _swap_towards(male: np.ndarray, images: np.ndarray, wanted: int, free: np.ndarray) -> None:
-    """Swaps men for women with one image more or less, until the men's images add up to `wanted` or no pair is left."""
+    """Swaps men for women with one image more or less, until men have `wanted` images or no pair is left."""
     missing = wanted - int(images[male].sum())
     step = int(np.sign(missing))
     for size in range(1, int(images.max()) + 1):
@@ -115,7 +118,7 @@ def _swap_towards(male: np.ndarray, images: np.ndarray, wanted: int, free: np.nd
 
 
 def _ages(score: np.ndarray, patient: np.ndarray) -> np.ndarray:
-    """Whole years at each study: the quantile of the patient's score, and about a birthday every eight studies."""
+    """Returns ages in whole years: the quantile of the patient's score, plus a year every eight studies."""
     share = (np.argsort(np.argsort(score, kind="stable")) + 0.5) / len(score)
     quantiles, ages = np.array(AGE_QUANTILES).T
     first = np.r_[True, patient[1:] != patient[:-1]]
@@ -128,8 +131,8 @@ def _ages(score: np.ndarray, patient: np.ndarray) -> np.ndarray:
 def _severities(factors: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
     severity = {}
     for name, loadings in LOADINGS.items():
-        own = np.sqrt(1 - np.square(loadings).sum())
-        severity[name] = factors @ np.array(loadings) + own * rng.standard_normal(len(factors))
+        own_weight = np.sqrt(1 - np.square(loadings).sum())
+        severity[name] = factors @ np.array(loadings) + own_weight * rng.standard_normal(len(factors))
     for name, causes, weight in CAUSES:
         own_severity = severity[name] if name in severity else rng.standard_normal(len(factors))
         severest = np.max([severity[cause] for cause in causes], axis=0)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# A search on nodes of a SLURM cluster with a home directory that all of them share:
+# A search on the nodes of a SLURM cluster with a shared home directory:
 #   sbatch --nodes=4 --gpus-per-node=1 configs/cluster/slurm.sh configs/search/chexpert.yaml --data TREE
-# Everything after the script goes to `chex-search run`, on all nodes as one search. Submit it from the project's
-# folder, after `make setup`. Ray starts on every node, the search on the first; when it ends, or time is up, all of
-# it stops. Submitted again, a search that was cut off goes on from its last reports. Two such jobs cannot share a
-# node: Ray refuses, hence --exclusive.
+# Everything after the script is passed to `chex-search run`; all nodes run one search. Submit it from the project's
+# folder, after `make setup`. Ray starts on every node and the search on the first; both stop when the search ends or
+# the time is up. An interrupted search resumes from its last reports when it is submitted again. Ray does not allow two
+# such jobs on one node, hence --exclusive.
 #SBATCH --job-name=chex-search
 #SBATCH --nodes=2
 #SBATCH --ntasks-per-node=1
@@ -15,7 +15,7 @@
 set -euo pipefail
 
 if [ $# -eq 0 ]; then
-    echo "slurm.sh: no search is given; for example: sbatch configs/cluster/slurm.sh configs/search/chexpert.yaml --data TREE" >&2
+    echo "slurm.sh: the search is missing; for example: sbatch configs/cluster/slurm.sh configs/search/chexpert.yaml --data TREE" >&2
     exit 2
 fi
 cd "${SLURM_SUBMIT_DIR:?slurm.sh is started by sbatch}"
@@ -25,10 +25,10 @@ if ! command -v chex-search >/dev/null; then
     exit 2
 fi
 
-export RAY_AUTH_MODE=token              # other users of these nodes are not answered
+export RAY_AUTH_MODE=token              # refuses other users of these nodes
 ray get-auth-token --generate >/dev/null
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-port=$((20000 + SLURM_JOB_ID % 10000))  # somebody else's Ray may have the usual one
+port=$((20000 + SLURM_JOB_ID % 10000))  # another user's Ray may use the default port
 
 exec srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \
     ray symmetric-run --address "$head:$port" --min-nodes "$SLURM_JOB_NUM_NODES" --num-cpus="$SLURM_CPUS_PER_TASK" -- \

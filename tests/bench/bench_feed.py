@@ -1,12 +1,12 @@
-"""How long a node takes until a run has its images: from the films in a bucket, or from another node's decoded ones.
+"""How long a node takes until a run has its images: from the images in a bucket, or from another node's decoded ones.
 
     python tests/bench/bench_feed.py TREE [--rounds 7] [--sizes 64 320] [--forms zip folder] [--copies 1]
 
 The tree is in an emulated Google bucket on this machine, as a zip and as a folder, `--copies` times over under patients
-of other numbers. Each leg begins with an empty disk and ends with the images of all films open:
+of other numbers. Each leg begins with an empty disk and ends with the images of all images open:
   decode   the tree is staged and decoded, as where nothing is shared
-  first    the same, and the decoded films are put into the bucket
-  taken    the tables are staged, and the decoded films taken from the bucket
+  first    the same, and the decoded images are put into the bucket
+  taken    the tables are staged, and the decoded images taken from the bucket
 Legs take turns, round by round, in another order each time; a ratio is of two legs of one round. All see the same
 images, which is checked. The emulator works on the same cores, answers without delay, and takes a second for any file
 of more than a megabyte that is sent to it: of a real bucket these figures say which way it goes, and no more. Ends with
@@ -28,10 +28,12 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from chex.config import RunConfig, override, validated
-from chex.prepare import prepare, select
-from search.bucket import below, reach
-from search.feed import fed
+from chex.config import RunConfig, apply_overrides, validate
+from chex.training.run_data import load_run_data
+from chex.training.run_tables import load_run_tables
+from search.storage.node_data import resolve_data
+from search.storage.remote_path import connect
+from search.storage.uri import child_uri
 from tests.conftest import emulated_bucket
 
 LEGS = ("decode", "first", "taken")
@@ -61,35 +63,35 @@ def copied(tree: Path, copies: int, target: Path) -> Path:
 
 def put(tree: Path, form: str, bucket: str, scratch: Path) -> str:
     """The URI of the tree in the bucket."""
-    packed, uri = scratch / "films.zip", below(bucket, f"films.{form}")
+    packed, uri = scratch / "images.zip", child_uri(bucket, f"images.{form}")
     files = [path for path in sorted(tree.rglob("*")) if path.is_file()]
     if form == "folder":
-        place = reach(uri)
+        place = connect(uri)
         for path in files:
             (place / str(path.relative_to(tree))).write(path.read_bytes())
         return uri
     with zipfile.ZipFile(packed, "w") as archive:
         for path in files:
             archive.write(path, str(path.relative_to(tree.parent)))
-    reach(uri).write(packed.read_bytes())
+    connect(uri).write(packed.read_bytes())
     return uri
 
 
 def opened(source: str, size: int, images: str | None, disk: Path) -> np.ndarray:
-    """The images of all films, as a trial on a node with this disk opens them."""
-    base = validated(RunConfig, override({}, {"image.size": size, "image.cache": str(disk)}), "bench_feed")
-    own, opening = fed(base.model_dump(mode="json"), source, images, disk)
-    run = validated(RunConfig, override(own, {"data.observations": ["Pneumonia"]}), "bench_feed")
-    return prepare(run, select(run), opening=opening).images
+    """The images of all images, as a trial on a node with this disk opens them."""
+    base = validate(RunConfig, apply_overrides({}, {"image.size": size, "image.cache_dir": str(disk)}), "bench_feed")
+    own, opening = resolve_data(base.model_dump(mode="json"), source, images, disk)
+    run = validate(RunConfig, apply_overrides(own, {"data.observations": ["Pneumonia"]}), "bench_feed")
+    return load_run_data(run, load_run_tables(run), load_images=opening).images
 
 
 def measured(source: str, size: int, caches: str, rounds: int, disk: Path) -> dict[str, list[float]]:
     """Seconds of each leg, round by round; `caches` is an empty place in the bucket."""
     seconds: dict[str, list[float]] = {name: [] for name in LEGS}
-    seen = {digest(opened(source, size, below(caches, "taken"), disk))}  # another node was here before
+    seen = {digest(opened(source, size, child_uri(caches, "taken"), disk))}  # another node was here before
     shutil.rmtree(disk)
     for number in range(rounds):
-        shared = {"decode": None, "first": below(caches, f"{number}"), "taken": below(caches, "taken")}
+        shared = {"decode": None, "first": child_uri(caches, f"{number}"), "taken": child_uri(caches, "taken")}
         for place in range(len(LEGS)):
             name = LEGS[(number + place) % len(LEGS)]
             started = time.perf_counter()
@@ -97,7 +99,7 @@ def measured(source: str, size: int, caches: str, rounds: int, disk: Path) -> di
             seconds[name].append(time.perf_counter() - started)
             seen.add(digest(images))
             films = len(list(disk.rglob("*.jpg")))
-            assert films == (0 if name == "taken" else len(images)), f"{films} films on the disk after {name}"
+            assert films == (0 if name == "taken" else len(images)), f"{films} images on the disk after {name}"
             shutil.rmtree(disk)
     assert len(seen) == 1, "the legs see other images"
     return seconds
@@ -116,7 +118,7 @@ def main(tree: Path, rounds: int, sizes: list[int], forms: list[str], copies: in
         for form in forms:
             source = put(films, form, bucket, scratch)
             for size in sizes:
-                seconds = measured(source, size, below(bucket, f"caches/{form}{size}"), rounds, scratch / "disk")
+                seconds = measured(source, size, child_uri(bucket, f"caches/{form}{size}"), rounds, scratch / "disk")
                 ratios = {
                     "decode / taken": compared(seconds["decode"], seconds["taken"]),
                     "first / decode": compared(seconds["first"], seconds["decode"]),
@@ -126,7 +128,7 @@ def main(tree: Path, rounds: int, sizes: list[int], forms: list[str], copies: in
                 told = [f"{low:.2f} to {high:.2f}, median {middle:.2f}" for low, middle, high in ratios.values()]
                 table.add_row(form, str(size), *(f"{took:.2f}" for took in medians.values()), *told)
     Console(width=140).print(table)
-    print(json.dumps({"copies": copies, "rounds": rounds, "figures": figures}))
+    print(json.dumps({"copies": copies, "phases": rounds, "figures": figures}))
 
 
 def compared(one: list[float], other: list[float]) -> list[float]:

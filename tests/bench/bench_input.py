@@ -1,6 +1,6 @@
-"""How fast films reach a training, from the decoded cache and from JPEG files, side by side on this machine.
+"""How fast images reach a training, from the decoded cache and from JPEG files, side by side on this machine.
 
-    python tests/bench/bench_input.py [--films TREE] [--folder FOLDER] [--device cpu] [--rounds 5]
+    python tests/bench/bench_input.py [--images TREE] [--folder FOLDER] [--device cpu] [--rounds 5]
 
 Legs take turns, round by round, in 1, 2 and 4 processes at once with one torch thread each:
   cache      chex.reader and chex.batches on a cache of 2 GB, plain, lit (the default) and moved too
@@ -8,7 +8,7 @@ Legs take turns, round by round, in 1, 2 and 4 processes at once with one torch 
   pil        a lean Dataset that reads gray with PIL, with a DataLoader, not augmented
   copies     rows copied from the cache and normalised batches copied from memory, with nothing done to them
 A rate is images per CPU second, the processes together; ratios are taken within each round. Then: what a further
-process that reads the cache adds to memory, and the speed of the build. Films are a phantom's, or those of TREE.
+process that reads the cache adds to memory, and the speed of the build. Images are a phantom's, or those of TREE.
 Ends with the same figures as a line of JSON.
 """
 
@@ -33,23 +33,23 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from chex.affine import AffineConfig
-from chex.batches import BatchesConfig, augmented, load_batch
-from chex.blocks import BlockFile, read_array
-from chex.cache import ImageConfig, open_images
-from chex.model import normalisation_of
+from chex.data.batches import augment, load_batch
+from chex.data.data_config import AffineConfig, BatchesConfig, ImageConfig
+from chex.data.image_cache import load_or_build
+from chex.data.prefetch import prefetch
+from chex.models.classifier import normalization_of
 from chex.phantom.write import PhantomConfig, write_phantom
-from chex.reader import prefetched
+from chex.runtime.resumable_memmap import ResumableMemmap, read_array
 
 SIZE, BATCH, ROWS = 320, 32, 20_480
-"""Pixels a side, films a batch, rows of the cache: 2.1 GB."""
+"""Pixels a side, images a batch, rows of the cache: 2.1 GB."""
 SECONDS = 0.7
 """Of one leg in one round."""
 CONSUMERS = (1, 2, 4)
 FULL = 24
-"""Films in full resolution."""
-GRAY = normalisation_of("densenet121")
-AFFINE = AffineConfig(degrees=5, shift=0.05, scale=0.05)
+"""Images in full resolution."""
+GRAY = normalization_of("densenet121")
+AFFINE = AffineConfig(degrees=5, translate=0.05, scale=0.05)
 NEEDED = {
     "cache plain / imagefolder plain": 50,
     "cache plain / pil plain": 15,
@@ -91,8 +91,8 @@ def from_files(data: Dataset[Any], device: torch.device, workers: int = 0) -> It
 def from_cache(images: np.ndarray, config: BatchesConfig | None, device: torch.device) -> Iterator[torch.Tensor]:
     rng = np.random.default_rng(os.getpid())
     endless = (rng.integers(len(images), size=BATCH) for _ in iter(int, 1))
-    for step, (_, films) in enumerate(prefetched(images, endless, GRAY, device)):
-        yield films if config is None else augmented(films, GRAY.black, config, 0, step)
+    for step, (_, films) in enumerate(prefetch(images, endless, GRAY, device)):
+        yield films if config is None else augment(films, GRAY.black, config, 0, step)
 
 
 def copied(source: np.ndarray) -> Iterator[torch.Tensor]:
@@ -104,7 +104,7 @@ def copied(source: np.ndarray) -> Iterator[torch.Tensor]:
 def legs(tree: Path, images: np.ndarray, device: torch.device) -> dict[str, Iterator[torch.Tensor]]:
     """Endless batches of each leg."""
     jitter = transforms.ColorJitter(0.2, 0.2)
-    move = transforms.RandomAffine(AFFINE.degrees, (AFFINE.shift,) * 2, (1 - AFFINE.scale, 1 + AFFINE.scale))
+    move = transforms.RandomAffine(AFFINE.degrees, (AFFINE.translate,) * 2, (1 - AFFINE.scale, 1 + AFFINE.scale))
     ready = load_batch(images, np.arange(16 * BATCH), GRAY, torch.device("cpu")).numpy()
     return {
         "imagefolder plain": from_files(ImageFolder(str(tree), colour()), device),
@@ -149,7 +149,7 @@ def consumer(orders: Connection, tree: Path, cache: Path, tiny: Path, device: to
 
 def read_all(images: np.ndarray, device: torch.device) -> int:
     rows = np.arange(len(images)).reshape(-1, BATCH)
-    return sum(len(films) for _, films in prefetched(images, rows, GRAY, device))
+    return sum(len(films) for _, films in prefetch(images, rows, GRAY, device))
 
 
 def proportional_set() -> int:
@@ -230,26 +230,26 @@ def seconds(work: Callable[[], object]) -> tuple[float, float]:
 def builds(tree: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
     """The build against one pass of `pil`: without workers per CPU second, and with a worker a core also per second.
 
-    Both squash, so that both do the same to a film; letterboxed, a small film costs the build a fifth more.
+    Both squash, so that both do the same to an image; letterboxed, a small image costs the build a fifth more.
     """
     films = films_of(tree)
     paths = np.array([str(path.relative_to(tree)) for path in films])
     found: dict[str, list[float]] = {
-        "films/s": [],
-        "films per CPU second": [],
+        "images/s": [],
+        "images per CPU second": [],
         "alone, cpu": [],
         "workers, cpu": [],
         "workers, wall": [],
     }
     for turn in range(rounds):
-        config = ImageConfig(size=SIZE, resize="squash", cache=folder / f"build-{turn}")
-        ours = seconds(lambda config=config: open_images(tree, paths, config))  # type: ignore[misc]
+        config = ImageConfig(size=SIZE, resize="stretch", cache_dir=folder / f"build-{turn}")
+        ours = seconds(lambda config=config: load_or_build(tree, paths, config))  # type: ignore[misc]
         alone, together = (
             seconds(lambda workers=workers: list(DataLoader(Gray(films), BATCH, num_workers=workers)))  # type: ignore[misc]
             for workers in (0, os.cpu_count() or 1)
         )
-        found["films/s"].append(len(films) / ours[1])
-        found["films per CPU second"].append(len(films) / ours[0])
+        found["images/s"].append(len(films) / ours[1])
+        found["images per CPU second"].append(len(films) / ours[0])
         found["alone, cpu"].append(alone[0] / ours[0])
         found["workers, cpu"].append(together[0] / ours[0])
         found["workers, wall"].append(together[1] / ours[1])
@@ -257,7 +257,7 @@ def builds(tree: Path, folder: Path, rounds: int) -> dict[str, list[float]]:
 
 
 def phantom(folder: Path) -> Path:
-    """A phantom's films, saved as finely as CheXpert's: about 45 kB each."""
+    """A phantom's images, saved as finely as CheXpert's: about 45 kB each."""
     tree = write_phantom(folder, PhantomConfig(train=600, valid=40))
     for path in films_of(tree):
         with Image.open(path) as film:
@@ -266,7 +266,7 @@ def phantom(folder: Path) -> Path:
 
 
 def enlarged(tree: Path, folder: Path) -> Path:
-    """A few films of `tree` in the size of full-resolution CheXpert."""
+    """A few images of `tree` in the size of full-resolution CheXpert."""
     folder.mkdir()
     for number, path in enumerate(films_of(tree)[:FULL]):
         with Image.open(path) as film:
@@ -277,8 +277,8 @@ def enlarged(tree: Path, folder: Path) -> Path:
 
 
 def write_cache(path: Path, films: np.ndarray, rows: int = ROWS) -> Path:
-    """An array in the cache's format, of decoded films over and over."""
-    with BlockFile(path, (rows, SIZE, SIZE), 256) as part:
+    """An array in the cache's format, of decoded images over and over."""
+    with ResumableMemmap(path, (rows, SIZE, SIZE), 256) as part:
         for block in range(part.count):
             place = part.rows(block)
             part.write(block, films[np.arange(place.start, place.stop) % len(films)])
@@ -302,7 +302,7 @@ def main(tree: Path | None, folder: Path, device: torch.device, rounds: int) -> 
     tree = tree or phantom(folder / "films")
     films = films_of(tree)
     paths = np.array([str(path.relative_to(tree)) for path in films])
-    decoded = open_images(tree, paths, ImageConfig(size=SIZE, cache=folder / "decoded"))
+    decoded = load_or_build(tree, paths, ImageConfig(size=SIZE, cache_dir=folder / "decoded"))
     cache, tiny = write_cache(folder / "cache.npy", decoded), write_cache(folder / "tiny.npy", decoded, BATCH)
     with consumers(tree, cache, tiny, device) as pipes:
         added = memory(pipes)
@@ -325,7 +325,7 @@ def main(tree: Path | None, folder: Path, device: torch.device, rounds: int) -> 
         "machine": machine(device),
         "device": str(device),
         "films": len(films),
-        "film bytes": round(float(np.mean([path.stat().st_size for path in films]))),
+        "image bytes": round(float(np.mean([path.stat().st_size for path in films]))),
         "rates": {
             count: {leg: {kind: summary(v) for kind, v in kinds.items()} for leg, kinds in legs.items()}
             for count, legs in found.items()
@@ -346,7 +346,7 @@ def rounded(value: Any) -> Any:
 
 def show(result: dict[str, Any], rounds: int) -> None:
     print(
-        f"{result['machine']}; batches of {BATCH} at {SIZE} px on {result['device']}; {result['films']} films of "
+        f"{result['machine']}; batches of {BATCH} at {SIZE} px on {result['device']}; {result['films']} images of "
         f"{result['film bytes']:,} bytes; {rounds} rounds: median (worst)\n"
     )
     for count, legs in result["rates"].items():
@@ -375,7 +375,7 @@ def pair(figures: dict[str, float], form: str) -> str:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--films", type=Path, help="a tree of real films to read instead of a phantom's")
+    parser.add_argument("--images", type=Path, help="a tree of real images to read instead of a phantom's")
     parser.add_argument("--folder", type=Path, help="a local disk with 3 GB of room; the system's by default")
     parser.add_argument("--device", type=torch.device, default=torch.device("cpu"))
     parser.add_argument("--rounds", type=int, default=5)

@@ -1,8 +1,8 @@
-"""How often the 95 % interval of an AUROC holds the truth, near 1, with few positives and with several films a patient.
+"""How often the 95 % interval of an AUROC holds the truth, near 1, with few positives and several images a patient.
 
 python tests/bench/bench_intervals.py [SAMPLES [SEED]]
 
-Scores are normal; a patient's films share half of the noise where he has several, and most of them share his label.
+Scores are normal; a patient's images share half of the noise where he has several, and most of them share his label.
 Beside the intervals of `aurocs` stand DeLong's alone on the logit scale and a percentile bootstrap over patients.
 """
 
@@ -11,13 +11,13 @@ import sys
 import numpy as np
 from scipy.stats import norm
 
-from chex.delong import areas, aurocs, standard_errors
-from chex.intervals import Estimate, logit_interval
-from chex.metrics import patient_weights, weighted_auroc
+from chex.statistics.delong import auroc_influences, auroc_intervals, standard_errors
+from chex.statistics.intervals import Estimate, logit_interval
+from chex.statistics.metrics import patient_weights, weighted_auroc
 
 AUROCS = (0.85, 0.95, 0.99, 0.999)
 SAMPLED = ((200, 1, 0.3), (200, 1, 0.03), (70, 3, 0.3), (30, 1, 0.3))
-"""Patients, films of each, prevalence."""
+"""Patients, images of each, prevalence."""
 DRAWS = 300
 
 
@@ -35,11 +35,11 @@ def sample(
 
 def intervals(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, rng: np.random.Generator) -> list[Estimate]:
     """Ours, DeLong's and the bootstrap's."""
-    found = areas(truth[:, None], scores[None, :, None], patients, [0])
+    found = auroc_influences(truth[:, None], scores[None, :, None], patients, [0])
     auroc = float(found.auroc[0])
     drawn = weighted_auroc(truth, scores, patient_weights(patients, rng, DRAWS))
     return [
-        aurocs(truth[:, None], scores[None, :, None], patients)[0].mean,
+        auroc_intervals(truth[:, None], scores[None, :, None], patients)[0].mean,
         logit_interval(auroc, float(standard_errors(found)[0])),
         Estimate(auroc, *np.nanpercentile(drawn, [2.5, 97.5]).tolist()),
     ]
@@ -47,7 +47,7 @@ def intervals(truth: np.ndarray, scores: np.ndarray, patients: np.ndarray, rng: 
 
 def main(samples: int = 400, seed: int = 7) -> None:
     """Prints a row an AUROC and kind of sample."""
-    print("AUROC  patients films prevalence | covers: ours DeLong bootstrap | width: ours DeLong bootstrap | seen 1")
+    print("AUROC  patients images prevalence | covers: ours DeLong bootstrap | width: ours DeLong bootstrap | seen 1")
     for auroc in AUROCS:
         for patients, films, prevalence in SAMPLED:
             rng, told = np.random.default_rng(seed), []

@@ -51,14 +51,15 @@ class Leg:
 
 def train(config: dict[str, Any], events: Path) -> None:
     """One training of the plain loop."""
-    from chex.config import RunConfig, validated
-    from chex.loop import fit
-    from chex.prepare import prepare, select
+    from chex.config import RunConfig, validate
+    from chex.training.run_data import load_run_data
+    from chex.training.run_tables import load_run_tables
+    from chex.training.trainer import fit
 
     started, worked = time.time(), time.process_time()
-    run = validated(RunConfig, config, "bench_overhead")
+    run = validate(RunConfig, config, "bench_overhead")
     with tempfile.TemporaryDirectory() as folder:
-        for _ in fit(run, prepare(run, select(run)), Path(folder)):
+        for _ in fit(run, load_run_data(run, load_run_tables(run)), Path(folder)):
             pass
     tell(events, started, worked)
 
@@ -78,43 +79,44 @@ def plain(configs: list[dict[str, Any]], workers: int, events: Path) -> None:
 
 def searched(search: Path, folder: Path, events: Path) -> None:
     """Runs the search, whose trials are told to `events`. All that is known here of how a search runs."""
-    from search import study, tuner
-    from search.search_config import load_search
+    from search.config.search_config import load_search
+    from search.engine import runner, tune_bridge
 
-    train_trial = tuner.train_trial
+    train_trial = tune_bridge.train_trial
 
     def timed(trial: dict[str, Any], **given: Any) -> None:
         started, worked = time.time(), time.process_time()
         train_trial(trial, **given)
         tell(events, started, worked)
 
-    tuner.train_trial = timed
-    study.run_search(load_search(search, [], None), folder, fresh=False)
+    tune_bridge.train_trial = timed
+    runner.run_search(load_search(search, [], None), folder, overwrite=False)
 
 
 def prepared(tree: Path, trials: int, epochs: int) -> tuple[dict[str, Any], list[dict[str, Any]], int]:
-    """A search over seeds alone, the config of each of its trials, and how many run at once; the films decoded."""
-    from chex.prepare import prepare, select
-    from chex.settle import settle
-    from search.resources import allotted, machine
-    from search.search_config import load_search
+    """A search over seeds alone, the config of each of its trials, and how many run at once; the images decoded."""
+    from chex.training.auto import resolve_auto
+    from chex.training.run_data import load_run_data
+    from chex.training.run_tables import load_run_tables
+    from search.config.resources import plan_slots, this_machine
+    from search.config.search_config import load_search
 
     demo = load_search(DEMO, [], tree)
-    given = allotted(demo.resources, [machine()])
+    given = plan_slots(demo.resources, [this_machine()])
     device = demo.base.device.model_copy(update={"kind": "cpu", "threads": given.cpus_per_trial})
     schedule = demo.base.schedule.model_copy(update={"epochs": epochs})
-    run = settle(demo.base.model_copy(update={"device": device, "schedule": schedule}))
-    prepare(run, select(run))
+    run = resolve_auto(demo.base.model_copy(update={"device": device, "schedule": schedule}))
+    load_run_data(run, load_run_tables(run))
     base = run.model_dump(mode="json")
     search = {
         "base": base,
         "space": {"seed": {"int": [0, trials - 1]}},
         "sampler": {"kind": "grid"},
         "budget": {"trials": trials},
-        "stopping": None,
+        "pruning": None,
         "resources": demo.resources.model_dump(),
     }
-    return search, [base | {"seed": seed} for seed in range(trials)], given.at_once
+    return search, [base | {"seed": seed} for seed in range(trials)], given.max_concurrent_trials
 
 
 def leg(side: str, scratch: Path, number: int) -> Leg:
@@ -184,7 +186,7 @@ def conclude(legs: dict[str, list[Leg]]) -> None:
     print(
         f"start and end cost {fixed:.1f} s more than the plain loop's: {100 * fixed / DEMO_SECONDS:.1f} % of the demo"
     )
-    print(json.dumps(found | {"fixed seconds": fixed, "rounds": len(pairs)}))
+    print(json.dumps(found | {"fixed seconds": fixed, "phases": len(pairs)}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What each policy is worth for each observation: a finished search of policies.yaml, judged film by film.
+"""What each policy is worth for each observation: a finished search of policies.yaml, judged image by image.
 
     python tests/bench/bench_policies.py results/policies
 
@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from chex import checkpoint
-from chex.console import decimal
-from chex.labels import FIVE
-from chex.metrics import auroc, patient_weights, weighted_auroc
-from chex.seeds import stream
+from chex.data import prediction_files
+from chex.reporting.console import format_decimal
+from chex.runtime import run_folder
+from chex.runtime.rng import rng_for
+from chex.schema.labels import FIVE
+from chex.statistics.metrics import auroc, patient_weights, weighted_auroc
 
 BASELINE, DRAWS = "zeros", 1000
 ONES_LIKE, ZEROS_LIKE = ("ones", "smoothed_ones"), ("zeros", "smoothed_zeros", "ignore")
@@ -29,12 +30,12 @@ def main(folder: Path) -> None:
     policies, seeds = list(dict.fromkeys(trials["policy.default"])), sorted(set(trials["seed"]))
     numbers = trials.pivot(index="policy.default", columns="seed", values="trial").loc[policies, seeds]
     tables = {
-        (policy, seed): checkpoint.load_predictions(predictions(folder, numbers.loc[policy, seed]), FIVE)
+        (policy, seed): prediction_files.load_predictions(predictions(folder, numbers.loc[policy, seed]), FIVE)
         for policy in policies
         for seed in seeds
     }
     patients, truth, _ = tables[policies[0], seeds[0]]
-    rng = stream(0, "bench policies")
+    rng = rng_for(0, "bench policies")
     films, drawn = patient_weights(patients, rng, DRAWS), rng.integers(len(seeds), size=(DRAWS, len(seeds)))
     result = {}
     for column, name in enumerate(FIVE):
@@ -57,11 +58,11 @@ def main(folder: Path) -> None:
 
 
 def predictions(folder: Path, number: float) -> Path:
-    return folder / "trials" / f"{int(number):03d}" / checkpoint.PREDICTIONS
+    return folder / "trials" / f"{int(number):03d}" / run_folder.PREDICTIONS
 
 
 def redrawn(per_seed: list[np.ndarray], drawn: np.ndarray) -> np.ndarray:
-    """float (D,): the mean over the seeds of each draw, on the films of that draw."""
+    """float (D,): the mean over the seeds of each draw, on the images of that draw."""
     return np.take_along_axis(np.stack(per_seed, axis=1), drawn, axis=1).mean(axis=1)
 
 
@@ -83,13 +84,14 @@ def contrast(figures: dict[str, list[float]], draws: dict[str, np.ndarray]) -> d
 
 def show(result: dict[str, dict], films: int, patients: int, seeds: list[int]) -> None:
     print(
-        f"{films:,} validation films of {patients:,} patients, {len(seeds)} seeds; gain: over {BASELINE} at each seed"
+        f"{films:,} validation images of {patients:,} patients, {len(seeds)} seeds; gain: over {BASELINE} at each seed"
     )
     for name, found in result.items():
         print(f"\n{name:<20}{'AUROC':>7}{'sd':>7}{'gain':>8}   95 % interval")
         for policy, row in sorted(found["policies"].items(), key=lambda item: -item[1]["auroc"]):
             print(
-                f"  {policy:<18}{decimal(row['auroc']):>7}{decimal(row['sd']):>7}{row['gain']:>+8.3f}   {interval(row)}"
+                f"  {policy:<18}{format_decimal(row['auroc']):>7}{format_decimal(row['sd']):>7}{row['gain']:>+8.3f}"
+                f"   {interval(row)}"
             )
         row = found["ones-like minus zeros-like"]
         print(f"  {'ones-like minus zeros-like':<32}{row['gain']:>+8.3f}   {interval(row)}")

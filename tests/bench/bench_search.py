@@ -3,7 +3,7 @@
     python tests/bench/bench_search.py [--seeds 50] [--processes 2] [--workers 4] [--methods NAME,NAME]
 
 The model is calibrated on curves.csv (see curve_model.py), and says first how well. Every method gets the images of 25
-runs of all films and six epochs. A winner is the trial with the best value, as in the product; regret is how far its
+runs of all images and six epochs. A winner is the trial with the best value, as in the product; regret is how far its
 quality without noise, of the weights that it keeps, lies below the best of the space. Ends with the same figures as a
 line of JSON.
 """
@@ -21,8 +21,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from chex.config import RunConfig
-from chex.seeds import stream
-from search.space import Space, build_space
+from chex.runtime.rng import rng_for
+from search.space.space import Space, build_space
 from tests.bench.curve_model import CurveModel, ModelTask, calibration, load_curves
 from tests.bench.curve_task import FILMS, PERCENTS, SPACE
 from tests.bench.optuna_methods import (
@@ -111,7 +111,7 @@ class Bench:
             getattr(searcher, "close", lambda: None)()
         states = [trial.state for trial in outcome.trials]
         seconds = time.monotonic() - started
-        return Played(self.qualities(outcome), len(states), states.count("finished"), states.count("stopped"), seconds)
+        return Played(self.qualities(outcome), len(states), states.count("finished"), states.count("pruned"), seconds)
 
     def qualities(self, outcome: Outcome) -> np.ndarray:
         curves = self.model.curves([lead.sample for lead in outcome.leads])
@@ -122,7 +122,7 @@ class Bench:
 
 def best_of(model: CurveModel, space: Space) -> float:
     """The highest quality of 20,000 points, improved near the best forty in a few rounds."""
-    rng = stream(0, "best of the space")
+    rng = rng_for(0, "best of the space")
     points = [draw(space, rng) for _ in range(20_000)]
     for _ in range(6):
         quality = np.concatenate(
@@ -162,7 +162,7 @@ def play_all(names: Sequence[str], seeds: int, workers: int, processes: int) -> 
 def figures(found: Mapping[str, Sequence[Played]], name: str) -> dict[str, float]:
     """Regret in thousandths of AUROC, and against random search, with 95 % intervals over seeds, paired."""
     ours, theirs = (np.array([each.quality for each in found[key]]) for key in (name, BASELINE))
-    drawn = stream(0, "bench search").integers(len(ours), size=(DRAWS, len(ours)))
+    drawn = rng_for(0, "bench search").integers(len(ours), size=(DRAWS, len(ours)))
     regret, base = BENCH.best - ours[:, -1], BENCH.best - theirs[:, -1]
     gains = np.array([reached(ours[each], theirs[each]) for each in drawn])
     known = gains[~np.isnan(gains)]
@@ -178,7 +178,7 @@ def figures(found: Mapping[str, Sequence[Played]], name: str) -> dict[str, float
     }
 
 
-LAST = ("trials", "finished", "stopped", "seconds")
+LAST = ("trials", "finished", "pruned", "seconds")
 
 
 def interval(name: str, draws: np.ndarray) -> dict[str, float]:
@@ -194,7 +194,7 @@ def reached(ours: np.ndarray, theirs: np.ndarray) -> float:
 
 HEAD = (
     f"{'method':<40}{'regret x1000':>22}{'of random':>20}{'images to reach it':>22}"
-    f"{'trials':>8}{'finished':>10}{'stopped':>9}{'s':>6}"
+    f"{'trials':>8}{'finished':>10}{'pruned':>9}{'s':>6}"
 )
 
 
@@ -206,7 +206,7 @@ def line(name: str, row: Mapping[str, float]) -> str:
     )
     return (
         f"{name:<40}{regret:>22}{ratio:>20}{images:>22}{row['trials']:>8.0f}{row['finished']:>10.0f}"
-        f"{row['stopped']:>9.0f}{row['seconds']:>6.1f}"
+        f"{row['pruned']:>9.0f}{row['seconds']:>6.1f}"
     )
 
 

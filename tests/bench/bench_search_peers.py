@@ -10,7 +10,7 @@ import sys
 from functools import partial
 from pathlib import Path
 
-from search.space import Space
+from search.space.space import Space
 from tests.bench.bench_search import METHODS, report
 from tests.bench.peer_methods import HyperbandSearcher, SyneTuneSearcher
 from tests.bench.search_arena import Opening, Searcher

@@ -2,9 +2,9 @@
 
     python tests/bench/bench_search_real.py FOLDER [--seeds 8] [--runs 8] [--processes 2]
 
-FOLDER holds a phantom tree of 1,000 + 1,000 films. Trials run one at a time; every method gets the images of `runs`
-runs of all films and six epochs. Proposals and cuts are the product's. The winner is the trial with the highest value
-on the films that a search sees, and its quality the AUROC of the weights that it keeps on the others, which no search
+FOLDER holds a phantom tree of 1,000 + 1,000 images. Trials run one at a time; every method gets the images of `runs`
+runs of all images and six epochs. Proposals and cuts are the product's. The winner is the trial with the highest value
+on the images that a search sees, and its quality the AUROC of the weights that it keeps on the others, which no search
 sees. Ends with the same figures as a line of JSON.
 """
 
@@ -25,21 +25,21 @@ import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.config import RunConfig
-from search.sampler import SamplerConfig, propose
-from search.space import Space, build_space
-from search.stopping import Point, Stopping, cut
+from search.optimize.pruning import PruningConfig, RungReport, should_prune
+from search.optimize.samplers import SamplerConfig, propose
+from search.space.space import Space, build_space
 from tests.bench.curve_task import FILMS, SPACE, base_run, curve
 from tests.bench.search_arena import Arena, Sample, Trial, highest
 
 METHODS = {
     "random": (SamplerConfig(kind="random"), None),
     "TPE": (SamplerConfig(), None),
-    "TPE, ASHA at 25, 50 %": (SamplerConfig(), Stopping()),
+    "TPE, ASHA at 25, 50 %": (SamplerConfig(), PruningConfig()),
 }
 STATES = {
     "running": TrialState.RUNNING,
     "finished": TrialState.COMPLETE,
-    "stopped": TrialState.PRUNED,
+    "pruned": TrialState.PRUNED,
     "failed": TrialState.FAIL,
 }
 
@@ -52,12 +52,12 @@ class RealTask:
     space: Space
     others: list[dict[int, float]] = field(default_factory=list)
 
-    def run(self, sample: Sample, seed: int) -> Iterator[Point]:
+    def run(self, sample: Sample, seed: int) -> Iterator[RungReport]:
         self.others.append({})
         seen = self.others[-1]
         for row in curve(self.base, sample, seed):
             seen[int(row["percent"])] = row["others"]
-            yield Point(int(row["percent"]), int(row["images"]), row["searched"])
+            yield RungReport(int(row["percent"]), int(row["images"]), row["searched"])
 
 
 @dataclass
@@ -65,7 +65,7 @@ class Product:
     """The product's proposals and cuts."""
 
     sampler: SamplerConfig
-    rule: Stopping | None
+    rule: PruningConfig | None
     space: Space
 
     def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
@@ -73,7 +73,7 @@ class Product:
 
     def stops(self, trial: Trial, trials: Sequence[Trial]) -> bool:
         curves = {other.number: other.lifted for other in trials if other.lifted}
-        return self.rule is not None and cut(self.rule, trial.number, curves)
+        return self.rule is not None and should_prune(self.rule, trial.number, curves)
 
     def ended(self, trial: Trial) -> None:
         pass

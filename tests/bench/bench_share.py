@@ -3,10 +3,10 @@
     python tests/bench/bench_share.py TREE [--trials 4] [--backbone densenet121] [--size 320] [--batch 32] [--epochs 24]
                                            [--greedy 512] [--mps] [--cpu]
 
-Each leg is a search with Ray, over seeds alone; its films are decoded before. films/s is the sum over trials that run
+Each leg is a search with Ray, over seeds alone; its images are decoded before. images/s is the sum over trials that run
 at once, from a trial's first report to its last, so that starts are not in it; a leg's seconds are the command's from
 start to end. Memory is what nvidia-smi saw the GPU's processes take, once a second. In the greedy leg every other trial
-asks for batches of `--greedy` films, which are meant to need more than its share: `at once` says how many of them pass
+asks for batches of `--greedy` images, which are meant to need more than its share: `at once` says how many of them pass
 through the network together in the end. `--mps` repeats the shared leg under NVIDIA's Multi-Process Service. `--cpu`
 tries the bench itself where there is no GPU. Ends with the same figures as a line of JSON. The aim: shared / alone of
 1.5 or more.
@@ -77,7 +77,7 @@ def search(options: argparse.Namespace, scratch: Path, share: float, greedy: boo
     return {
         "base": {
             "data": {"root": str(options.tree), "observations": "five"},
-            "image": {"size": options.size, "cache": str(scratch / "cache")},
+            "image": {"size": options.size, "cache_dir": str(scratch / "cache")},
             "model": {"backbone": options.backbone},
             "batches": {"size": options.batch},
             "schedule": {"epochs": options.epochs},
@@ -86,8 +86,8 @@ def search(options: argparse.Namespace, scratch: Path, share: float, greedy: boo
         "space": space,
         "sampler": {"kind": "grid"},
         "budget": {"trials": options.trials},
-        "stopping": None,
-        "resources": {"gpus_per_trial": 0 if options.cpu else share, "at_once": round(1 / share)},
+        "pruning": None,
+        "resources": {"gpus_per_trial": 0 if options.cpu else share, "max_concurrent_trials": round(1 / share)},
     }
 
 
@@ -104,16 +104,19 @@ def leg(options: argparse.Namespace, scratch: Path, name: str, share: float, gre
         told = ran.stdout[-3000:] + ran.stderr[-3000:]
         raise SystemExit(f"{name}: {len(trials)} trials, exit {ran.returncode}\n{told}")
     speeds = [steady(trial) for trial in trials]
-    figures = {"films/s": sum(speeds) / len(speeds) / share, "seconds": seconds, "card MiB": watched.card}
+    figures = {"images/s": sum(speeds) / len(speeds) / share, "seconds": seconds, "card MiB": watched.card}
     busy = sorted(watched.busy)[len(watched.busy) // 2 :]
     figures |= {"process MiB": watched.process, "share MiB": watched.total * share}
-    figures |= {"busy %": sum(busy) / len(busy) if busy else 0, "at once": max(t["micro"].min() for t in trials)}
+    figures |= {
+        "busy %": sum(busy) / len(busy) if busy else 0,
+        "at once": max(t["micro_batch_size"].min() for t in trials),
+    }
     print(f"{name:<14}" + "".join(f"{value:>14,.0f}" for value in figures.values()), flush=True)
     return {key: float(value) for key, value in figures.items()}
 
 
 def steady(reports: pd.DataFrame) -> float:
-    """Films a second between a trial's first report and its last, validation included."""
+    """Images a second between a trial's first report and its last, validation included."""
     first, last = reports.iloc[0], reports.iloc[-1]
     return float((last["images_seen"] - first["images_seen"]) / (last["seconds"] - first["seconds"]))
 
@@ -139,7 +142,7 @@ def main(options: argparse.Namespace) -> None:
         print(
             f"{options.trials} trials: {options.backbone}, {options.size} px, {options.batch}, {options.epochs} epochs"
         )
-        titles = ("films/s", "seconds", "card MiB", "process MiB", "share MiB", "busy %", "at once")
+        titles = ("images/s", "seconds", "card MiB", "process MiB", "share MiB", "busy %", "at once")
         print(" " * 14 + "".join(f"{title:>14}" for title in titles))
         warm = argparse.Namespace(**vars(options) | {"trials": 2, "epochs": 2})
         leg(warm, scratch, "warm-up", 1)
@@ -151,8 +154,10 @@ def main(options: argparse.Namespace) -> None:
         if options.greedy:
             found["greedy"] = leg(options, scratch, "greedy", share, greedy=True)
     for each in found.keys() - {"alone", "greedy"}:
-        found[each] |= {f"{what} ratio": found[each][what] / found["alone"][what] for what in ("films/s", "seconds")}
-        print(f"{each} / alone: films/s {found[each]['films/s ratio']:.2f}, seconds {found[each]['seconds ratio']:.2f}")
+        found[each] |= {f"{what} ratio": found[each][what] / found["alone"][what] for what in ("images/s", "seconds")}
+        print(
+            f"{each} / alone: images/s {found[each]['films/s ratio']:.2f}, seconds {found[each]['seconds ratio']:.2f}"
+        )
     about = {name: getattr(options, name) for name in ("trials", "backbone", "size", "batch", "epochs")}
     print(json.dumps(about | found))
 

@@ -1,4 +1,4 @@
-"""What a run's step costs beyond forward, backward and optimizer: films per second of both, side by side.
+"""What a run's step costs beyond forward, backward and optimizer: images per second of both, side by side.
 
     python tests/bench/bench_step.py [BACKBONE] [SIZE] [BATCH]
 
@@ -19,33 +19,34 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import torch
 
-from chex.config import RunConfig, override, validated
-from chex.device import autocast
-from chex.loop import Training
-from chex.loss import masked_loss
-from chex.prepare import prepare, select
+from chex.config import RunConfig, apply_overrides, validate
+from chex.models.loss import masked_loss
+from chex.runtime.device import autocast
+from chex.training.run_data import load_run_data
+from chex.training.run_tables import load_run_tables
+from chex.training.trainer import Trainer
 from tests.conftest import TREE, write_split
 
 PAIRS, STEPS = 15, 4
 
 
-def training(folder: Path, backbone: str, size: int, batch: int) -> Training:
-    """A run of many steps over 128 films."""
+def training(folder: Path, backbone: str, size: int, batch: int) -> Trainer:
+    """A run of many steps over 128 images."""
     write_split(folder / TREE, "train", range(1, 65))
     write_split(folder / TREE, "valid", range(101, 107))
     values = {
         "data.root": str(folder / TREE),
-        "image": {"size": size, "cache": str(folder / "cache")},
+        "image": {"size": size, "cache_dir": str(folder / "cache")},
         "model": {"backbone": backbone},
         "batches.size": batch,
         "schedule.epochs": 1000,
         "device.threads": 1,
     }
-    config = validated(RunConfig, override({}, values), "bench_step")
-    return Training(config, prepare(config, select(config)), folder / "run")
+    config = validate(RunConfig, apply_overrides({}, values), "bench_step")
+    return Trainer(config, load_run_data(config, load_run_tables(config)), folder / "run")
 
 
-def bare_step(run: Training, films: torch.Tensor, cell: torch.Tensor) -> None:
+def bare_step(run: Trainer, films: torch.Tensor, cell: torch.Tensor) -> None:
     run.model.train()
     with autocast(run.config.device, run.device):
         raw = run.model(films)
@@ -69,7 +70,7 @@ def main(backbone: str, size: int, batch: int) -> None:
             legs = [("loop", lambda: run.train_step(*next(batches))), ("bare", lambda: bare_step(run, films, cell))]
             speeds = {name: speed(step, run.device, batch) for name, step in (legs if number % 2 else legs[::-1])}
             pairs.append((speeds["loop"], speeds["bare"]))
-            print(f"pair {number + 1:>2}: loop {speeds['loop']:7.1f}  bare {speeds['bare']:7.1f} films/s")
+            print(f"pair {number + 1:>2}: loop {speeds['loop']:7.1f}  bare {speeds['bare']:7.1f} images/s")
         batches.close()
     ratios = sorted(loop / bare for loop, bare in pairs)
     device = torch.cuda.get_device_name() if run.device.type == "cuda" else "CPU, 1 thread"
@@ -82,7 +83,7 @@ def main(backbone: str, size: int, batch: int) -> None:
         "device": device,
         "median": statistics.median(ratios),
     }
-    print(json.dumps(figures | {"least": ratios[0], "most": ratios[-1], "bare films/s": max(b for _, b in pairs)}))
+    print(json.dumps(figures | {"least": ratios[0], "most": ratios[-1], "bare images/s": max(b for _, b in pairs)}))
 
 
 def speed(step: object, device: torch.device, batch: int) -> float:

@@ -8,15 +8,15 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from simulated_search import KNOB, Scenario, Simulated, simulate
+from simulated_search import PARAM, Scenario, Simulated, simulate
 
-from chex.bags import PLAIN, Outcome, draw, outcome
-from chex.delong import areas, aurocs
-from search.contest import Contest, contest, corrected
-from search.ensemble import Reports, averaged, chosen_by, ensemble
-from search.rivals import rivalries
-from search.selection import choose
-from search.ties import maybe_best
+from chex.statistics.bootstrap import PLAIN, BootstrapScores, bootstrap_scores, draw_bootstrap
+from chex.statistics.delong import auroc_influences, auroc_intervals
+from search.analysis.best_set import best_set
+from search.analysis.ensemble import Reports, averaged, chosen_by, ensemble
+from search.analysis.selection import choose
+from search.analysis.selection_bootstrap import SelectionBootstrap, bootstrap_selection, debiased_auroc
+from search.analysis.value_comparison import compare_values
 
 SCENARIOS = (
     Scenario("all equal"),
@@ -33,16 +33,16 @@ Figures = dict[str, float]
 def judged(scenario: Scenario, found: Simulated, rng: np.random.Generator) -> Figures:
     """Errors and hits of one search."""
     columns = range(found.truth.shape[1])
-    metric_areas = areas(found.truth, found.probability, found.patients, columns)
-    drawn = draw(len(metric_areas.influence), rng)
-    metric = outcome("mean", metric_areas, drawn)
-    held = contest(metric, found.trials, found.rows)
+    metric_areas = auroc_influences(found.truth, found.probability, found.patients, columns)
+    drawn = draw_bootstrap(len(metric_areas.influence), rng)
+    metric = bootstrap_scores("mean", metric_areas, drawn)
+    held = bootstrap_selection(metric, found.trials, found.rows)
     choice = choose(metric_areas.auroc[None], found.trials)
     winner, kept = int(choice.winner[0]), choice.kept[0]
     true = found.true[winner]
-    naive = aurocs(found.truth, found.probability[winner][None], found.patients)[0].mean
-    right = corrected(held, metric, naive)
-    there = maybe_best(metric_areas.of(kept), rng)
+    naive = auroc_intervals(found.truth, found.probability[winner][None], found.patients)[0].mean
+    right = debiased_auroc(held, metric, naive)
+    there = best_set(metric_areas.select(kept), rng)
     return {
         "naive_error": naive.value - true,
         "naive_covers": naive.low <= true <= naive.high,
@@ -56,7 +56,9 @@ def judged(scenario: Scenario, found: Simulated, rng: np.random.Generator) -> Fi
     }
 
 
-def _others(metric: Outcome, held: Contest, naive: float, kept: np.ndarray, drawn: np.ndarray, true: float) -> Figures:
+def _others(
+    metric: BootstrapScores, held: SelectionBootstrap, naive: float, kept: np.ndarray, drawn: np.ndarray, true: float
+) -> Figures:
     """What was tried too: plain bags out of which the patients not drawn score, and shrinkage to the mean trial."""
     chosen = held.choices[PLAIN].winner
     left = (drawn == 0) / (drawn == 0).mean(axis=1, keepdims=True) - 1
@@ -68,9 +70,11 @@ def _others(metric: Outcome, held: Contest, naive: float, kept: np.ndarray, draw
     return {"bbc_error": scored.mean() - true, "bbc_covers": low <= true <= high, "shrunk_error": shrunk - true}
 
 
-def _compared(scenario: Scenario, found: Simulated, held: Contest, metric: Outcome, kept: np.ndarray) -> Figures:
-    pair = rivalries(held, KNOB, metric, tests=1)[0]  # ones - zeros
-    ones = np.array([row.knobs[KNOB] == "ones" for row in found.rows])
+def _compared(
+    scenario: Scenario, found: Simulated, held: SelectionBootstrap, metric: BootstrapScores, kept: np.ndarray
+) -> Figures:
+    pair = compare_values(held, PARAM, metric, tests=1)[0]  # ones - zeros
+    ones = np.array([row.params[PARAM] == "ones" for row in found.rows])
     best = [places[np.argmax(metric.areas.auroc[places])] for places in (kept[ones], kept[~ones])]
     gap = found.true[best[0]] - found.true[best[1]]
     return {
@@ -84,13 +88,13 @@ def _compared(scenario: Scenario, found: Simulated, held: Contest, metric: Outco
 
 
 def gained(found: Simulated, rng: np.random.Generator) -> Figures:
-    """What ensembles were said to gain over the winner, and what they gain on FRESH films."""
+    """What ensembles were said to gain over the winner, and what they gain on FRESH images."""
     images = np.arange(len(found.trials))
     reports = Reports(found.truth, found.probability, found.trials, images, found.patients)
     whole = np.ones(len(found.truth))
-    fresh = Reports(*found.fresh(FRESH, rng), found.trials, images, np.arange(FRESH).astype(str))
+    overwrite = Reports(*found.overwrite(FRESH, rng), found.trials, images, np.arange(FRESH).astype(str))
     members, top = chosen_by(reports, whole)
-    scores = [averaged(fresh, chosen, np.ones(FRESH)) for chosen in (top[:1], members, top)]
+    scores = [averaged(overwrite, chosen, np.ones(FRESH)) for chosen in (top[:1], members, top)]
     said = ensemble(reports, rng, lambda bag, of: None)
     naive = averaged(reports, members, whole) - averaged(reports, top[:1], whole)
     truly, top_truly = scores[1] - scores[0], scores[2] - scores[0]

@@ -33,9 +33,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from chex import checkpoint
-from search.bucket import below
-from search.export import TRIALS, trial_folder
+from chex.runtime import run_folder
+from search.storage.uri import child_uri
+from search.trials.layout import TRIALS, trial_folder
 from tests.bench.kill_search import Reports, differences, reports_of, tiny
 from tests.bench.processes import family, of_ray
 from tests.conftest import emulated_bucket
@@ -202,7 +202,7 @@ def main(folder: Path, scratch: Path) -> bool:
     done = []
     with emulated_bucket() as uri:
         for number, events in enumerate(searches):
-            storage = below(uri, f"{number}")
+            storage = child_uri(uri, f"{number}")
             done.append(undergo(events, config, folder / f"{number}", scratch, storage, peace))
             print(json.dumps(asdict(done[-1])), flush=True)
     show(done)
@@ -241,12 +241,12 @@ def may_mount(scratch: Path) -> bool:
 
 
 def search_file(folder: Path, trials: int = 12, epochs: int = 240, share: float = 0.25) -> Path:
-    """Writes a search whose proposals depend on no order, and its films; returns its file."""
+    """Writes a search whose proposals depend on no order, and its images; returns its file."""
     search = yaml.safe_load(tiny(folder).read_text(encoding="utf-8"))
-    search["base"]["image"]["cache"] = "~/cache"
+    search["base"]["image"]["cache_dir"] = "~/cache"
     search["base"]["device"]["kind"] = "cpu"
     search["base"]["schedule"]["epochs"] = epochs
-    search |= {"sampler": {"kind": "qmc"}, "stopping": None, "budget": {"trials": trials}}
+    search |= {"sampler": {"kind": "qmc"}, "pruning": None, "budget": {"trials": trials}}
     search["resources"] = {"cpus_per_trial": 1, "gpus_per_trial": share}
     path = folder / f"{NAME}.yaml"
     path.write_text(yaml.safe_dump(search), encoding="utf-8")
@@ -275,7 +275,7 @@ def undergo(
                 driver.process.wait()
                 nodes = Nodes(_empty(scratch), 2, cpus)
                 search = home / "again" / NAME
-                resume = ["resume", below(storage, NAME), "--results", str(search.parent)]
+                resume = ["resume", child_uri(storage, NAME), "--results", str(search.parent)]
                 driver = Driver(resume, nodes, home / "1.log")
             if event == "process killed" and event != events[-1]:
                 continue
@@ -385,7 +385,7 @@ def judge(outcome: Outcome, search: Path, home: Path, before: Reports, peace: Pa
     outcome.lost = len(before.keys() - reports_of(search).keys())
     trained = Reports()
     for number in {number for number, _ in before}:
-        table = pd.read_csv(trial_folder(search, number) / checkpoint.REPORTS)
+        table = pd.read_csv(trial_folder(search, number) / run_folder.REPORTS)
         trained |= {(number, int(row.step)): float(row.seconds) for row in table.itertuples()}
     outcome.repeated = sum(trained.get(where) != seconds for where, seconds in before.items())
     outcome.unlike = differences(search, peace) if peace else []

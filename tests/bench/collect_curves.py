@@ -15,15 +15,15 @@ import numpy as np
 import pandas as pd
 
 from chex.config import RunConfig
-from chex.seeds import stream
-from search.space import Space, build_space
+from chex.runtime.rng import rng_for
+from search.space.space import Space, build_space
 from tests.bench.curve_model import TABLE
 from tests.bench.curve_task import SPACE, base_run, curve
 from tests.bench.points import draw, near
 
 RANDOM, NEAR, REPEATED, SEEDS = 220, 24, 16, 2
 BEST = 15
-KNOBS = list(SPACE)
+PARAMS = list(SPACE)
 
 
 def collect(folder: Path, part: int, parts: int) -> None:
@@ -42,7 +42,7 @@ def collect(folder: Path, part: int, parts: int) -> None:
 
 def planned(folder: Path, space: Space, number: int) -> tuple[int, dict[str, Any]]:
     """Which config (the number of its first run) a run trains, and the config."""
-    rng = stream(number, "curves")
+    rng = rng_for(number, "curves")
     if number < RANDOM:
         return number, draw(space, rng)
     ends = gathered(folder).groupby("run").last()
@@ -55,8 +55,8 @@ def planned(folder: Path, space: Space, number: int) -> tuple[int, dict[str, Any
 
 
 def sample_of(row: pd.Series) -> dict[str, Any]:
-    sample = {knob: row[knob] for knob in KNOBS}
-    return {knob: value.item() if isinstance(value, np.generic) else value for knob, value in sample.items()}
+    sample = {param: row[param] for param in PARAMS}
+    return {param: value.item() if isinstance(value, np.generic) else value for param, value in sample.items()}
 
 
 def gathered(folder: Path) -> pd.DataFrame:

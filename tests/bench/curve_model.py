@@ -17,8 +17,8 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
-from search.space import Space
-from search.stopping import Point
+from search.optimize.pruning import RungReport
+from search.space.space import Space
 from tests.bench.curve_task import PERCENTS
 
 TABLE = Path(__file__).with_name("curves.csv")
@@ -40,12 +40,12 @@ class Curves:
     group: np.ndarray
 
 
-def load_curves(knobs: list[str], path: Path = TABLE) -> Curves:
+def load_curves(params: list[str], path: Path = TABLE) -> Curves:
     """The table, each run's reports interpolated to PERCENTS; a diverged run stays at .5 from there on."""
     table = pd.read_csv(path, keep_default_na=False, na_values=[""])
     samples, truth, seen, images, group = [], [], [], [], []
     for _, rows in table.groupby("run"):
-        samples.append({knob: rows[knob].iloc[0] for knob in knobs})
+        samples.append({param: rows[param].iloc[0] for param in params})
         filled = rows.fillna(0.5)
         truth.append(np.interp(PERCENTS, filled["percent"], filled[TRUTH]))
         seen.append(np.interp(PERCENTS, filled["percent"], filled[SEEN]))
@@ -79,7 +79,7 @@ def row_counts(curves: Curves) -> Rows:
 
 
 def features(samples: list[dict[str, Any]], rows: Rows) -> np.ndarray:
-    """float (N, F): the knobs and the images of the run on scales on which a curve changes about evenly."""
+    """float (N, F): the parameters and the images of the run on scales on which a curve changes about evenly."""
     table = pd.DataFrame(samples)
     policy = table["policy.default"]
     images = np.array([rows.images(sample) for sample in samples])
@@ -163,11 +163,11 @@ class ModelTask:
     def __init__(self, model: CurveModel, space: Space):
         self.model, self.space = model, space
 
-    def run(self, sample: dict[str, Any], seed: int) -> Iterator[Point]:
+    def run(self, sample: dict[str, Any], seed: int) -> Iterator[RungReport]:
         images = self.model.images(sample)
         values = self.model.noisy(self.model.curves([sample])[0], np.random.default_rng(seed))
         for percent, value in zip(PERCENTS, values, strict=True):
-            yield Point(percent, max(1, images * percent // 100), float(value))
+            yield RungReport(percent, max(1, images * percent // 100), float(value))
 
 
 def logit(share: np.ndarray) -> np.ndarray:

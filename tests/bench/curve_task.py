@@ -1,4 +1,4 @@
-"""The task on which searches are compared: a small phantom run, its space, and its curve on two sets of films."""
+"""The task on which searches are compared: a small phantom run, its space, and its curve on two sets of images."""
 
 import os
 import tempfile
@@ -12,10 +12,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 import numpy as np
 import torch
 
-from chex.config import RunConfig, override, validated
-from chex.loop import Diverged, Training
-from chex.metrics import auroc
-from chex.prepare import Prepared, prepare, select
+from chex.config import RunConfig, apply_overrides, validate
+from chex.statistics.metrics import auroc
+from chex.training.run_data import RunData, load_run_data
+from chex.training.run_tables import load_run_tables
+from chex.training.trainer import Trainer, TrainingDiverged
 
 REPORTS = 8
 PERCENTS = tuple(100 * number // REPORTS for number in range(1, REPORTS + 1))
@@ -33,7 +34,7 @@ SPACE = {
 }
 
 
-class Observed(Training):
+class Observed(Trainer):
     """A run whose last probabilities can be seen."""
 
     def _validate(self, model: torch.nn.Module) -> tuple[np.ndarray, float]:
@@ -47,29 +48,29 @@ def base_run(folder: Path) -> dict[str, Any]:
         "data.root": str(next(folder.glob("CheXpert*")).resolve()),
         "data.observations": ["Cardiomegaly"],
         "image.size": 64,
-        "image.cache": str((folder / "cache").resolve()),
+        "image.cache_dir": str((folder / "cache").resolve()),
         "model.backbone": "test_resnet",
-        "model.statistics_films": 128,
+        "model.bn_recalibration_images": 128,
         "reports": REPORTS,
         "device": {"kind": "cpu", "threads": 1, "amp": "off"},
     }
-    return override({}, values)
+    return apply_overrides({}, values)
 
 
 def curve(base: dict[str, Any], sample: dict[str, Any], seed: int) -> Iterator[dict[str, float]]:
-    """Trains one sample as far as it is read; per report percent, images, and AUROC on the search's films and on the
+    """Trains one sample as far as it is read; per report percent, images, and AUROC on the search's images and on the
     others.
 
     A run that diverges ends with a report of NaN.
     """
-    config = validated(RunConfig, override(base, sample | {"seed": seed}), "curve")
-    data = prepare(config, select(config))
+    config = validate(RunConfig, apply_overrides(base, sample | {"seed": seed}), "curve")
+    data = load_run_data(config, load_run_tables(config))
     searched = searched_films(data)
     with tempfile.TemporaryDirectory() as name:
         run = Observed(config, data, Path(name))
         try:
             with closing(run.batches()) as batches:
-                while run.progress.step < run.stages.steps:
+                while run.progress.step < run.plan.steps:
                     run.train_step(*next(batches))
                     if run.progress.step in run.report_steps:
                         report = run.report()
@@ -78,8 +79,8 @@ def curve(base: dict[str, Any], sample: dict[str, Any], seed: int) -> Iterator[d
                             auroc(truth[part], probability[part]) for part in (searched, ~searched)
                         )
                         yield row(report.percent, report.images_seen, on_searched, on_others)
-        except Diverged:
-            done = 100 * run.progress.step // run.stages.steps
+        except TrainingDiverged:
+            done = 100 * run.progress.step // run.plan.steps
             yield row(max(1, done), run.progress.images_seen, np.nan, np.nan)
 
 
@@ -87,7 +88,7 @@ def row(percent: int, images: int, searched: float, others: float) -> dict[str, 
     return {"percent": percent, "images": images, "searched": round(searched, 4), "others": round(others, 4)}
 
 
-def searched_films(data: Prepared) -> np.ndarray:
-    """bool (N_valid,): the scored films that a search sees: those of the first quarter of the patients."""
+def searched_films(data: RunData) -> np.ndarray:
+    """bool (N_valid,): the scored images that a search sees: those of the first quarter of the patients."""
     patients = np.unique(data.scored.patients)
     return np.isin(data.scored.patients, patients[: round(SEARCHED_SHARE * len(patients))])

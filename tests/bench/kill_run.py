@@ -16,15 +16,18 @@ import tempfile
 from pathlib import Path
 from unittest.mock import patch
 
+from chex.runtime import run_folder
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pandas as pd
 import torch
 
-from chex import checkpoint
-from chex.config import RunConfig, override, validated
-from chex.loop import fit
-from chex.prepare import Prepared, prepare, select
+from chex.config import RunConfig, apply_overrides, validate
+from chex.models import checkpoint
+from chex.training.run_data import RunData, load_run_data
+from chex.training.run_tables import load_run_tables
+from chex.training.trainer import fit
 from tests.conftest import TREE, write_split
 
 REPLACE = os.replace
@@ -32,25 +35,25 @@ MOST_EVENTS = 30
 """A life is killed at the latest after so many steps and files."""
 
 
-def tiny(folder: Path) -> tuple[RunConfig, Prepared]:
-    """A run of 18 steps in two rounds on films written into `folder`."""
+def tiny(folder: Path) -> tuple[RunConfig, RunData]:
+    """A run of 18 steps in two rounds on images written into `folder`."""
     write_split(folder / TREE, "train", range(1, 13), uncertain_every=5)
     write_split(folder / TREE, "valid", range(101, 107))
     values = {
         "data.root": str(folder / TREE),
-        "image": {"size": 32, "cache": str(folder / "cache")},
-        "model": {"backbone": "test_resnet", "dropout": 0.3, "ema": 0.8},
+        "image": {"size": 32, "cache_dir": str(folder / "cache")},
+        "model": {"backbone": "test_resnet", "dropout": 0.3, "ema_decay": 0.8},
         "policy.default": "smoothed_ones",
         "batches.size": 4,
-        "rounds": [{"epochs": 2}, {"epochs": 1, "frozen": 2, "sample": 1}],
+        "phases": [{"epochs": 2}, {"epochs": 1, "freeze": 2, "sample_seed": 1}],
         "reports": 6,
         "device": {"kind": "cpu", "threads": 1},
     }
-    config = validated(RunConfig, override({}, values), "kill_run")
-    return config, prepare(config, select(config))
+    config = validate(RunConfig, apply_overrides({}, values), "kill_run")
+    return config, load_run_data(config, load_run_tables(config))
 
 
-def live(config: RunConfig, data: Prepared, folder: Path, tell: int) -> None:
+def live(config: RunConfig, data: RunData, folder: Path, tell: int) -> None:
     """One life: goes on with the run to its end, telling of each step (`s`) and each file (`f`, then `F`)."""
 
     def replace(source: object, target: object) -> None:
@@ -63,7 +66,7 @@ def live(config: RunConfig, data: Prepared, folder: Path, tell: int) -> None:
             pass
 
 
-def kill_once(config: RunConfig, data: Prepared, folder: Path, after: int) -> str:
+def kill_once(config: RunConfig, data: RunData, folder: Path, after: int) -> str:
     """Starts a life and kills it when it has told `after` things; what it told."""
     read, write = os.pipe()
     child = os.fork()
@@ -106,8 +109,8 @@ def main(kills: int, seed: int, folder: Path) -> bool:
 
 def equal(run: Path, peace: Path) -> bool:
     states = [checkpoint.read_state(folder, torch.device("cpu")) for folder in (run, peace)]
-    tables = [pd.read_csv(folder / checkpoint.REPORTS).drop(columns="seconds") for folder in (run, peace)]
-    best = [(folder / checkpoint.WEIGHTS).read_bytes() for folder in (run, peace)]
+    tables = [pd.read_csv(folder / run_folder.REPORTS).drop(columns="seconds") for folder in (run, peace)]
+    best = [(folder / run_folder.WEIGHTS).read_bytes() for folder in (run, peace)]
     if states[0] is None or states[1] is None:
         return False
     weights = [state["model"] for state in states if state]

@@ -26,6 +26,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from chex.runtime import run_folder
+
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import optuna
@@ -34,11 +36,10 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from chex import checkpoint
-from chex.metrics import METRIC
-from search.book import BOOK, STATES
-from search.export import BEST, TRIALS, trial_folder
-from search.stored import CONFIG
+from chex.models import checkpoint
+from chex.statistics.metrics import METRIC
+from search.trials.layout import BEST, CONFIG, STUDY, TRIALS, trial_folder
+from search.trials.study_store import STATES
 from tests.bench.processes import family, title
 from tests.conftest import TREE, write_split
 
@@ -75,7 +76,7 @@ class Kill:
 
 
 def tiny(folder: Path) -> Path:
-    """Writes a search of 6 trials of up to 8 reports and its films, some with the wrong label; returns its file."""
+    """Writes a search of 6 trials of up to 8 reports and its images, some with the wrong label; returns its file."""
     write_split(folder / TREE, "train", range(1, 13), uncertain_every=5)
     table = write_split(folder / TREE, "valid", range(101, 113))
     wrong = table.index % 5 == 0
@@ -84,7 +85,7 @@ def tiny(folder: Path) -> Path:
     search = {
         "base": {
             "data": {"root": str(folder / TREE)},
-            "image": {"size": 32, "cache": str(folder / "cache")},
+            "image": {"size": 32, "cache_dir": str(folder / "cache")},
             "model": {"backbone": "test_resnet", "dropout": 0.2},
             "batches": {"size": 8},
             "schedule": {"epochs": 24},
@@ -95,8 +96,8 @@ def tiny(folder: Path) -> Path:
             "policy.default": {"choice": ["zeros", "ones", "ignore"]},
             "optimizer.lr": {"loguniform": [1e-5, 1e-1]},
         },
-        "sampler": {"kind": "tpe", "startup": 2},
-        "stopping": {"grace": 25, "factor": 2},
+        "sampler": {"kind": "tpe", "n_startup_trials": 2},
+        "pruning": {"grace_period": 25, "reduction_factor": 2},
         "resources": {"cpus_per_trial": 1},
         "budget": {"trials": 5},
     }
@@ -249,7 +250,7 @@ def _compare(kill: Kill, search: Path, again: set[tuple[int, int]]) -> None:
     kill.lost = len(kill.before.keys() - now.keys())
     trained = Reports()
     for number in {number for number, _ in kill.before}:
-        path = trial_folder(search, number) / checkpoint.REPORTS
+        path = trial_folder(search, number) / run_folder.REPORTS
         table = pd.read_csv(path) if path.exists() else pd.DataFrame({"step": [], "seconds": []})
         trained |= {(number, int(row.step)): float(row.seconds) for row in table.itertuples()}
     repeated = {where for where, seconds in kill.before.items() if trained.get(where) != seconds} - again
@@ -268,9 +269,9 @@ def reports_of(search: Path) -> Reports:
 
 
 def _asked(search: Path, question: str) -> list[tuple[Any, ...]]:
-    if not (search / BOOK).exists():
+    if not (search / STUDY).exists():
         return []
-    with closing(sqlite3.connect(search / BOOK, timeout=LONGEST)) as book:
+    with closing(sqlite3.connect(search / STUDY, timeout=LONGEST)) as book:
         try:
             return book.execute(question).fetchall()
         except sqlite3.OperationalError:  # its tables are still to be made
@@ -279,23 +280,23 @@ def _asked(search: Path, question: str) -> list[tuple[Any, ...]]:
 
 def differences(search: Path, peace: Path) -> list[str]:
     """What a disturbed search left that is not as the undisturbed one left it, seconds apart."""
-    tables = [TRIALS, *(str(path.relative_to(peace)) for path in sorted(peace.glob(f"trials/*/{checkpoint.REPORTS}")))]
+    tables = [TRIALS, *(str(path.relative_to(peace)) for path in sorted(peace.glob(f"trials/*/{run_folder.REPORTS}")))]
     found = [name for name in tables if not _table(search / name).equals(_table(peace / name))]
-    files = (BEST, checkpoint.PREDICTIONS)
+    files = (BEST, run_folder.PREDICTIONS)
     found += [name for name in files if (search / name).read_bytes() != (peace / name).read_bytes()]
-    ours, theirs = (checkpoint.load_weights(folder / checkpoint.WEIGHTS) for folder in (search, peace))
+    ours, theirs = (checkpoint.load_weights(folder / run_folder.WEIGHTS) for folder in (search, peace))
     same = ours[0].keys() == theirs[0].keys() and all(tensor.equal(theirs[0][name]) for name, tensor in ours[0].items())
     if not same or ours[1] != theirs[1]:
-        found.append(checkpoint.WEIGHTS)
+        found.append(run_folder.WEIGHTS)
     if _study(search) != _study(peace):
-        found.append(BOOK)
+        found.append(STUDY)
     trials = pd.read_csv(search / TRIALS)
     told = [(STATES[state], value) for _, state, value, _, _ in _study(search)]
     written = [
-        (state, value if state in ("finished", "stopped") else None)
+        (state, value if state in ("finished", "pruned") else None)
         for state, value in zip(trials["state"], trials[METRIC].astype(float), strict=True)
     ]
-    return found if told == written else [*found, f"{BOOK} against {TRIALS}"]
+    return found if told == written else [*found, f"{STUDY} against {TRIALS}"]
 
 
 def _table(path: Path) -> pd.DataFrame:
@@ -304,7 +305,7 @@ def _table(path: Path) -> pd.DataFrame:
 
 def _study(search: Path) -> list[tuple[Any, ...]]:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.load_study(study_name=None, storage=f"sqlite:///{search / BOOK}")
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{search / STUDY}")
     return [(t.number, t.state, t.value, t.params, t.intermediate_values) for t in study.trials]
 
 

@@ -11,15 +11,15 @@ import numpy as np
 import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from chex.seeds import stream, stream_seed
-from search.space import Space
-from search.stopping import Curves, Point, Stopping, cut
+from chex.runtime.rng import rng_for, seed_for
+from search.optimize.pruning import LearningCurves, PruningConfig, RungReport, should_prune
+from search.space.space import Space
 from tests.bench.points import draw
 from tests.bench.search_arena import Sample, Trial, highest
 
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-Rule = Callable[[int, Curves], bool]
+Rule = Callable[[int, LearningCurves], bool]
 Told = Callable[[Trial, Sequence[Trial]], tuple[TrialState, float | None] | None]
 """State and value of a stopped trial for Optuna, given all trials; None: it is left out."""
 
@@ -49,21 +49,21 @@ def extrapolated(trial: Trial, trials: Sequence[Trial]) -> tuple[TrialState, flo
     return TrialState.COMPLETE, trial.value + (median(gains) if gains else 0.0)
 
 
-def value_at(points: Sequence[Point], percent: int) -> float | None:
+def value_at(points: Sequence[RungReport], percent: int) -> float | None:
     """The value of the last report up to a percentage; None where there is none."""
     values = [point.value for point in points if point.percent <= percent]
     return values[-1] if values else None
 
 
 def asha(grace: int, factor: float, unit: str = "percent") -> Rule:
-    rule = Stopping(unit=unit, grace=grace, factor=factor)  # type: ignore[arg-type]
-    return lambda trial, curves: cut(rule, trial, curves)
+    rule = PruningConfig(time_attr=unit, grace_period=grace, reduction_factor=factor)  # type: ignore[arg-type]
+    return lambda trial, curves: should_prune(rule, trial, curves)
 
 
 def envelope(grace: int, best: int) -> Rule:
     """Cuts a trial below what every one of the `best` finished trials had at the same percentage."""
 
-    def rule(trial: int, curves: Curves) -> bool:
+    def rule(trial: int, curves: LearningCurves) -> bool:
         last = curves[trial][-1]
         if last.percent < grace:
             return False
@@ -80,7 +80,7 @@ def envelope(grace: int, best: int) -> Rule:
 def median_rule(grace: int, least: int) -> Rule:
     """Vizier's: cuts a trial below the median of `least` or more others at the same percentage."""
 
-    def rule(trial: int, curves: Curves) -> bool:
+    def rule(trial: int, curves: LearningCurves) -> bool:
         last = curves[trial][-1]
         if last.percent < grace:
             return False
@@ -137,7 +137,7 @@ class OptunaSearcher:
             if self.finalists:
                 return min(self.finalists, key=lambda sample: len(runs_of(trials, sample)))
         if len(trials) < self.method.startup:
-            rng = stream(self.seed, "startup", len(trials))
+            rng = rng_for(self.seed, "startup", len(trials))
             return min((draw(self.space, rng) for _ in range(self.method.frugal)), key=length)
         return proposed(self.method, self.space, trials, self.seed)
 
@@ -169,7 +169,7 @@ class OptunaSearcher:
 
 
 def length(sample: Sample) -> float:
-    """What a run of this point costs against one of a single epoch of all films, balance apart."""
+    """What a run of this point costs against one of a single epoch of all images, balance apart."""
     return float(sample.get("schedule.epochs", 1) * sample.get("sampling.fraction", 1))
 
 
@@ -179,10 +179,10 @@ def runs_of(trials: Sequence[Trial], sample: Sample) -> list[Trial]:
 
 def proposed(method: Method, space: Space, trials: Sequence[Trial], seed: int) -> Sample:
     """The next point: one ask of a sampler seeded anew, in a study that holds what is known of all trials."""
-    sampler = method.sampler(stream_seed(seed, "propose", len(trials)) % 2**32)
+    sampler = method.sampler(seed_for(seed, "propose", len(trials)) % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([told for trial in trials if (told := frozen(method, space, trial, trials)) is not None])
-    return dict(study.ask({path: knob.domain for path, knob in space.items()}).params)
+    return dict(study.ask({path: param.domain for path, param in space.items()}).params)
 
 
 def frozen(method: Method, space: Space, trial: Trial, trials: Sequence[Trial]) -> FrozenTrial | None:
@@ -192,12 +192,12 @@ def frozen(method: Method, space: Space, trial: Trial, trials: Sequence[Trial]) 
         told = TrialState.COMPLETE, trial.value
     elif trial.state == "failed":
         told = TrialState.FAIL, None
-    elif trial.state == "stopped":
+    elif trial.state == "pruned":
         told = method.told(trial, trials)
     if told is None:
         return None
     reports = {p.percent: p.value for p in trial.lifted} if told[0] == TrialState.PRUNED else {}
-    domains = {path: knob.domain for path, knob in space.items()}
+    domains = {path: param.domain for path, param in space.items()}
     return create_trial(
         state=told[0], value=told[1], params=trial.sample, distributions=domains, intermediate_values=reports
     )

@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 from optuna.trial import TrialState
 
-from search.space import Space
-from search.stopping import COMPLETE_PERCENT
+from search.optimize.pruning import COMPLETE_PERCENT
+from search.space.space import Space
 from tests.bench.curve_task import REPORTS, SPACE
 from tests.bench.search_arena import Sample, Trial, highest
 
@@ -26,7 +26,7 @@ class HyperbandSearcher:
         self.study = optuna.create_study(
             direction="maximize", sampler=sampler, pruner=pruner, study_name=f"hyperband {seed}"
         )  # the pruner draws a trial's bracket from the study's name
-        self.domains = {path: knob.domain for path, knob in space.items()}
+        self.domains = {path: param.domain for path, param in space.items()}
         self.asked: list[optuna.Trial] = []
 
     def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
@@ -42,7 +42,7 @@ class HyperbandSearcher:
         if trial.state == "finished":
             self.study.tell(self.asked[trial.number], trial.value)
         else:
-            state = TrialState.PRUNED if trial.state == "stopped" else TrialState.FAIL
+            state = TrialState.PRUNED if trial.state == "pruned" else TrialState.FAIL
             self.study.tell(self.asked[trial.number], state=state)
 
     def leader(self, trials: Sequence[Trial]) -> Trial | None:

@@ -6,24 +6,24 @@ from typing import Any
 import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from search.space import Space
+from search.space.space import Space
 
 
 def draw(space: Space, rng: np.random.Generator) -> dict[str, Any]:
-    """A point drawn evenly (on the log scale where the knob has one)."""
-    return {path: value_at(knob.domain, rng.random()) for path, knob in space.items()}
+    """A point drawn evenly (on the log scale where the parameter has one)."""
+    return {path: value_at(param.domain, rng.random()) for path, param in space.items()}
 
 
 def near(space: Space, point: dict[str, Any], rng: np.random.Generator) -> dict[str, Any]:
     """A point in the neighbourhood: numbers moved by about a tenth of their range, a choice drawn anew now and then."""
     moved = {}
-    for path, knob in space.items():
-        place = place_of(knob.domain, point[path])
-        if isinstance(knob.domain, CategoricalDistribution):
+    for path, param in space.items():
+        place = place_of(param.domain, point[path])
+        if isinstance(param.domain, CategoricalDistribution):
             place = rng.random() if rng.random() < 0.25 else place
         else:
             place = place + 0.12 * rng.normal()
-        moved[path] = value_at(knob.domain, min(max(place, 0.0), 1 - 1e-9))
+        moved[path] = value_at(param.domain, min(max(place, 0.0), 1 - 1e-9))
     return moved
 
 

@@ -24,7 +24,7 @@ def main(folder: Path, count: int, cpus: int) -> None:
     os.environ |= {"RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"} | SOON
     from ray.cluster_utils import Cluster
 
-    from search.preemption import drain_command
+    from search.ray_nodes.preemption import drain_command
 
     def home(name: str) -> dict[str, str]:
         (folder / name).mkdir(exist_ok=True)

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from chex.seeds import stream_seed
-from search.space import Space
-from search.stopping import COMPLETE_PERCENT, Point
+from chex.runtime.rng import seed_for
+from search.optimize.pruning import COMPLETE_PERCENT, RungReport
+from search.space.space import Space
 
 Sample = dict[str, Any]
 
@@ -18,7 +18,7 @@ class Task(Protocol):
 
     space: Space
 
-    def run(self, sample: Sample, seed: int) -> Iterator[Point]:
+    def run(self, sample: Sample, seed: int) -> Iterator[RungReport]:
         """The reports of one run, one by one; each is made when it is asked for."""
         ...
 
@@ -29,15 +29,15 @@ class Trial:
 
     number: int
     sample: Sample
-    points: list[Point] = field(default_factory=list)
-    lifted: list[Point] = field(default_factory=list)
+    points: list[RungReport] = field(default_factory=list)
+    lifted: list[RungReport] = field(default_factory=list)
     """The same with the best value so far in place of each report's own, as the product reports it."""
     state: str = "running"
 
-    def add(self, point: Point) -> None:
+    def add(self, point: RungReport) -> None:
         self.points.append(point)
         best = max([point.value, *(other.value for other in self.lifted[-1:])])
-        self.lifted.append(Point(point.percent, point.images, point.value if math.isnan(point.value) else best))
+        self.lifted.append(RungReport(point.percent, point.images, point.value if math.isnan(point.value) else best))
 
     @property
     def value(self) -> float:
@@ -49,7 +49,7 @@ class Trial:
         return self.points[-1].images if self.points else 0
 
     @property
-    def kept(self) -> Point:
+    def kept(self) -> RungReport:
         """The report whose weights the trial keeps."""
         return max(self.points, key=lambda point: point.value)
 
@@ -99,7 +99,7 @@ class Arena:
         self.task, self.searcher, self.budget, self.workers, self.seed = task, searcher, budget, workers, seed
         self.trials: list[Trial] = []
         self.leads: list[Lead] = []
-        self.queue: list[tuple[float, int, Point, Iterator[Point]]] = []
+        self.queue: list[tuple[float, int, RungReport, Iterator[RungReport]]] = []
 
     def play(self) -> Outcome:
         for _ in range(self.workers):
@@ -123,9 +123,9 @@ class Arena:
         number = len(self.trials)
         sample = self.searcher.propose(self.trials, now * self.workers / self.budget)
         self.trials.append(Trial(number, sample))
-        self._ahead(now, self.trials[-1], self.task.run(sample, stream_seed(self.seed, "run", number) % 2**32))
+        self._ahead(now, self.trials[-1], self.task.run(sample, seed_for(self.seed, "run", number) % 2**32))
 
-    def _ahead(self, now: float, trial: Trial, run: Iterator[Point]) -> None:
+    def _ahead(self, now: float, trial: Trial, run: Iterator[RungReport]) -> None:
         """The trial's next report stands in the queue at the moment when its images will have been seen."""
         point = next(run)
         heapq.heappush(self.queue, (now + point.images - trial.images, trial.number, point, run))
@@ -135,7 +135,7 @@ class Arena:
             return "failed"
         if trial.points[-1].percent >= COMPLETE_PERCENT:
             return "finished"
-        return "stopped" if self.searcher.stops(trial, self.trials) else "running"
+        return "pruned" if self.searcher.stops(trial, self.trials) else "running"
 
     def _note(self, now: float) -> None:
         leader = self.searcher.leader(self.trials)

@@ -1,20 +1,20 @@
-"""Searches that never ran: reports with known true AUROCs on films that are hard for all of them alike."""
+"""Searches that never ran: reports with known true AUROCs on images that are hard for all of them alike."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from scipy.stats import norm
 
-from search.ledger import TrialRow
+from search.trials.trial import TrialRecord
 
 FILMS, PATIENTS, TRIALS, REPORTS = 234, 200, 50, 6
 RARE = 10
-"""Trials of the rarer value of the knob."""
+"""Trials of the rarer value of the parameter."""
 LIKE_TRIALS, LIKE_REPORTS, LIKE_FILMS = 0.8, 0.5, 0.4
-"""How scores correlate: between trials on a film; beyond that, from a report to the trial's next; between films of one
-patient, in what is hard for all."""
+"""How scores correlate: between trials on an image; beyond that, from a report to the trial's next; between images of
+one patient, in what is hard for all."""
 POSITIVES = {1: (68,), 5: (80, 68, 33, 45, 67)}
-AUROC, KNOB = 0.85, "policy.default"
+AUROC, PARAM = 0.85, "policy.default"
 
 
 @dataclass(frozen=True)
@@ -23,16 +23,16 @@ class Scenario:
 
     name: str
     spread: float = 0.0
-    """Standard deviation between trials; a part of it follows another knob."""
+    """Standard deviation between trials; a part of it follows another parameter."""
     lead: float = 0.0
     """What one trial is better by."""
     effect: float = 0.0
-    """What the rarer value of the knob is better by."""
+    """What the rarer value of the parameter is better by."""
 
 
 @dataclass(frozen=True)
 class Simulated:
-    """One search: T trials of S reports, U films, K observations; R = T S."""
+    """One search: T trials of S reports, U images, K observations; R = T S."""
 
     truth: np.ndarray
     """float (U, K)."""
@@ -42,7 +42,7 @@ class Simulated:
     """float (R, U, K)."""
     trials: np.ndarray
     """int (R,)."""
-    rows: list[TrialRow]
+    rows: list[TrialRecord]
     distance: np.ndarray
     """float (T, S, K): between the means of positives and negatives, in standard deviations."""
 
@@ -52,8 +52,8 @@ class Simulated:
         true: np.ndarray = norm.cdf(self.distance / np.sqrt(2)).mean(axis=2).reshape(-1)
         return true
 
-    def fresh(self, films: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        """Truth (films, K) and probability (R, films, K) of other patients, a film each."""
+    def overwrite(self, films: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """Truth (images, K) and probability (R, images, K) of other patients, an image each."""
         truth = (rng.random((films, self.truth.shape[1])) < 0.3).astype(float)
         return truth, _probability(self.distance, truth, np.arange(films), rng)
 
@@ -73,7 +73,7 @@ def simulate(scenario: Scenario, observations: int, rng: np.random.Generator) ->
     truth = np.stack([_truth(patients, count, rng) for count in POSITIVES[observations]], axis=1)
     probability = _probability(distance, truth, patients, rng)
     rows = [
-        TrialRow(number + 1, "finished", {KNOB: "ones" if rare[number] else "zeros", "optimizer.lr": rate[number]})
+        TrialRecord(number + 1, "finished", {PARAM: "ones" if rare[number] else "zeros", "optimizer.lr": rate[number]})
         for number in range(TRIALS)
     ]
     names = np.array([f"patient{patient:05d}" for patient in patients])
@@ -81,7 +81,7 @@ def simulate(scenario: Scenario, observations: int, rng: np.random.Generator) ->
 
 
 def _truth(patients: np.ndarray, positives: int, rng: np.random.Generator) -> np.ndarray:
-    """float (U,): patients are ill, with all their films; the last one in part, so that the count comes out."""
+    """float (U,): patients are ill, with all their images; the last one in part, so that the count comes out."""
     order = rng.permutation(PATIENTS)[patients]
     truth = np.zeros(len(patients))
     truth[np.argsort(order, kind="stable")[:positives]] = 1

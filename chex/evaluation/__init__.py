@@ -1,0 +1,3 @@
+"""`chex evaluate` and `chex predict`: trained weights on labelled and on new images, the page of an evaluation,
+and the bundle that `chex-search export` writes. May import training.
+"""

@@ -1,0 +1,51 @@
+"""The schedule: learning rate and momentum over a phase."""
+
+import math
+from typing import Literal
+
+from pydantic import Field
+
+from chex.schema.strict_model import Strict
+
+START_FACTOR, END_FACTOR = 1 / 25, 1e-5
+HIGH_MOMENTUM, LOW_MOMENTUM, CONSTANT_MOMENTUM = 0.95, 0.85, 0.9
+
+Shape = Literal["one_cycle", "cosine", "constant"]
+
+
+class ScheduleConfig(Strict):
+    """Length and shape of a run, or the defaults of its phases."""
+
+    epochs: int = Field(2, ge=1, le=1000)
+    """Passes over the sampled rows."""
+    shape: Shape = "one_cycle"
+    """The learning rate after the warm-up: `one_cycle` and `cosine` fall along a cosine, `constant` stays at the peak.
+    `one_cycle` cycles the momentum too."""
+    warmup_fraction: float = Field(0.25, ge=0, lt=1)
+    """The share of the phase in which the learning rate rises."""
+
+
+def lr_and_momentum(shape: Shape, progress: float, warmup: float, momentum: float | None = None) -> tuple[float, float]:
+    """Returns the factor on the peak learning rate, and the momentum, after `progress` in [0, 1] of a phase.
+
+    The factor rises along a half cosine from 1/25 to 1 in the first `warmup` of the phase. Then one_cycle and cosine
+    fall along another half cosine to 1e-5. one_cycle moves the momentum from .95 to .85 and back (Smith 2018,
+    arXiv:1803.09820, with the cosine annealing of fastai); the other shapes hold it at .9. A `momentum` replaces the
+    .95 and the .9; the .85 is then .1 less than it, and at least 0.
+    """
+    high, low, constant = HIGH_MOMENTUM, LOW_MOMENTUM, CONSTANT_MOMENTUM
+    if momentum is not None:
+        high, low, constant = momentum, max(0.0, momentum - (HIGH_MOMENTUM - LOW_MOMENTUM)), momentum
+    rising = progress < warmup
+    done = progress / warmup if rising else (progress - warmup) / (1 - warmup)
+    if shape == "constant" and not rising:
+        return 1.0, constant
+    factor = _cosine(START_FACTOR, 1.0, done) if rising else _cosine(1.0, END_FACTOR, done)
+    if shape != "one_cycle":
+        return factor, constant
+    ends = (high, low) if rising else (low, high)
+    return factor, _cosine(*ends, done)
+
+
+def _cosine(start: float, end: float, done: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * done)) / 2

@@ -1,0 +1,197 @@
+"""Proposes the next trial, as a pure function of the trials so far: a sampler has no state besides the study."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import numpy as np
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState, create_trial
+from pydantic import Field, model_validator
+
+from chex.errors import InputError
+from chex.schema.strict_model import Strict
+from search.space.space import Space
+
+MAX_RANDOM_PROPOSALS = 1000
+"""The search gives up after this many random proposals that violate a constraint."""
+MAX_MODEL_PROPOSALS = 20
+"""After this many proposals of a model that violate a constraint or repeat a trial, a random one is used."""
+
+Feasible = Callable[[Mapping[str, Any]], bool]
+
+
+class SamplerConfig(Strict):
+    """The sampler, which proposes trials."""
+
+    kind: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
+    """`tpe`: multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018), which
+    counts running trials as poor ones; `gp`: Gaussian process, which draws conditional parameters at random; `qmc`:
+    scrambled Sobol points, which draws choices at random; `grid`: every combination of choices and whole numbers."""
+    seed: int = Field(0, ge=0, lt=2**32)
+    n_startup_trials: int = Field(6, ge=1)
+    """Trials drawn at random before tpe or gp propose."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _kind_alone(cls, value: Any) -> Any:
+        return {"kind": value} if isinstance(value, str) else value
+
+
+def propose(
+    config: SamplerConfig,
+    space: Space,
+    points: Sequence[Mapping[str, Any]],
+    history: Sequence[FrozenTrial],
+    feasible: Feasible = lambda params: True,
+) -> dict[str, Any]:
+    """Returns the values of the trial after those of `history`: the next of `points` if any is left, or a proposal.
+
+    The same arguments give the same values. A proposal repeats a trial of `history`, which would end as that trial did,
+    only if MAX_RANDOM_PROPOSALS in a row do so. Raises InputError if MAX_RANDOM_PROPOSALS in a row are infeasible, and
+    at the end of a grid.
+    """
+    number = len(history)
+    if number < len(points):
+        return dict(points[number])
+    if config.kind == "grid":
+        raise InputError(f"sampler.kind=grid: all {len(points)} points of the grid have been tried")
+    if config.kind == "qmc":
+        proposals = _sobol_points(config, space, MAX_RANDOM_PROPOSALS + number)
+    else:
+        proposals = _proposals(config, space, history)
+    tried = [trial.params for trial in history]
+    repeated = None
+    for values in filter(feasible, proposals):
+        if values not in tried:
+            return values
+        repeated = repeated or values
+    if repeated is None:
+        raise InputError(
+            f"constraints: {MAX_RANDOM_PROPOSALS} proposals in a row violated them; "
+            "widen the space, or drop a constraint"
+        )
+    return repeated
+
+
+def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
+    """Yields proposals for one trial, first of the model and then random ones.
+
+    A refused proposal stays a running trial of the study: both models then look elsewhere, without a value that was
+    never measured. Optuna's `constraints_func` would need such a value.
+    """
+    seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
+    trials = [_as_model_sees(config, trial) for trial in history]
+    ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+    if config.kind in ("tpe", "gp") and ended >= config.n_startup_trials:
+        study = _new_study(_model_sampler(config, space, seed))
+        study.add_trials(trials)
+        for _ in range(MAX_MODEL_PROPOSALS):
+            yield _suggest_values(study.ask(), space)
+    study = _new_study(RandomSampler(seed=seed))
+    for _ in range(MAX_RANDOM_PROPOSALS):
+        yield _suggest_values(study.ask(), space)
+
+
+def _as_model_sees(config: SamplerConfig, trial: FrozenTrial) -> FrozenTrial:
+    """Returns a trial as the model learns from it.
+
+    For the Gaussian process, which would ignore a pruned trial, such a trial is complete with its last value. TPE ranks
+    pruned trials below all finished ones.
+    """
+    if config.kind != "gp" or trial.state != TrialState.PRUNED or not trial.intermediate_values:
+        return trial
+    value = trial.intermediate_values[max(trial.intermediate_values)]
+    return create_trial(value=value, params=trial.params, distributions=trial.distributions)
+
+
+def _sobol_points(config: SamplerConfig, space: Space, length: int) -> Iterator[dict[str, Any]]:
+    """Yields the first points of a scrambled Sobol sequence."""
+    with _without_experimental_warnings():
+        study = _new_study(QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False))
+    study.add_trial(_trial_of_all_params(space))
+    for _ in range(length):
+        yield _suggest_values(study.ask(), space)
+
+
+def grid(space: Space) -> list[dict[str, Any]]:
+    """Returns every combination of the parameters' values; the first parameter changes fastest.
+
+    Raises InputError if a parameter is continuous or conditional.
+    """
+    for path, param in space.items():
+        if param.condition or isinstance(param.domain, FloatDistribution):
+            raise InputError(
+                f"space.{path}: sampler.kind=grid needs a choice or whole numbers, without a condition; "
+                "use choice: [...], or sampler.kind=tpe"
+            )
+    paths = list(space)[::-1]
+    combinations = itertools.product(*(_list_values(space[path].domain) for path in paths))
+    return [dict(zip(paths[::-1], values[::-1], strict=True)) for values in combinations]
+
+
+def _new_study(sampler: BaseSampler) -> optuna.Study:
+    return optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=sampler)
+
+
+def _model_sampler(config: SamplerConfig, space: Space, seed: int) -> BaseSampler:
+    if config.kind == "gp":
+        with _without_experimental_warnings():
+            return GPSampler(seed=seed, n_startup_trials=config.n_startup_trials)
+    with _without_experimental_warnings():
+        return TPESampler(
+            seed=seed,
+            n_startup_trials=config.n_startup_trials,
+            multivariate=True,
+            group=any(param.condition for param in space.values()),
+            constant_liar=True,
+        )
+
+
+@contextmanager
+def _without_experimental_warnings() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        yield
+
+
+def _trial_of_all_params(space: Space) -> FrozenTrial:
+    """Returns a trial with every parameter, since the first trial sets the dimensions of Optuna's sequence."""
+    domains = {path: param.domain for path, param in space.items()}
+    return create_trial(
+        value=0.0, distributions=domains, params={path: _first_value(domain) for path, domain in domains.items()}
+    )
+
+
+def _first_value(domain: BaseDistribution) -> Any:
+    return domain.choices[0] if isinstance(domain, CategoricalDistribution) else domain.low  # type: ignore[attr-defined]
+
+
+def _suggest_values(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+    """Returns the trial's values of the parameters that exist, in the space's order."""
+    values: dict[str, Any] = {}
+    for path, param in space.items():
+        if param.exists(values):
+            values[path] = _suggest(trial, path, param.domain)
+    return values
+
+
+def _suggest(trial: optuna.Trial, path: str, domain: BaseDistribution) -> Any:
+    if isinstance(domain, CategoricalDistribution):
+        return trial.suggest_categorical(path, domain.choices)
+    if isinstance(domain, IntDistribution):
+        return trial.suggest_int(path, domain.low, domain.high, log=domain.log, step=domain.step)
+    assert isinstance(domain, FloatDistribution)
+    return trial.suggest_float(path, domain.low, domain.high, log=domain.log, step=domain.step)
+
+
+def _list_values(domain: BaseDistribution) -> list[Any]:
+    if isinstance(domain, CategoricalDistribution):
+        return list(domain.choices)
+    assert isinstance(domain, IntDistribution)
+    return list(range(domain.low, domain.high + 1, domain.step))

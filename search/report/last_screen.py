@@ -1,0 +1,147 @@
+"""Writes the last screen of a search: tables, then the winner with its AUROC, then the next commands."""
+
+import os
+import shlex
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from chex.reporting.console import format_decimal
+from chex.runtime import run_folder
+from chex.runtime.atomic_io import write_text
+from chex.runtime.run_folder import WEIGHTS
+from chex.training.preflight import evaluation_note
+from chex.training.relabel import teacher_cost
+from search.analysis.verdict import Verdict, analyze, backbone_sizes, categorical
+from search.analysis.verdict_text import WIDTH, sentences, unproven
+from search.config.search_config import SearchConfig
+from search.monitor.tensorboard import FOLDER as TENSORBOARD
+from search.trials.layout import BEST, PAGE, REPORT, TABLES_FOLDER, TRIALS
+from search.trials.predictions import load_predictions
+from search.trials.trial import GroupResult, TrialRecord, best_by, winner
+from search.trials.trial_text import format_value
+
+
+def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfig) -> str | None:
+    """Analyses ended trials, writes the report into `folder` and returns it; None if all trials failed.
+
+    The text has no paths, because the folder may be moved or copied; `files_and_commands` has them.
+    """
+    if winner(rows) is None:
+        return None
+    params = categorical(search.search_space())
+    verdict = analyze(rows, load_predictions(folder), params, search.base.seed, backbone_sizes(rows))
+    if verdict is None:
+        return None
+    text = format_report(
+        verdict, rows, search.base_params() is not None, teacher_lines(folder), evaluation_note(search.base)
+    )
+    write_text(folder / REPORT, text + "\n")
+    return text
+
+
+def format_report(
+    verdict: Verdict,
+    rows: Sequence[TrialRecord],
+    baseline: bool,
+    costs: Sequence[str] = (),
+    unit: str = "images",
+) -> str:
+    """Returns the results as text, the most important last, where a small screen still shows them.
+
+    `baseline` says that trial 1 is the base run; `costs` are lines on other training; `unit` names what was scored.
+    """
+    winner = next(row for row in rows if row.number == verdict.winner)
+    counts = f"{len(rows)} trials, {verdict.pruned} pruned, {verdict.failed} failed"
+    return "\n".join(
+        [
+            *_policies(rows),
+            *costs,
+            *unproven(verdict, unit),
+            "",
+            f"Best config: trial {verdict.winner} of {counts}",
+            *_format_params(winner),
+            *sentences(verdict, unit),
+            *(_describe_base_run(verdict, rows[0]) if baseline else []),
+        ]
+    )
+
+
+def files_and_commands(folder: Path) -> str:
+    """Returns where the search's files are and the next commands, at most WIDTH wide if paths are short."""
+    folder_arg = shlex.quote(str(_shorten_path(folder)))
+    tensorboard_arg = shlex.quote(str(_shorten_path(folder) / TENSORBOARD))
+    best_arg = shlex.quote(str(_shorten_path(folder) / BEST))
+    commands = {
+        f"{command_name('tensorboard')} --logdir {tensorboard_arg}": "curves and the HParams table",
+        f"{command_name('chex')} train {best_arg}": "train the winner again, without Ray",
+        f"{command_name('chex-search')} export {folder_arg} OUT": "write the winner with a model card",
+        f"{command_name('chex-search')} verdict {folder_arg}": "the full statistical analysis",
+    }
+    column = max(map(len, commands)) + 3
+    fits_width = 2 + column + 2 + max(map(len, commands.values())) <= WIDTH
+    lines = [f"  {typed:<{column}}# {purpose}" if fits_width else f"  {typed}" for typed, purpose in commands.items()]
+    files = f"{PAGE} (the report, for a browser), {BEST} and {WEIGHTS} (the winner), {TRIALS}"
+    return "\n".join([f"In {_shorten_path(folder)}:", *textwrap.wrap(files, WIDTH), "Next:", *lines])
+
+
+def _format_params(winner: TrialRecord) -> list[str]:
+    """Returns the winner's values, wrapped at WIDTH."""
+    values = ",  ".join(f"{path} {format_value(value)}".replace(" ", "\0") for path, value in winner.params.items())
+    indent = "  "
+    lines = textwrap.wrap(values, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)
+    return [line.replace("\0", " ") for line in lines]
+
+
+def _describe_base_run(verdict: Verdict, first: TrialRecord) -> list[str]:
+    if verdict.winner == first.number:
+        return ["This is the base config: no other trial reached a higher AUROC."]
+    outcome = "" if first.state == "finished" else f" ({first.state} at {first.percent} %)"
+    return [f"The base config, trial 1, reached {format_decimal(first.value)}{outcome}."]
+
+
+def _policies(rows: Sequence[TrialRecord]) -> list[str]:
+    paths = dict.fromkeys(path for row in rows for path in row.params if path.count(".") == 1 and path[:7] == "policy.")
+    best_by_policy = {path.removeprefix("policy."): best_by(rows, path) for path in paths}
+    if "default" in best_by_policy and len(best_by_policy["default"]) > 1:
+        lines = (
+            f"  {name:<24}{format_decimal(group.best)}   {group.finished} of {group.trials} finished"
+            for name, group in best_by_policy.pop("default").items()
+        )
+        return ["Best finished trial of each policy:", *lines, "", *_by_observation(best_by_policy)]
+    return _by_observation(best_by_policy)
+
+
+def _by_observation(best_by_policy: dict[str, dict[str, GroupResult]]) -> list[str]:
+    lines = [
+        f"  {name:<24}{_format_policies(policies)}" for name, policies in best_by_policy.items() if len(policies) > 1
+    ]
+    return ["Best finished trial by an observation's policy (finished of tried):", *lines, ""] if lines else []
+
+
+def _format_policies(policies: dict[str, GroupResult]) -> str:
+    order = sorted(policies.items(), key=lambda item: -item[1].best if item[1].finished else 1)
+    return "   ".join(
+        f"{name} {format_decimal(group.best)} ({group.finished} of {group.trials})" for name, group in order
+    )
+
+
+def command_name(name: str) -> str:
+    """Returns how to call a command of this environment: its name if that is on the PATH, else its path."""
+    executable = Path(sys.executable).parent / name
+    on_path = shutil.which(name)
+    return name if on_path and Path(on_path).resolve() == executable.resolve() else str(_shorten_path(executable))
+
+
+def _shorten_path(path: Path) -> Path:
+    folder_arg = Path(os.path.relpath(path))
+    return path if folder_arg.parts[:2] == ("..", "..") else folder_arg
+
+
+def teacher_lines(folder: Path) -> list[str]:
+    """Returns a line per teacher that the search in `folder` trained, with its AUROC and cost."""
+    teacher_folder = folder / TABLES_FOLDER / "self_trained"
+    trained = (teacher_folder / run_folder.REPORTS).exists()
+    return [f"Trained once for self_trained: {teacher_cost(teacher_folder)}."] if trained else []

@@ -1,0 +1,28 @@
+"""Names of the files in a search's folder."""
+
+from pathlib import Path
+
+STUDY = "optuna.db"
+LOCKED_SECONDS = 60
+"""How long a write to STUDY waits for another program that reads it, such as optuna-dashboard."""
+CONFIRM_FOLDER, CONFIRM_TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
+TRIALS, COLUMNS, BEST = "trials.csv", "trials.parquet", "best.yaml"
+ERRORS = "errors.txt"
+"""In a trial's folder: the errors of its processes, in full."""
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Returns the folder of a trial of the search in `folder`."""
+    return folder / "trials" / f"{number:03d}"
+
+
+def trial_number(trial: Path) -> int:
+    """Returns the number of the trial whose folder is `trial`."""
+    return int(trial.name)
+
+
+TABLES_FOLDER = "tables"
+STEPS = "steps.json"
+"""The progress of running trials; never uploaded to a storage."""
+CONFIG = "search.yaml"
+BASE, REPORT, PAGE, LOCK = "base.yaml", "report.txt", "report.html", "search.lock"

@@ -1,0 +1,106 @@
+"""A command imports what it needs after it has checked what it can without it: mistakes are told in half a second."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.made_search import made_search
+
+BLOCKER = """
+import sys
+
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in blocked:
+            raise ImportError(f"{name} is blocked")
+
+blocked = set(sys.argv[1].split(","))
+sys.meta_path.insert(0, Block())
+"""
+IMPORT = "import importlib\nfor name in sys.argv[2:]: importlib.import_module(name)\n"
+CHEX = "from chex.__main__ import main\nsys.exit(main(sys.argv[2:]))\n"
+SEARCH = "from search.command import main\nsys.exit(main(sys.argv[2:]))\n"
+DECIDES = [
+    "search.engine.controller",
+    *(f"search.{path.parent.name}.{path.stem}" for room in ("optimize", "analysis", "space", "config", "trials")
+      for path in sorted(Path("search", room).glob("[a-z]*.py"))),
+]  # fmt: skip
+HEAVY = "torch,timm,torchvision,ray,sklearn,scipy,pandas,pyarrow,optuna,matplotlib,plotly"
+
+
+def run(program: str, blocked: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs a program in a process that cannot import the packages `blocked`."""
+    return subprocess.run(
+        [sys.executable, "-c", BLOCKER + program, blocked, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": str(Path.cwd()), "OMP_NUM_THREADS": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def search_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of 12 trials at its end."""
+    folder = tmp_path_factory.mktemp("results") / "made"
+    made_search(folder, 12)
+    return folder
+
+
+def test_modules_that_decide_import_neither_torch_nor_ray() -> None:
+    done = run(IMPORT, "torch,timm,ray", *DECIDES)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("program", [CHEX, SEARCH])
+def test_help_needs_nothing_heavy(program: str) -> None:
+    done = run(program, HEAVY + ",numpy", "--help")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["logs"], ["list", "--results"]])
+def test_looking_at_a_search_needs_neither_torch_nor_ray_nor_scikit_learn(
+    arguments: list[str], search_folder: Path
+) -> None:
+    where = search_folder.parent if arguments[0] == "list" else search_folder
+    trial = ["1"] if arguments[0] == "logs" else []
+    done = run(SEARCH, "torch,timm,ray,sklearn,pandas,scipy", *arguments, str(where), *trial)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_verdict_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
+    folder = tmp_path / "results" / "made"
+    made_search(folder, 12, space={"optimizer.lr": {"loguniform": [1e-4, 1e-2]}})
+    done = run(SEARCH, "torch,timm,ray", "verdict", str(folder))
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("program", "arguments", "said"),
+    [
+        (CHEX, ["train", "nothere.yaml"], "nothere.yaml is not a file"),
+        (CHEX, ["train", "configs/run/densenet121.yaml", "--set", "optimizer.lr=fast"], "optimizer.lr: 'fast'"),
+        (CHEX, ["lr-find", "configs/run/densenet121.yaml", "--set", "optimizer.rate=1"], "optimizer.rate: "),
+        (CHEX, ["predict", "nothere.safetensors", "a.png"], "nothere.safetensors: no such file or folder"),
+        (SEARCH, ["run", "nothere.yaml"], "nothere.yaml is not a file"),
+        (SEARCH, ["status", "nothere"], "nothere holds no search"),
+        (SEARCH, ["verdict", "nothere"], "nothere holds no search"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_heavy_is_imported(program: str, arguments: list[str], said: str) -> None:
+    blocked = "torch,timm,ray,sklearn,pandas,scipy,pyarrow" if arguments[0] != "verdict" else "torch,timm,ray"
+    done = run(program, blocked, *arguments)
+    assert done.returncode == 2, done.stderr
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("program", [CHEX, SEARCH])
+def test_tables_are_read_before_torch_is_imported(program: str, tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("Path,Sex\n")
+    command = ["train", "configs/run/densenet121.yaml"] if program == CHEX else ["run", "configs/search/demo.yaml"]
+    done = run(program, "torch,timm,ray", *command, "--data", str(tmp_path))
+    assert done.returncode == 2, done.stderr
+    assert str(tmp_path) in done.stderr
