@@ -20,14 +20,8 @@ class Block:
 blocked = set(sys.argv[1].split(","))
 sys.meta_path.insert(0, Block())
 """
-IMPORT = "import importlib\nfor name in sys.argv[2:]: importlib.import_module(name)\n"
 CHEX = "from chex.__main__ import main\nsys.exit(main(sys.argv[2:]))\n"
 SEARCH = "from search.command import main\nsys.exit(main(sys.argv[2:]))\n"
-DECIDES = [
-    "search.engine.controller",
-    *(f"search.{path.parent.name}.{path.stem}" for room in ("optimize", "analysis", "space", "config", "trials")
-      for path in sorted(Path("search", room).glob("[a-z]*.py"))),
-]  # fmt: skip
 HEAVY = "torch,timm,torchvision,ray,sklearn,scipy,pandas,pyarrow,optuna,matplotlib,plotly"
 
 
@@ -48,11 +42,6 @@ def search_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("results") / "made"
     made_search(folder, 12)
     return folder
-
-
-def test_modules_that_decide_import_neither_torch_nor_ray() -> None:
-    done = run(IMPORT, "torch,timm,ray", *DECIDES)
-    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("program", [CHEX, SEARCH])

@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from filelock import FileLock
 
-from chex.data.image_cache import Fingerprint
+from chex.data.image_cache import Fingerprint, ProgressCallback
 from chex.errors import DiskFull, InputError
 from chex.runtime.atomic_io import atomic_write, write_text
 from chex.runtime.output_folder import MARK, claim
@@ -35,8 +35,6 @@ OTHER_DISK = "give a folder on another disk: a search with image.cache_dir, `che
 TABLES = ("train.csv", "valid.csv")
 PARALLEL_FILES = 16
 """Files that are fetched at once."""
-ProgressCallback = Callable[[int, int], None]
-"""Called with the number of files fetched so far and the total."""
 
 
 def staging_path(uri: str, stage: Path = STAGE_ROOT) -> Path:
