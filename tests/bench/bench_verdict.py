@@ -13,7 +13,7 @@ from simulated_search import PARAM, Scenario, Simulated, simulate
 from chex.statistics.bootstrap import PLAIN, BootstrapScores, bootstrap_scores, draw_bootstrap
 from chex.statistics.delong import auroc_influences, auroc_intervals
 from search.analysis.best_set import best_set
-from search.analysis.ensemble import Reports, averaged, chosen_by, ensemble
+from search.analysis.ensemble import Reports, mean_report_auroc, chosen_by, ensemble
 from search.analysis.selection import choose
 from search.analysis.selection_bootstrap import SelectionBootstrap, bootstrap_selection, debiased_auroc
 from search.analysis.value_comparison import compare_values
@@ -26,7 +26,7 @@ SCENARIOS = (
     Scenario("sd .01, value +.01", spread=0.01, effect=0.01),
     Scenario("sd .01, value +.02", spread=0.01, effect=0.02),
 )
-FRESH = 4000
+UNSEEN = 4000
 Figures = dict[str, float]
 
 
@@ -88,15 +88,15 @@ def _compared(
 
 
 def gained(found: Simulated, rng: np.random.Generator) -> Figures:
-    """What ensembles were said to gain over the winner, and what they gain on FRESH images."""
+    """What ensembles were said to gain over the winner, and what they gain on UNSEEN images."""
     images = np.arange(len(found.trials))
     reports = Reports(found.truth, found.probability, found.trials, images, found.patients)
     whole = np.ones(len(found.truth))
-    overwrite = Reports(*found.overwrite(FRESH, rng), found.trials, images, np.arange(FRESH).astype(str))
+    unseen = Reports(*found.unseen(UNSEEN, rng), found.trials, images, np.arange(UNSEEN).astype(str))
     members, top = chosen_by(reports, whole)
-    scores = [averaged(overwrite, chosen, np.ones(FRESH)) for chosen in (top[:1], members, top)]
+    scores = [mean_report_auroc(unseen, chosen, np.ones(UNSEEN)) for chosen in (top[:1], members, top)]
     said = ensemble(reports, rng, lambda bag, of: None)
-    naive = averaged(reports, members, whole) - averaged(reports, top[:1], whole)
+    naive = mean_report_auroc(reports, members, whole) - mean_report_auroc(reports, top[:1], whole)
     truly, top_truly = scores[1] - scores[0], scores[2] - scores[0]
     return {
         "gain": truly,

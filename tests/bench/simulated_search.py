@@ -52,7 +52,7 @@ class Simulated:
         true: np.ndarray = norm.cdf(self.distance / np.sqrt(2)).mean(axis=2).reshape(-1)
         return true
 
-    def overwrite(self, films: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def unseen(self, films: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         """Truth (images, K) and probability (R, images, K) of other patients, an image each."""
         truth = (rng.random((films, self.truth.shape[1])) < 0.3).astype(float)
         return truth, _probability(self.distance, truth, np.arange(films), rng)

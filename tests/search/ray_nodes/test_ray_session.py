@@ -47,8 +47,8 @@ NOTEBOOK = """
 import os
 import ray
 before = dict(os.environ)
-from search.ray_nodes.nodes import started
-with started():
+from search.ray_nodes.nodes import local_ray
+with local_ray():
     assert ray.get(ray.remote(lambda: os.environ["TUNE_FUNCTION_THREAD_TIMEOUT_S"]).remote()) == "60"
     assert len(os.environ["RAY_AUTH_TOKEN"]) == 64
 assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())

@@ -87,7 +87,7 @@ def type_there(ran: Ran, other: Path, monkeypatch: pytest.MonkeyPatch, capsys: p
     monkeypatch.chdir(other)
 
     def typed(command: str, *more: str) -> str:
-        assert main([command, ran.kept, *more]) == 0
+        assert main([command, ran.saved, *more]) == 0
         return capsys.readouterr().out
 
     return typed
@@ -100,19 +100,19 @@ def test_each_node_gets_the_images_and_the_one_teachers_table(ran: Ran) -> None:
     trials = pd.read_csv(ran.results / TRIALS)
     assert trials["state"].tolist() == ["finished"] * TRIALS_RUN
     assert set(trials["policy.default"]) == {"zeros", "self_trained"}
-    assert ran.said.count("training the teacher of self_trained, once for all trials") == 1
+    assert ran.output.count("training the teacher of self_trained, once for all trials") == 1
     for node in ("node1", "node2"):
         assert {FILE_LIST, TABLE} <= ran.nodes[node]
         assert any(name.endswith("-32px.npy") for name in ran.nodes[node])
     assert STAGED_MARK in ran.nodes["node1"] | ran.nodes["node2"]
     assert TABLE not in ran.nodes["head"]
     assert not any(name.endswith(".npy") for name in ran.nodes["head"])
-    assert "TensorBoard will not show" not in ran.said
+    assert "TensorBoard will not show" not in ran.output
 
 
 def test_the_storage_has_all_files_of_the_search(ran: Ran) -> None:
     for name in (TRIALS, BEST, run_folder.WEIGHTS, REPORT, PAGE, f"tables/self_trained/{TABLE}"):
-        assert (connect(ran.kept) / name).read() == (ran.results / name).read_bytes(), name
+        assert (connect(ran.saved) / name).read() == (ran.results / name).read_bytes(), name
 
 
 def test_another_machine_shows_the_search(type_there: Typed, other: Path) -> None:
@@ -133,7 +133,7 @@ def test_another_machine_writes_the_page_with_only_the_false_negatives_staged(
     assert html.count('<img src="data:image/jpeg;base64,') == 3
     assert f"at 32 px on {without_query(ran.data)}, scored" in html
     assert len(list((other / "cache" / "stage").rglob("*.jpg"))) == 3
-    assert (connect(ran.kept) / PAGE).read() == page.read_bytes()
+    assert (connect(ran.saved) / PAGE).read() == page.read_bytes()
 
 
 def test_another_machine_exports_the_network(type_there: Typed, other: Path) -> None:
@@ -148,10 +148,8 @@ def test_another_machine_trains_best_yaml(
     monkeypatch.chdir(other / "results" / "two")
     assert chex(["train", BEST, "--out", str(other / "again")]) == 2
     assert "is not a folder; give the folder that holds train.csv and valid.csv with --data" in capsys.readouterr().err
-    train, stage = (
-        shlex.split(line.partition(": ")[2].replace("what `", "").replace("` says", ""))
-        for line in Path(BEST).read_text(encoding="utf-8").splitlines()[2:4]
-    )
+    header = Path(BEST).read_text(encoding="utf-8").splitlines()
+    train, stage = shlex.split(header[2].partition(": ")[2]), shlex.split(header[3].split("`")[1])
     assert (train[:3], stage[:2]) == (["chex", "train", BEST], ["chex-search", "stage"])
     assert main([*stage[1:], "--to", str(other / "stage")]) == 0
     root = capsys.readouterr().out.strip()
@@ -160,14 +158,14 @@ def test_another_machine_trains_best_yaml(
 
 
 def test_another_machine_confirms_the_best_configs_with_the_existing_table(ran: Ran, other: Path) -> None:
-    command = [sys.executable, "-m", "search", "confirm", ran.kept, "--top", str(TRIALS_RUN), "--seeds", "1"]
+    command = [sys.executable, "-m", "search", "confirm", ran.saved, "--top", str(TRIALS_RUN), "--seeds", "1"]
     here = os.environ | {"HOME": str(other), "PYTHONPATH": str(Path.cwd())}
     done = subprocess.run(command, cwd=other, env=here, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("Each config trained again on the same 1 new seeds")
+    assert done.stdout.startswith("Each config was trained again on the same 1 new seeds")
     assert "teacher" not in done.stderr
     folder = other / "results" / "two"
     assert set(pd.read_csv(folder / "confirm" / TRIALS)["state"]) == {"finished"}
     assert "Trained again on new seeds" in (folder / PAGE).read_text(encoding="utf-8")
     for name in (f"confirm/{CONFIRM_TEXT}", f"confirm/{CONFIRMED}", f"confirm/{TRIALS}", PAGE):
-        assert (connect(ran.kept) / name).read() == (folder / name).read_bytes(), name
+        assert (connect(ran.saved) / name).read() == (folder / name).read_bytes(), name
