@@ -89,7 +89,7 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(program: str, argum
 @pytest.mark.parametrize("program", [CHEX, SEARCH])
 def test_tables_are_read_before_torch_is_imported(program: str, tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("Path,Sex\n")
-    command = ["train", "configs/run/densenet121.yaml"] if program == CHEX else ["run", "configs/search/demo.yaml"]
+    command = ["train", "configs/run/densenet121.yaml"] if program == CHEX else ["run", "configs/search/demo.yaml", "--name", "a"]
     done = run(program, "torch,timm,ray", *command, "--data", str(tmp_path))
     assert done.returncode == 2, done.stderr
     assert str(tmp_path) in done.stderr

@@ -15,9 +15,9 @@ from chex.data.tables import Tree, load_tree
 from chex.errors import InputError, suggest
 from chex.evaluation.evaluation_report import page, text
 from chex.evaluation.evaluation_tables import EvaluationNotes
+from chex.evaluation.load_model import LoadedModel
 from chex.evaluation.model_bundle import load_bundle
 from chex.models.inference import predict
-from chex.models.load_model import LoadedModel
 from chex.reporting.console import progress_bar
 from chex.reporting.html_report import write_page
 from chex.runtime.device import pick_device

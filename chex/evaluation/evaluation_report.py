@@ -20,7 +20,7 @@ from chex.evaluation.evaluation_tables import (
     thresholds_table,
     with_mean,
 )
-from chex.models.load_model import NO_DIAGNOSIS
+from chex.evaluation.load_model import NO_DIAGNOSIS
 from chex.reporting.console import format_decimal
 from chex.reporting.html_report import MarkedList, Page, Section, Table
 from chex.statistics.intervals import Estimate

@@ -13,11 +13,11 @@ from chex.config import validate
 from chex.data.data_config import ImageConfig, Resize
 from chex.data.normalization import Normalization
 from chex.errors import InputError, suggest
+from chex.evaluation.load_model import LoadedModel, check_fit, load_model
 from chex.evaluation.preflight import check_weights_path
 from chex.models.checkpoint import load_weights
 from chex.models.classifier import build_model
 from chex.models.heads import HeadLayout
-from chex.models.load_model import LoadedModel, check_fit, load_model
 from chex.models.model_config import ModelConfig
 from chex.models.timm_export import from_timm
 from chex.runtime.run_folder import sha256_of

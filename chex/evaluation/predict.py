@@ -13,11 +13,11 @@ from chex.data.batches import load_batch, sequential_batches
 from chex.data.data_config import ImageConfig, check_batch_size
 from chex.data.decoding import decode, decode_all
 from chex.errors import InputError, suggest
+from chex.evaluation.gradcam import FeatureMap, check_map, grad_cam, overlay
+from chex.evaluation.load_model import NO_DIAGNOSIS, LoadedModel
 from chex.evaluation.model_bundle import RULES, load_bundle
 from chex.evaluation.preflight import CALLED, PATH, check_outputs
-from chex.models.gradcam import FeatureMap, check_map, grad_cam, overlay
 from chex.models.inference import predict
-from chex.models.load_model import NO_DIAGNOSIS, LoadedModel
 from chex.reporting.console import format_decimal, progress_bar
 from chex.runtime.atomic_io import write_csv
 from chex.runtime.device import pick_device

@@ -24,8 +24,8 @@ from chex.data.data_config import ImageConfig
 from chex.data.decoding import decode
 from chex.data.tables import load_tree
 from chex.errors import InputError
+from chex.evaluation.load_model import LoadedModel, load_model
 from chex.evaluation.model_bundle import ABOUT, RECALL, RULES, WEIGHTS, BundleMetadata, Threshold, preprocessing
-from chex.models.load_model import LoadedModel, load_model
 from chex.models.timm_export import Layout, to_timm
 from chex.phantom.radiograph import Radiograph, draw_radiograph
 from chex.phantom.write import is_phantom

@@ -9,8 +9,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
 from chex.config import RunConfig
+from chex.evaluation.load_model import NO_DIAGNOSIS
 from chex.evaluation.model_bundle import ABOUT, RECALL, RULES, BundleMetadata
-from chex.models.load_model import NO_DIAGNOSIS
 from chex.reporting.console import format_decimal, format_percent
 from chex.statistics.intervals import Estimate
 from chex.statistics.thresholds import Evaluation

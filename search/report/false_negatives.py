@@ -14,8 +14,8 @@ from chex.data.batches import load_batch
 from chex.data.decoding import UNDECODABLE, decode
 from chex.data.tables import load_tree
 from chex.errors import InputError
-from chex.models.gradcam import FeatureMap, check_map, grad_cam, overlay
-from chex.models.load_model import LoadedModel, load_model
+from chex.evaluation.gradcam import FeatureMap, check_map, grad_cam, overlay
+from chex.evaluation.load_model import LoadedModel, load_model
 from chex.reporting.console import format_decimal, format_percent
 from chex.reporting.html_report import ImageGrid
 from chex.runtime import run_folder

@@ -14,7 +14,7 @@ import pandas as pd
 from chex.config import RunConfig, load_run
 from chex.evaluation.evaluation_report import page as evaluation_page
 from chex.evaluation.evaluation_tables import EvaluationNotes
-from chex.models.load_model import NO_DIAGNOSIS
+from chex.evaluation.load_model import NO_DIAGNOSIS
 from chex.reporting.console import format_decimal, format_percent
 from chex.reporting.html_report import (
     Block,

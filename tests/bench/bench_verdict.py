@@ -13,7 +13,7 @@ from simulated_search import PARAM, Scenario, Simulated, simulate
 from chex.statistics.bootstrap import PLAIN, BootstrapScores, bootstrap_scores, draw_bootstrap
 from chex.statistics.delong import auroc_influences, auroc_intervals
 from search.analysis.best_set import best_set
-from search.analysis.ensemble import Reports, mean_report_auroc, chosen_by, ensemble
+from search.analysis.ensemble import Reports, chosen_by, ensemble, mean_report_auroc
 from search.analysis.selection import choose
 from search.analysis.selection_bootstrap import SelectionBootstrap, bootstrap_selection, debiased_auroc
 from search.analysis.value_comparison import compare_values

@@ -18,9 +18,9 @@ from chex.data.tables import load_tree
 from chex.evaluation.evaluate import weights_name
 from chex.evaluation.evaluation_report import page, sentence, text
 from chex.evaluation.evaluation_tables import EvaluationNotes, figures_table, thresholds_table
+from chex.evaluation.load_model import NO_DIAGNOSIS
 from chex.models.checkpoint import save_weights
 from chex.models.classifier import build_model
-from chex.models.load_model import NO_DIAGNOSIS
 from chex.models.model_config import ModelConfig
 from chex.reporting.html_report import MarkedList, StaticPlot, Table
 from chex.runtime.output_folder import MARK

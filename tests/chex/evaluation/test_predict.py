@@ -13,10 +13,10 @@ from PIL import Image
 from chex.__main__ import main
 from chex.data.batches import load_batch
 from chex.data.image_cache import decode
+from chex.evaluation.load_model import load_model
 from chex.evaluation.predict import image_files, overlay_names
 from chex.models.checkpoint import save_weights
 from chex.models.classifier import build_model
-from chex.models.load_model import load_model
 from chex.models.model_config import ModelConfig
 from chex.runtime.output_folder import MARK
 from chex.runtime.run_folder import WEIGHTS

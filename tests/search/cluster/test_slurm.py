@@ -38,6 +38,7 @@ def submitted(project: Path, *arguments: str) -> subprocess.CompletedProcess[str
 
 def test_ray_starts_on_every_node_and_the_search_on_the_first(project: Path) -> None:
     ran = submitted(project, "s.yaml", "--data", "a tree")
+    assert ran.returncode == 0, ran.stderr
     assert ran.stdout.splitlines() == [
         "srun --kill-on-bad-exit=1 --nodes=2 --ntasks=2 --ntasks-per-node=1 ray symmetric-run --address node1:23456 "
         "--min-nodes 2 --num-cpus=8 -- env RAY_ADDRESS=node1:23456 chex-search run s.yaml --data a tree "

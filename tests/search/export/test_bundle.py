@@ -20,9 +20,9 @@ from chex.data import prediction_files
 from chex.data.batches import normalize
 from chex.data.decoding import decode
 from chex.errors import InputError
+from chex.evaluation.load_model import load_model
 from chex.evaluation.model_bundle import ABOUT, RULES, WEIGHTS, BundleMetadata, read_metadata
 from chex.models import checkpoint
-from chex.models.load_model import load_model
 from chex.models.timm_export import Layout, to_timm
 from chex.runtime import run_folder
 from chex.runtime.atomic_io import write_text

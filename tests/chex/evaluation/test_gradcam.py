@@ -9,10 +9,10 @@ from torch import nn
 from chex.data.data_config import ImageConfig
 from chex.data.normalization import Normalization
 from chex.errors import InputError
+from chex.evaluation.gradcam import FeatureMap, check_map, grad_cam, overlay
+from chex.evaluation.load_model import LoadedModel
 from chex.models.classifier import Classifier, build_model
-from chex.models.gradcam import FeatureMap, check_map, grad_cam, overlay
 from chex.models.heads import HeadLayout
-from chex.models.load_model import LoadedModel
 from chex.models.model_config import ModelConfig
 
 

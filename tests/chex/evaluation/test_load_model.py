@@ -8,9 +8,9 @@ import torch
 
 from chex.data.normalization import Normalization
 from chex.errors import InputError
+from chex.evaluation.load_model import load_model
 from chex.models.checkpoint import save_weights
 from chex.models.classifier import build_model
-from chex.models.load_model import load_model
 from chex.models.model_config import ModelConfig
 from chex.runtime.run_folder import WEIGHTS
 

@@ -10,7 +10,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from chex.errors import InputError
-from chex.models.load_model import LoadedModel
+from chex.evaluation.load_model import LoadedModel
 
 MAX_OPACITY = 0.65
 """The opacity of the strongest heat in an overlay."""
