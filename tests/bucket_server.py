@@ -29,6 +29,8 @@ for name, method in list(vars(Storage).items()):  # it knows nothing of threads
     if isinstance(method, FunctionType) and not name.startswith("__"):
         setattr(Storage, name, alone(method))
 
+# After each upload it writes a list of all objects, which only a bucket on a disk needs.
+Storage._write_config_to_file = lambda storage: None  # type: ignore[method-assign]
 upload = objects.xml_upload
 
 

@@ -8,6 +8,8 @@ import os
 os.environ["HF_HUB_OFFLINE"] = "1"  # timm reads it when it is imported: no test waits for a network
 os.environ["OMP_NUM_THREADS"] = "1"  # torch reads it when it is imported: pytest-xdist uses the other cores
 
+import functools
+import gc
 import re
 import shutil
 import signal
@@ -22,12 +24,15 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from alembic.config import Config as AlembicConfig
+from alembic.script import ScriptDirectory
 from hypothesis import settings
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
 from chex.config import RunConfig, apply_overrides, validate
 from chex.data.tables import METADATA_COLUMNS
+from chex.reporting import plot_style
 from chex.schema.labels import OBSERVATIONS
 from search.storage.uri import child_uri
 from tests.browser import Browser
@@ -51,6 +56,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: [item.get_closest_marker(name) is None for name in ("ray", "slow")])
 
 
+def pytest_collection_finish() -> None:
+    """Takes what is loaded out of garbage collection, which runs after each training and took half a second there."""
+    gc.collect()
+    gc.freeze()
+
+
+def pytest_sessionfinish() -> None:
+    """Gives garbage collection back what it needs at the end of the process."""
+    gc.unfreeze()
+
+
 class OneRayAtATime(LoadScopeScheduling):  # type: ignore[misc]
     """Gives each worker of pytest-xdist whole files, and all files that start Ray to one worker.
 
@@ -65,6 +81,17 @@ class OneRayAtATime(LoadScopeScheduling):  # type: ignore[misc]
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneRayAtATime:
     return OneRayAtATime(config, log)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def quick_pictures_and_studies() -> Iterator[None]:
+    """Draws charts with few pixels, and reads Optuna's list of schema versions once and not for each new study."""
+    read, folder_of = ScriptDirectory.from_config, "script_location"
+    versions = functools.cache(lambda folder: read(AlembicConfig(config_args={folder_of: folder})))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(plot_style, "DOTS_PER_INCH", 40)
+        patch.setattr(ScriptDirectory, "from_config", lambda config: versions(config.get_main_option(folder_of)))
+        yield
 
 
 def write_image(path: Path, positive: bool, seed: int) -> None:

@@ -60,6 +60,7 @@ def test_looking_at_a_search_needs_neither_torch_nor_ray_nor_scikit_learn(
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_a_verdict_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "made"
     made_search(folder, 12, space={"optimizer.lr": {"loguniform": [1e-4, 1e-2]}})
@@ -89,7 +90,11 @@ def test_a_mistake_is_told_before_anything_heavy_is_imported(program: str, argum
 @pytest.mark.parametrize("program", [CHEX, SEARCH])
 def test_tables_are_read_before_torch_is_imported(program: str, tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("Path,Sex\n")
-    command = ["train", "configs/run/densenet121.yaml"] if program == CHEX else ["run", "configs/search/demo.yaml", "--name", "a"]
+    command = (
+        ["train", "configs/run/densenet121.yaml"]
+        if program == CHEX
+        else ["run", "configs/search/demo.yaml", "--name", "a"]
+    )
     done = run(program, "torch,timm,ray", *command, "--data", str(tmp_path))
     assert done.returncode == 2, done.stderr
     assert str(tmp_path) in done.stderr

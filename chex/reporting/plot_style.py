@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from chex.runtime.atomic_io import atomic_write
 
+DOTS_PER_INCH = 160
 SERIES_COLORS = ("#1f5fa8", "#c8102e", "#e08a00", "#2e8b57", "#7a4fa3", "#8c6d46", "#4f9fb5", "#666666")
 """The colours of series in order; neighbours also differ in lightness, for prints in gray."""
 
@@ -30,9 +31,9 @@ def new_panels(rows: int, columns: int, width: float = 7.0, height: float = 4.0)
 
 
 def to_png(figure: Figure) -> bytes:
-    """Returns the figure as a PNG of 160 dots per inch."""
+    """Returns the figure as a PNG of DOTS_PER_INCH."""
     content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=160)
+    figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
     return content.getvalue()
 
 

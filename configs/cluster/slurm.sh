@@ -27,7 +27,8 @@ fi
 
 export RAY_AUTH_MODE=token              # refuses other users of these nodes
 ray get-auth-token --generate >/dev/null
-head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
+nodes=$(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=${nodes%%$'\n'*}                   # the first line
 port=$((20000 + SLURM_JOB_ID % 10000))  # another user's Ray may use the default port
 
 exec srun --kill-on-bad-exit=1 --nodes="$SLURM_JOB_NUM_NODES" --ntasks="$SLURM_JOB_NUM_NODES" --ntasks-per-node=1 \

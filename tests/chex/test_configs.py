@@ -28,7 +28,10 @@ def uncertain_tree(plain_tree: Path, tmp_path_factory: pytest.TempPathFactory) -
     return root
 
 
-@pytest.mark.parametrize("path", RUNS, ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, id=path.stem, marks=[pytest.mark.slow] if path.stem != "trial30" else []) for path in RUNS],
+)
 def test_every_command_runs_every_run_of_the_project(
     path: Path, uncertain_tree: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

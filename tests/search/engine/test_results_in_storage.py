@@ -12,6 +12,7 @@ from search.command import EXIT_FAILED, main
 from search.config.search_config import SearchConfig
 from search.config.search_folder import load_search_folder, load_trials, storage_of
 from search.engine import confirm, runner
+from search.report import search_page
 from search.storage.remote_path import connect
 from search.storage.search_storage import SearchStorage, upload_files
 from search.trials.layout import CONFIG, CONFIRM_TEXT, CONFIRMED, PAGE, REPORT
@@ -32,6 +33,10 @@ def folder(tmp_path: Path, bucket: Where) -> Path:
     return home
 
 
+def write_short_page(folder: Path, recall: float, show: object) -> None:
+    (folder / PAGE).write_text(f"a page for a recall of {recall}\n")
+
+
 def there(bucket: Where, *names: str) -> list[bytes]:
     return [(connect(bucket("searches/made")) / name).read() for name in names]
 
@@ -48,8 +53,9 @@ def test_after_a_run_the_last_screen_and_the_page_are_in_the_storage(
 
 
 def test_a_rewritten_page_is_uploaded_and_nothing_else_changes_in_the_storage(
-    folder: Path, bucket: Where, capsys: pytest.CaptureFixture[str]
+    folder: Path, bucket: Where, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(search_page, "write_search_page", write_short_page)
     (connect(bucket("searches/made")) / "optuna.db").write(b"of a machine that has gone on")
     (folder / REPORT).write_text("old")
     assert main(["report", str(folder)]) == 0
@@ -61,6 +67,7 @@ def test_a_rewritten_page_is_uploaded_and_nothing_else_changes_in_the_storage(
 def test_a_page_is_written_even_if_it_cannot_be_uploaded(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(search_page, "write_search_page", write_short_page)
     search = load_search_folder(folder).model_copy(
         update={"storage_uri": "gs://anonymous@images/x?endpoint_override=127.0.0.1%3A1"}
     )

@@ -28,7 +28,7 @@ from search.command import main as chex_search
 from search.trials.predictions import load_predictions
 from tests.conftest import TREE, write_split
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 TRIALS = 3
 RUN = ["run", "tiny.yaml", "--results", "results"]
@@ -149,7 +149,6 @@ def test_every_reports_probabilities_are_saved_and_reproduce_trials_csv(results:
     assert not list(results.glob(f"trials/*/{run_folder.PROBABILITIES}"))
 
 
-@pytest.mark.slow
 def test_confirm_trains_the_best_again_on_the_same_new_seeds(home: Path, results: Path) -> None:
     requested = [sys.executable, "-m", "search", "confirm", str(results), "--top", "2", "--seeds"]
     done = subprocess.run([*requested, "2"], capture_output=True, text=True, timeout=600, check=False)

@@ -1,10 +1,11 @@
 """`chex-search export` writes everything that another machine needs, and no paths of this one."""
 
+import functools
 import itertools
 import json
 import re
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,13 @@ Make = Callable[..., Path]
 
 def fixed_estimate() -> Estimate:
     return Estimate(0.5, 0.4, 0.6)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def check_images_are_drawn_once() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bundle, "draw_check_images", functools.cache(draw_check_images))
+        yield
 
 
 @pytest.fixture

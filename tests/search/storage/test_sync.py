@@ -199,8 +199,12 @@ def test_a_database_is_copied_whole_during_a_write(folder: Path, bucket: Where, 
 
 @pytest.mark.parametrize(
     ("rounds", "sent"),
-    [((), 0), ((), 2), (TWO_ROUNDS, 1), (TWO_ROUNDS, 3)],
-    ids=["one round, 0", "one round, 2", "a round begins, 1", "a round begins, 3"],
+    [
+        pytest.param((), 0, id="one phase, 0", marks=pytest.mark.slow),
+        pytest.param((), 2, id="one phase, 2"),
+        pytest.param(TWO_ROUNDS, 1, id="a phase begins, 1", marks=pytest.mark.slow),
+        pytest.param(TWO_ROUNDS, 3, id="a phase begins, 3"),
+    ],
 )
 def test_a_run_resumed_elsewhere_after_any_interrupted_push_ends_with_the_same_bits(
     rounds: tuple[dict[str, int], ...],
