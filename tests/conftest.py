@@ -34,6 +34,7 @@ from chex.config import RunConfig, apply_overrides, validate
 from chex.data.tables import METADATA_COLUMNS
 from chex.reporting import plot_style
 from chex.schema.labels import OBSERVATIONS
+from search.analysis import ensemble
 from search.storage.uri import child_uri
 from tests.browser import Browser
 
@@ -91,6 +92,15 @@ def quick_pictures_and_studies() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(plot_style, "DOTS_PER_INCH", 40)
         patch.setattr(ScriptDirectory, "from_config", lambda config: versions(config.get_main_option(folder_of)))
+        yield
+
+
+@pytest.fixture(scope="module")
+def few_bags() -> Iterator[None]:
+    """Lets the gain of an ensemble be estimated from 3 bags: half of the time that a page takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ensemble, "MIN_BAGS", 3)
+        patch.setattr(ensemble, "MAX_BAGS", 3)
         yield
 
 

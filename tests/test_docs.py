@@ -40,6 +40,8 @@ from search.trials.trial import winner
 from tests.made_search import SPACE, made_search
 from tests.networks import used
 
+pytestmark = pytest.mark.usefixtures("few_bags")
+
 ROOT = Path.cwd()
 PAGES = [Path("README.md"), *sorted(Path("docs").glob("*.md"))]
 TEXTS = {str(page): page.read_text(encoding="utf-8") for page in PAGES}

@@ -20,8 +20,11 @@ class Block:
 blocked = set(sys.argv[1].split(","))
 sys.meta_path.insert(0, Block())
 """
-CHEX = "from chex.__main__ import main\nsys.exit(main(sys.argv[2:]))\n"
-SEARCH = "from search.command import main\nsys.exit(main(sys.argv[2:]))\n"
+CHEX = "from chex.__main__ import main\n"
+SEARCH = "from search.command import main\n"
+ONE = "sys.exit(main(sys.argv[2:]))\n"
+SHOWN = "assert [main(line.split()) for line in sys.argv[2:]] == [0] * len(sys.argv[2:])\n"
+REFUSED = "assert [main(line.split()) for line in sys.argv[2:]] == [2] * len(sys.argv[2:])\n"
 HEAVY = "torch,timm,torchvision,ray,sklearn,scipy,pandas,pyarrow,optuna,matplotlib,plotly"
 
 
@@ -46,17 +49,13 @@ def search_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("program", [CHEX, SEARCH])
 def test_help_needs_nothing_heavy(program: str) -> None:
-    done = run(program, HEAVY + ",numpy", "--help")
+    done = run(program + ONE, HEAVY + ",numpy", "--help")
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["status"], ["logs"], ["list", "--results"]])
-def test_looking_at_a_search_needs_neither_torch_nor_ray_nor_scikit_learn(
-    arguments: list[str], search_folder: Path
-) -> None:
-    where = search_folder.parent if arguments[0] == "list" else search_folder
-    trial = ["1"] if arguments[0] == "logs" else []
-    done = run(SEARCH, "torch,timm,ray,sklearn,pandas,scipy", *arguments, str(where), *trial)
+def test_looking_at_a_search_needs_neither_torch_nor_ray_nor_scikit_learn(search_folder: Path) -> None:
+    commands = f"status {search_folder}", f"logs {search_folder} 1", f"list --results {search_folder.parent}"
+    done = run(SEARCH + SHOWN, "torch,timm,ray,sklearn,pandas,scipy", *commands)
     assert done.returncode == 0, done.stderr
 
 
@@ -64,27 +63,29 @@ def test_looking_at_a_search_needs_neither_torch_nor_ray_nor_scikit_learn(
 def test_a_verdict_needs_neither_torch_nor_ray(tmp_path: Path) -> None:
     folder = tmp_path / "results" / "made"
     made_search(folder, 12, space={"optimizer.lr": {"loguniform": [1e-4, 1e-2]}})
-    done = run(SEARCH, "torch,timm,ray", "verdict", str(folder))
+    done = run(SEARCH + ONE, "torch,timm,ray", "verdict", str(folder))
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize(
-    ("program", "arguments", "said"),
-    [
-        (CHEX, ["train", "nothere.yaml"], "nothere.yaml is not a file"),
-        (CHEX, ["train", "configs/run/densenet121.yaml", "--set", "optimizer.lr=fast"], "optimizer.lr: 'fast'"),
-        (CHEX, ["lr-find", "configs/run/densenet121.yaml", "--set", "optimizer.rate=1"], "optimizer.rate: "),
-        (CHEX, ["predict", "nothere.safetensors", "a.png"], "nothere.safetensors: no such file or folder"),
-        (SEARCH, ["run", "nothere.yaml"], "nothere.yaml is not a file"),
-        (SEARCH, ["status", "nothere"], "nothere holds no search"),
-        (SEARCH, ["verdict", "nothere"], "nothere holds no search"),
-    ],
-)
-def test_a_mistake_is_told_before_anything_heavy_is_imported(program: str, arguments: list[str], said: str) -> None:
-    blocked = "torch,timm,ray,sklearn,pandas,scipy,pyarrow" if arguments[0] != "verdict" else "torch,timm,ray"
-    done = run(program, blocked, *arguments)
-    assert done.returncode == 2, done.stderr
-    assert said in done.stderr
+CHEX_MISTAKES = {
+    "train nothere.yaml": "nothere.yaml is not a file",
+    "train configs/run/densenet121.yaml --set optimizer.lr=fast": "optimizer.lr: 'fast'",
+    "lr-find configs/run/densenet121.yaml --set optimizer.rate=1": "optimizer.rate: ",
+    "predict nothere.safetensors a.png": "nothere.safetensors: no such file or folder",
+}
+SEARCH_MISTAKES = {
+    "run nothere.yaml": "nothere.yaml is not a file",
+    "status nothere": "nothere holds no search",
+    "logs nothere 1": "nothere holds no search",
+}
+
+
+@pytest.mark.parametrize(("program", "mistakes"), [(CHEX, CHEX_MISTAKES), (SEARCH, SEARCH_MISTAKES)])
+def test_a_mistake_is_told_before_anything_heavy_is_imported(program: str, mistakes: dict[str, str]) -> None:
+    done = run(program + REFUSED, "torch,timm,ray,sklearn,pandas,scipy,pyarrow", *mistakes)
+    assert done.returncode == 0, done.stderr
+    for line, said in zip(done.stderr.splitlines(), mistakes.values(), strict=True):
+        assert said in line
 
 
 @pytest.mark.parametrize("program", [CHEX, SEARCH])
@@ -95,6 +96,6 @@ def test_tables_are_read_before_torch_is_imported(program: str, tmp_path: Path) 
         if program == CHEX
         else ["run", "configs/search/demo.yaml", "--name", "a"]
     )
-    done = run(program, "torch,timm,ray", *command, "--data", str(tmp_path))
+    done = run(program + ONE, "torch,timm,ray", *command, "--data", str(tmp_path))
     assert done.returncode == 2, done.stderr
     assert str(tmp_path) in done.stderr

@@ -132,7 +132,7 @@ def test_the_maximum_of_concurrent_trials_is_respected(make: Make) -> None:
     assert start(controller).number == 3
 
 
-@pytest.mark.parametrize("reports", range(1, 30, 6))
+@pytest.mark.parametrize("reports", [1, 13, 25])
 def test_a_search_interrupted_after_any_report_ends_as_an_uninterrupted_one(
     make: Make, tmp_path: Path, reports: int
 ) -> None:

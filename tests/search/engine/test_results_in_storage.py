@@ -20,6 +20,7 @@ from search.trials.trial import TrialRecord
 from tests.drawn_trials import contender, kept
 from tests.made_search import made_search
 
+pytestmark = pytest.mark.usefixtures("few_bags")
 Where = Callable[[str], str]
 
 

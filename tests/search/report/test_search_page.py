@@ -17,6 +17,7 @@ from search.trials.study_store import StudyStore
 from tests.browser import Browser
 from tests.made_search import FAILURE, SPACE, made_search
 
+pytestmark = pytest.mark.usefixtures("few_bags")
 HOSTILE = "<img src=x onerror=alert(1)>"
 
 
