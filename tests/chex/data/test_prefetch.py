@@ -88,6 +88,7 @@ def test_rows_out_of_range_are_refused_for_a_gpu_too(row: int) -> None:
         _GpuSlot(IMAGES, GRAY, CPU).fetch(np.array([2, row]))
 
 
+@pytest.mark.slow
 def test_a_process_with_an_open_iterator_can_end() -> None:
     code = (
         "import numpy as np, torch\nfrom chex.data.normalization import Normalization\n"

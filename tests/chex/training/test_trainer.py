@@ -21,6 +21,7 @@ from chex.statistics.metrics import auroc
 from chex.training.run_data import RunData, load_run_data
 from chex.training.run_tables import load_run_tables
 from chex.training.trainer import Trainer, TrainingDiverged, TrainingPaused, fit
+from chex.uncertainty.policies import POLICIES, TABLE_POLICIES
 
 Make = Callable[..., RunConfig]
 
@@ -149,7 +150,17 @@ def test_a_row_whose_cells_are_all_ignored_is_not_trained_on(make_run: Make) -> 
     assert kept == {"zeros": 24, "ones": 24, "ignore": 20}
 
 
-@pytest.mark.parametrize("policy", ["zeros", "ones", "ignore", "multiclass", "smoothed_zeros", "smoothed_ones"])
+@pytest.mark.parametrize(
+    "policy",
+    [
+        "multiclass",
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in POLICIES
+            if name not in (*TABLE_POLICIES, "multiclass")
+        ),
+    ],
+)
 def test_a_run_learns_under_every_policy_and_mixed_ones(make_run: Make, tmp_path: Path, policy: str) -> None:
     mixed = {"data.observations": ["Cardiomegaly", "Edema"], "policy": {"default": "zeros", "Cardiomegaly": policy}}
     rows = run(make_run(mixed | {"schedule.epochs": 6}), tmp_path)

@@ -70,7 +70,7 @@ def test_a_page_is_written_even_if_it_cannot_be_uploaded(
 ) -> None:
     monkeypatch.setattr(search_page, "write_search_page", write_short_page)
     search = load_search_folder(folder).model_copy(
-        update={"storage_uri": "gs://anonymous@images/x?endpoint_override=127.0.0.1%3A1"}
+        update={"storage_uri": "gs://anonymous@images/x?endpoint_override=127.0.0.1%3A1&retry_limit_seconds=1"}
     )
     write_text(folder / CONFIG, to_yaml(search))
     assert main(["report", str(folder)]) == EXIT_FAILED

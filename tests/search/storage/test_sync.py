@@ -201,7 +201,7 @@ def test_a_database_is_copied_whole_during_a_write(folder: Path, bucket: Where, 
     ("rounds", "sent"),
     [
         pytest.param((), 0, id="one phase, 0", marks=pytest.mark.slow),
-        pytest.param((), 2, id="one phase, 2"),
+        pytest.param((), 2, id="one phase, 2", marks=pytest.mark.slow),
         pytest.param(TWO_ROUNDS, 1, id="a phase begins, 1", marks=pytest.mark.slow),
         pytest.param(TWO_ROUNDS, 3, id="a phase begins, 3"),
     ],
