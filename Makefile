@@ -22,7 +22,7 @@ setup: $(READY) ## the environment in .venv, from requirements.lock
 demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machine's CPUs
 	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM) $(DEMO)
 
-test: $(READY) ## the tests without the slow ones: 4 minutes on 2 cores
+test: $(READY) ## the tests without the slow ones: 5 minutes on 2 cores
 	$(BIN)/pytest $(TWO_AT_A_TIME) -m "not slow"
 
 test-all: $(READY) ## all tests, also on clusters, killed processes and browsers
