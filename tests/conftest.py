@@ -85,11 +85,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> OneRayAtA
 
 
 @pytest.fixture(autouse=True, scope="session")
-def quick_pictures_and_studies() -> Iterator[None]:
-    """Draws charts with few pixels, and reads Optuna's list of schema versions once and not for each new study."""
+def quick_pictures_studies_and_files() -> Iterator[None]:
+    """Draws charts with few pixels, reads Optuna's list of schema versions once, and does not wait for the disk."""
     read, folder_of = ScriptDirectory.from_config, "script_location"
     versions = functools.cache(lambda folder: read(AlembicConfig(config_args={folder_of: folder})))
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda file: None)
         patch.setattr(plot_style, "DOTS_PER_INCH", 40)
         patch.setattr(ScriptDirectory, "from_config", lambda config: versions(config.get_main_option(folder_of)))
         yield

@@ -1,5 +1,6 @@
 """What is written after a search's end is in its storage too, an emulated bucket."""
 
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,17 @@ pytestmark = pytest.mark.usefixtures("few_bags")
 Where = Callable[[str], str]
 
 
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made_search(home := tmp_path_factory.mktemp("results") / "made", 6)
+    return home
+
+
 @pytest.fixture
-def folder(tmp_path: Path, bucket: Where) -> Path:
+def folder(tmp_path: Path, made: Path, bucket: Where) -> Path:
     """A search at its end as `run_search` leaves it, in its storage too."""
-    home = tmp_path / "results" / "made"
-    search = made_search(home, 6).model_copy(update={"storage_uri": bucket("searches")})
+    home = shutil.copytree(made, tmp_path / "results" / "made")
+    search = load_search_folder(home).model_copy(update={"storage_uri": bucket("searches")})
     write_text(home / CONFIG, to_yaml(search))
     SearchStorage(home, bucket("searches/made")).sync()
     return home

@@ -51,7 +51,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
             "schedule.epochs": {"int": [1, 3]},
         },
-        "initial_points": [{"policy.default": policy} for policy in TABLE_POLICIES],
+        "initial_points": [
+            {"policy.default": policy, "optimizer.lr": lr}
+            for policy, lr in zip(TABLE_POLICIES, (1e-3, 4e-3), strict=True)
+        ],
         "budget": {"trials": TRIALS},
     }
     (folder / "tiny.yaml").write_text(yaml.safe_dump(small))
