@@ -105,6 +105,16 @@ def few_bags() -> Iterator[None]:
         yield
 
 
+@pytest.fixture
+def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a trial tells Tune, without Tune."""
+    from ray import tune
+
+    received: list[dict[str, Any]] = []
+    monkeypatch.setattr(tune, "report", received.append)
+    return received
+
+
 def write_image(path: Path, positive: bool, seed: int) -> None:
     """Writes a noisy gray JPEG, with a bright square in it if `positive`."""
     pixels = np.random.default_rng(seed).integers(60, 120, size=(40, 48))

@@ -30,14 +30,6 @@ Make = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What a trial tells Tune, without Tune."""
-    received: list[dict[str, Any]] = []
-    monkeypatch.setattr(tune, "report", received.append)
-    return received
-
-
-@pytest.fixture
 def trial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
     """A trial of these parameters, as Tune hands it to its process."""
     return lambda params=None: {"number": 1, "params": params or {}, "folder": str(tmp_path / "trials" / "001")}

@@ -30,14 +30,6 @@ Make = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def reported(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """What a trial tells Tune, without Tune."""
-    received: list[dict[str, Any]] = []
-    monkeypatch.setattr(tune, "report", received.append)
-    return received
-
-
-@pytest.fixture
 def storage(tmp_path: Path) -> str:
     return (tmp_path / "storage" / "search").as_uri()
 
