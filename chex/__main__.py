@@ -1,4 +1,4 @@
-"""The command `chex`: trains one run, shows the data before it and the weights after it, and makes synthetic data."""
+"""The command `chex`: trains one run, describes a data tree, scores and uses trained weights, makes synthetic data."""
 
 import argparse
 import os
@@ -196,7 +196,7 @@ def _lr_find(options: argparse.Namespace) -> int:
 
 
 def _checked_config(options: argparse.Namespace, out: Path, kind: "Kind") -> "RunConfig":
-    """Returns the config that the options name, after the checks that need no torch, which takes seconds to import."""
+    """Returns the config that the options name. Runs all checks that need no torch, whose import takes seconds."""
     from chex.config import load_run
     from chex.training.preflight import check_out, check_tables, teacher_config
 

@@ -1,6 +1,6 @@
 """RunConfig, the description of one run, and how YAML files and `--set` become one.
 
-The classes of its sections lie in the rooms that use them.
+The classes of its sections lie in the folders that use them.
 """
 
 import os
@@ -136,11 +136,11 @@ KINDS = {
     "search": (("space", "base"), "chex-search run"),
     "run": (tuple(RunConfig.model_fields), "chex train"),
 }
-"""The kinds of YAML files: keys that identify a kind (the first match counts), and the command that takes it."""
+"""The kinds of YAML files: the keys that identify a kind, and the command that reads it. The first match counts."""
 
 
 def check_kind(path: Path, content: Mapping[str, Any], wanted: str, named_in: str = "") -> None:
-    """Raises InputError if `content`, read from `path`, is of another kind of KINDS than `wanted`.
+    """Raises InputError if `content`, read from `path`, is a YAML file of a kind in KINDS other than `wanted`.
 
     `named_in` is as in `read_yaml`.
     """
@@ -156,7 +156,7 @@ def apply_overrides(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
     """Returns a copy of the nested mapping `base` with each dotted path of `values` set, shorter paths first.
 
     A string on a path is read as {kind: string}, so that `policy.Edema.low` works on `Edema: smoothed_ones`. Raises
-    InputError if a path leads through another value.
+    InputError if a path leads through a value that is neither a mapping, a string nor blank.
     """
     result = dict(base)
     for path, value in sorted(values.items(), key=lambda item: item[0].count(".")):

@@ -1,1 +1,1 @@
-"""Many runs: searches hyperparameters and uncertainty policies with Ray Tune and Optuna. May import chex."""
+"""Searches over many runs for the best hyperparameters and policies, with Ray Tune and Optuna. May import chex."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 EXIT_FAILED, EXIT_BAD_INPUT, EXIT_INTERRUPTED = 1, 2, 130
 RECALL = 0.9
-"""The recall of the threshold whose cost the page shows by default."""
+"""By default the page shows the cost of the threshold that reaches this recall."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -217,7 +217,7 @@ def _resume(options: argparse.Namespace) -> int:
 
 
 def _search_folder(options: argparse.Namespace, resumes: bool = False) -> Path:
-    """Returns the folder of the search; if the command `resumes` it, first downloads what other machines did."""
+    """Returns the folder of the search. Downloads a search at a URI; if the command `resumes`, also what is new."""
     from search.storage.uri import is_uri
 
     if not resumes and not is_uri(options.folder):
@@ -349,7 +349,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _write_page(options: argparse.Namespace, folder: Path, recall: float, *uploads: str) -> int:
-    """Writes the page and uploads the files `uploads` to the search's storage; prints what failed."""
+    """Writes the page and uploads the files `uploads` to the search's storage; returns the exit code."""
     from search.config.search_folder import load_search_folder, storage_of
     from search.engine.interruption import SearchInterrupted, report_disk_full
     from search.report.search_page import write_search_page
@@ -375,7 +375,7 @@ def _write_page(options: argparse.Namespace, folder: Path, recall: float, *uploa
 
 
 def _finish(options: argparse.Namespace, folder: Path, run: Callable[[], "list[TrialRecord]"]) -> int:
-    """Runs the search and shows its last screen."""
+    """Runs the search and shows its last screen; returns the exit code."""
     remedy = f"`chex-search resume {folder}`"
     return _run_to_exit_code(options, folder, remedy, lambda: _show_last_screen(options, folder, run()))
 
@@ -398,7 +398,7 @@ def _run_to_exit_code(options: argparse.Namespace, folder: Path, remedy: str, wo
 def _show_last_screen(options: argparse.Namespace, folder: Path, trials: "list[TrialRecord]") -> int:
     show_activity("loading statistics")
     from search.config.search_folder import load_search_folder
-    from search.report.last_screen import files_and_commands, finish_search  # imported late, when nothing waits for it
+    from search.report.last_screen import files_and_commands, finish_search  # slow, so imported after the trials
     from search.trials.layout import PAGE, REPORT
 
     show_activity("analyzing the trials")

@@ -1,5 +1,6 @@
 """Importing is free: it changes nothing in the process and on the disk, and the packages themselves load nothing."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -99,3 +100,11 @@ def test_another_package_named_chex_is_told_before_anything_of_it_is_used(tmp_pa
     )
     assert (done.returncode, done.stderr.partition(":")[0]) == (2, "chex-search")
     assert done.stderr.startswith(told)
+
+
+BENCHES = sorted(path.stem for path in Path("tests/bench").glob("*.py") if path.stem != "syne_tune_peer")
+
+
+@pytest.mark.parametrize("name", BENCHES)
+def test_a_bench_fits_the_product_of_today(name: str) -> None:
+    importlib.import_module(f"tests.bench.{name}")

@@ -1,4 +1,4 @@
-"""Records which patients weights have seen, so that no patient of the training is scored as held out.
+"""Records which patients weights have seen, so that weights are not scored on patients they were trained on.
 
 The record, a Provenance, is in the metadata of a file of weights. Patients are recorded as hashes of their ids. Ids
 alone do not identify patients, because most trees have a patient00001. So the record also has witnesses: hashes of the
@@ -31,20 +31,21 @@ BYTES = 6
 WITNESSES = 16384
 """The largest number of witnesses of a tree."""
 MIN_AGREEMENT = 0.5
-"""The share of compared images with the same sex and age from which trees count as the same."""
+"""If at least this share of the compared images has the same sex and age, the trees count as the same."""
 
 
 @dataclass(frozen=True)
 class Seen:
-    """What weights have seen of one tree. All arrays are hashes, uint64, ascending."""
+    """What weights have seen of one tree. All arrays are hashes, uint64, in ascending order."""
 
     trained: np.ndarray
     """(P,): the patients that the weights were trained on."""
     chosen: np.ndarray
-    """(Q,): the patients on whom the best report of the run was selected."""
+    """(selected patients,): the patients on whom the best report of the run was selected."""
     images: np.ndarray
-    """(W,): the witnesses: name, sex and age of those images of these patients whose name has a hash below `bound`."""
+    """(witnesses,): name, sex and age of those images of these patients whose name has a hash below `bound`."""
     bound: int
+    """The smallest hash of an image's name that is too large for a witness; 2**48 if all images are witnesses."""
     holdout_fraction: float | None
     """data.holdout_fraction of the run."""
     split_seed: int
@@ -57,7 +58,7 @@ class Provenance:
 
     seen: tuple[Seen, ...]
     unknown: tuple[str, ...] = ()
-    """The names of the files that they started from and that have no record."""
+    """The names of files of weights without a record that the weights started from."""
 
 
 def seen_by_run(tree: Tree, trained: np.ndarray, chosen: np.ndarray, config: DataConfig) -> Seen:
@@ -112,7 +113,7 @@ def load_provenance(path: Path | None) -> Provenance:
 
 
 def trained_on(provenance: Provenance, tree: Tree, patients: np.ndarray) -> tuple[np.ndarray, Seen | None]:
-    """Returns the `patients` of `tree` that the weights were trained on, str, each once, and the record of them."""
+    """Returns the `patients` of `tree` that the weights were trained on, str, each once, and their record."""
     for each in provenance.seen:
         shared = _shared(each, each.trained, tree, patients)
         if len(shared):
@@ -175,7 +176,7 @@ def _images_of(tree: Tree, patients: np.ndarray) -> ImageTable:
 
 
 def _names(records: ImageTable) -> Sequence[str]:
-    """Returns patient, study and file name of each image, without its folder and suffix."""
+    """Returns patient, study and file name of each image, without the folders above and the suffix."""
     return ["/".join(path.rsplit("/", 3)[-3:]).rpartition(".")[0] for path in records.paths.tolist()]
 
 

@@ -7,7 +7,7 @@ from chex.errors import InputError
 from chex.uncertainty.targets import Targets
 
 GOLDEN_RATIO = (5**0.5 - 1) / 2
-"""The fractional parts of its multiples are evenly spread in [0, 1)."""
+"""It spreads the keys of a row's repeats: the fractional parts of its multiples are even in [0, 1)."""
 
 
 def sample_rows(
@@ -17,9 +17,9 @@ def sample_rows(
 
     Rows in which every target has weight 0 are left out first. Balancing counts a target above .5 as positive. The
     fraction is of the rows that are then left, or of their `patients` (str, one per row of `targets`), with halves
-    rounded to even. Each row or patient gets a random key, and those with the smallest keys are taken: so samples of
-    one seed nest across fractions, and share most rows across policies. Raises InputError where several observations or
-    a single class are to be balanced, and where fewer than 2 rows would be left.
+    rounded to even. Each row or patient gets a random key, and those with the smallest keys are taken. So for one seed
+    a larger fraction contains the rows of a smaller one, and most rows are the same under all policies. Raises
+    InputError where several observations or a single class are to be balanced, and where fewer than 2 rows are left.
     """
     by_patient = config.by == "patient"
     names, unit_of_row = _unique(patients) if by_patient else (patients, np.arange(len(patients)))
@@ -40,7 +40,7 @@ def _unique(patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _take_fraction(rows: np.ndarray, unit_of_row: np.ndarray, keys: np.ndarray, config: SamplingConfig) -> np.ndarray:
-    """Returns the rows whose unit (row or patient) has one of the smallest `keys`. `unit_of_row` has one per row."""
+    """Returns the rows whose unit (row or patient) has one of the smallest `keys`. `unit_of_row` is int (rows,)."""
     if config.by == "patient":
         present = np.unique(unit_of_row)
         smallest = present[np.argsort(keys[present], kind="stable")[: round(config.fraction * len(present))]]

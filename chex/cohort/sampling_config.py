@@ -8,7 +8,7 @@ from chex.schema.strict_model import Strict
 
 
 class SamplingConfig(Strict):
-    """How much of the training split a run sees, and whether classes are balanced."""
+    """How much of the training split a run trains on, and whether classes are balanced."""
 
     fraction: float = Field(1.0, gt=0, le=1)
     """The share of the rows that is used, after balancing."""

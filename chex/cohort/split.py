@@ -16,10 +16,10 @@ from chex.uncertainty.targets import truth
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The V validation images and the U units that are scored: images, or studies by the highest of their images."""
+    """The V validation images, and the U units that are scored: images, or studies with their highest probability."""
 
     images: np.ndarray
-    """int64 (V,): their rows among all images of the tree, of which those of train.csv come first."""
+    """int64 (V,): the rows of the images among all images of the tree, where train.csv's come first."""
     unit_of_image: np.ndarray
     """int64 (V,): the unit that each image belongs to."""
     paths: np.ndarray
@@ -57,15 +57,15 @@ class Split:
     rows: np.ndarray
     """int64 (M,): rows of train.csv that may be trained on, ascending."""
     held_out: np.ndarray
-    """int64 (H,): rows of train.csv of held-out patients, of any view; empty without data.holdout_fraction."""
+    """int64 (held out,): rows of train.csv of held-out patients, any view; empty without data.holdout_fraction."""
     scored: EvaluationSet
 
 
 def split(tree: Tree, config: DataConfig) -> Split:
     """Returns the split that `config` describes.
 
-    The evaluation set is valid.csv, or a fraction of train.csv's patients, whose uncertain cells are not scored. Raises
-    InputError where no image is left to train on or to score, and where no observation can be scored.
+    The evaluation set is valid.csv, or a fraction of train.csv's patients. Its uncertain cells are not scored. Raises
+    InputError where no image is left to train on or to score, and where no observation has both classes to score.
     """
     held_out = _held_out_rows(tree.train, config)
     has_view = _has_view(tree.train, config)

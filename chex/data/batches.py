@@ -60,7 +60,7 @@ def augment(images: torch.Tensor, black: float, config: BatchesConfig, seed: int
 
 
 def jitter_intensity(batch: torch.Tensor, strength: float, rng: np.random.Generator) -> torch.Tensor:
-    """Changes the contrast and brightness of each image of `batch` at random, in place, and returns it."""
+    """Changes contrast and brightness of each normalized image at random, in place (see `intensity_jitter`)."""
     if strength == 0:
         return batch
     draws = rng.uniform(-strength, strength, size=(2, len(batch), 1, 1, 1)).astype(np.float32)
@@ -80,7 +80,7 @@ def split_micro_batches(count: int, max_size: int) -> list[slice]:
 
 
 def random_batches(rows: np.ndarray, count: int, max_size: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Returns `count` random `rows`, or all if there are fewer, in batches as by `split_micro_batches`.
+    """Returns `count` random `rows`, or all if there are fewer, in batches that `split_micro_batches` makes.
 
     Draws without replacement; a row that is several times in `rows` can be drawn several times.
     """

@@ -1,4 +1,4 @@
-"""The sections `data`, `image` and `batches` of RunConfig."""
+"""The sections `data`, `image` and `batches` of a run's config."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -14,7 +14,7 @@ class AffineConfig(Strict):
     """Limits of random affine augmentation; all zero: none. There are no flips, because the heart is on the left."""
 
     degrees: float = Field(0.0, ge=0, le=45)
-    """The largest rotation about the centre, either way."""
+    """The largest rotation about the centre, in degrees, either way."""
     translate: float = Field(0.0, ge=0, le=0.5)
     """The largest translation along each axis, either way, as a share of the side."""
     scale: float = Field(0.0, ge=0, le=0.5)
@@ -48,7 +48,7 @@ class BatchesConfig(Strict):
 
 
 def batch_size(config: BatchesConfig) -> int:
-    """Returns the images per optimizer step; 32 for an `auto` that has not been resolved (see auto.py)."""
+    """Returns the images per optimizer step; 32 for an `auto` that is not resolved (see chex.training.auto)."""
     return 32 if isinstance(config.size, str) else config.size
 
 
@@ -81,7 +81,7 @@ class DataConfig(Strict):
     holdout_fraction: float | None = Field(None, gt=0, lt=1)
     """Share of train.csv's patients to score on instead of valid.csv, by their certain labels; blank: valid.csv."""
     split_seed: int = Field(0, ge=0, lt=2**32)
-    """Chooses the patients that are held out; runs with different seeds are scored on the same patients."""
+    """Chooses the patients that are held out. The run's `seed` does not change them."""
     eval_unit: Literal["image", "study"] = "image"
     """The unit of scoring: an image, or a study with the highest probability of its images."""
 

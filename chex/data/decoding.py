@@ -11,7 +11,7 @@ from chex.data.data_config import Resize
 from chex.runtime.cpu_count import usable_cpus
 
 DECODER_VERSION = "2"
-"""Part of the key of every image cache; to be changed whenever `decode` returns other pixels."""
+"""Part of the name of every image cache. Change it whenever `decode` returns other pixels than before."""
 UNDECODABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
 """The errors of Pillow for files that are damaged, no images or far too large."""
 

@@ -24,9 +24,9 @@ BLOCK_IMAGES = 16
 POLL_SECONDS = 0.5
 """Seconds between checks of the progress of another process that builds the same cache."""
 ProgressCallback = Callable[[int, int], None]
-"""Called with the work done so far and the total."""
+"""A function that is called with (images done, images in total)."""
 BuiltCallback = Callable[[Path, np.ndarray], None]
-"""Called with a finished array and its path."""
+"""A function that is called with the path of a finished array, and the array."""
 Fingerprint = tuple[int, int]
 """The size of an image file in bytes, and the time of its last change in ns since 1970."""
 
@@ -119,9 +119,9 @@ def _make_folder(folder: Path) -> None:
 
 @contextmanager
 def build_lock(array: Path, waiting: Callable[[], None]) -> Iterator[None]:
-    """Locks `array` for this process while the block runs; calls `waiting` now and then while another one has the lock.
+    """Locks `array` while the block runs; calls `waiting` every POLL_SECONDS while another process has the lock.
 
-    Makes the folder. Raises InputError if it cannot be written.
+    Makes the array's folder. Raises InputError if it cannot be written.
     """
     _make_folder(array.parent)
     # The lock file is never removed: two processes could then lock at once.

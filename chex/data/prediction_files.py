@@ -15,9 +15,9 @@ from chex.runtime.run_folder import PREDICTIONS, PROBABILITIES
 def save_predictions(
     folder: Path, paths: np.ndarray, patients: np.ndarray, observations: Sequence[str], truth: np.ndarray, p: np.ndarray
 ) -> None:
-    """Writes PREDICTIONS: a row per validation image with Path, patient, and truth and probability of each observation.
+    """Writes PREDICTIONS: a row per scored unit with Path, patient, and truth and probability of each observation.
 
-    A blank truth is not scored.
+    `paths` and `patients` are str (U,), `truth` and `p` float (U, K). Truth is 1, 0, or blank (NaN: not scored).
     """
     table = pd.DataFrame({"Path": paths, "patient": patients})
     for column, name in enumerate(observations):
@@ -26,7 +26,7 @@ def save_predictions(
 
 
 def load_predictions(path: Path, observations: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns patients str (V,), truth (V, K) and probabilities (V, K), as `save_predictions` wrote them."""
+    """Returns patients str (U,), truth (U, K) and probabilities (U, K), as `save_predictions` wrote them."""
     table = pd.read_csv(path)
     truth = table[list(observations)].to_numpy(np.float64)
     probability = table[[f"{name} probability" for name in observations]].to_numpy(np.float64)

@@ -79,7 +79,7 @@ class _Slot(Protocol):
 
 
 class _CpuSlot:
-    """The slot for a CPU, which converts the mapped images directly: fetching brings their pages into memory."""
+    """The slot for a CPU. `fetch` reads the images' memory pages from the disk; `load` normalizes the mapped images."""
 
     def __init__(self, images: np.ndarray, normalization: Normalization, buffer: _Buffer):
         self._images, self._normalization, self._buffer = np.asarray(images), normalization, buffer
@@ -93,7 +93,7 @@ class _CpuSlot:
 
 
 class _GpuSlot:
-    """The slot for a GPU, which copies page-locked memory while it does other work."""
+    """The slot for a GPU. `fetch` copies images to page-locked memory, from which the GPU copies in the background."""
 
     def __init__(self, images: np.ndarray, normalization: Normalization, device: torch.device):
         self._images, self._normalization, self._device = images, normalization, device

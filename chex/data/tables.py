@@ -61,7 +61,7 @@ class Tree:
 
 
 _FileIdentity = tuple[int, ...]
-"""Device, inode, size and times of a file; they change when its content changes."""
+"""Device, inode, size and times of a file. At least one changes when the content changes."""
 
 
 def load_tree(root: Path) -> Tree:
@@ -130,7 +130,7 @@ def check_root(root: Path, name: str = "data.root", option: str = "--data") -> N
 
 
 def read_table(csv: Path) -> ImageTable:
-    """Returns the table of one CSV. Raises InputError as `load_tree` does, for what one row alone can show."""
+    """Returns the table of one CSV. Raises InputError as `load_tree` does, but not for repeated paths."""
     table = _read_csv(csv)
     patients = _patients(table["Path"], csv)
     paths = table["Path"].str.split("/", n=1).str[1]

@@ -30,7 +30,7 @@ from chex.statistics.thresholds import evaluate_probabilities
 
 
 class EvaluationConfig(Strict):
-    """What is scored, and where. The weights determine the size of images and the possible observations."""
+    """What is scored, and on which device. The weights determine the image size and which observations are possible."""
 
     data: DataConfig
     image: ImageConfig
@@ -40,7 +40,8 @@ class EvaluationConfig(Strict):
 def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batch: int, out: Path | None) -> int:
     """Scores `weights` on the validation split of `tree`, writes a page into `out` and prints a summary. Returns 0.
 
-    Without `out` the folder is results/evaluate-<name of the weights>. Raises InputError before images are read.
+    Without `out` the folder is results/evaluate-<name of the weights>. Raises InputError where an option, the weights,
+    the tree or an image cannot be used, and where the weights were trained on a scored patient.
     """
     _check_options(recall, batch)
     folder = out or Path("results") / f"evaluate-{weights_name(weights)}"
@@ -81,7 +82,7 @@ def weights_name(weights: Path) -> str:
 
 
 def _drawn_from(trained: LoadedModel, data: DataConfig) -> str:
-    """Returns where the scored patients are from, and calls them held out only where that is known."""
+    """Returns words on where the scored patients are from. Says `held out` only if the weights have a full record."""
     if data.holdout_fraction is None:
         return ""
     known = trained.provenance and not trained.provenance.unknown
@@ -93,7 +94,7 @@ def _drawn_from(trained: LoadedModel, data: DataConfig) -> str:
 
 
 def _seen_note(trained: LoadedModel, tree: Tree, scored: EvaluationSet) -> list[str]:
-    """Returns a sentence on whether the weights have seen the scored patients, none of whom they were trained on."""
+    """Returns a sentence on what the weights have seen of the scored patients. `check_unseen` has passed before."""
     if trained.provenance is None:
         return ["It is not known which patients these weights saw."]
     if trained.provenance.unknown:

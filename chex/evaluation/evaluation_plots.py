@@ -14,7 +14,7 @@ from chex.reporting.plot_style import SERIES_COLORS, new_panels
 from chex.statistics.thresholds import FPR_GRID, Evaluation, ObservationEvaluation, cumulative_counts, reliability_curve
 
 ACROSS = 3
-"""Panels side by side."""
+"""The number of panels in a row."""
 WIDTH = 7.4
 MARKS = ("o", "D", "^")
 """The markers of the three thresholds in plots."""
@@ -36,7 +36,7 @@ def roc(notes: EvaluationNotes) -> StaticPlot:
 
 
 def precision_recall(notes: EvaluationNotes) -> StaticPlot:
-    """Draws precision over recall, a panel per observation, with the share of positives, which guessing gives."""
+    """Draws precision over recall, a panel per observation. A dotted line shows the precision of guessing."""
     figure, panes = _panes(notes)
     for column, (axes, one) in enumerate(panes):
         if one.positives and one.negatives:

@@ -38,7 +38,7 @@ COLUMNS = {
     "error": 7,
     "F1": 6,
 }
-"""The columns of the printed table of thresholds and their widths: false negatives of all positives, and so on."""
+"""The columns of the printed table of thresholds, and their widths in characters. `of` is the number of positives."""
 CHOSEN_HERE = (
     "A threshold chosen on these images is optimistic: on new images it finds fewer positives or has more false "
     "positives. Choose it on one set of patients and read its metrics on another."
@@ -46,7 +46,7 @@ CHOSEN_HERE = (
 
 
 def page(notes: EvaluationNotes) -> Page:
-    """Returns the page of an evaluation. Tables and plots have the names of the files beside the page."""
+    """Returns the page of an evaluation. Its tables and plots have the names of the files beside the page."""
     found = notes.found
     words = [sentence(each, notes) for each in found.observations]
     lead = f"{notes.head} {NO_DIAGNOSIS}"
@@ -106,7 +106,7 @@ def page(notes: EvaluationNotes) -> Page:
 
 
 def text(notes: EvaluationNotes) -> str:
-    """Returns the evaluation as lines of text."""
+    """Returns the evaluation as text to print, in several lines."""
     found = notes.found
     wide = max(len(each.name) for each in found.observations)
     lines = [notes.head, "", f"{'':<{wide}}  positive  " + "".join(f"{name:<20}" for name in THRESHOLD_FREE).rstrip()]
@@ -132,7 +132,7 @@ def _calls(half: ThresholdMetrics, many: str) -> str:
 
 
 def sentence(one: ObservationEvaluation, notes: EvaluationNotes) -> tuple[str, str]:
-    """Returns a mark and a sentence on what the thresholds mean for one observation."""
+    """Returns a mark (`warning` or `note`) and a sentence on what the thresholds mean for one observation."""
     many = notes.unit[1]
     if not one.positives or not one.negatives:
         kind = "scored" if not one.positives + one.negatives else "negative" if one.positives else "positive"

@@ -1,4 +1,4 @@
-"""The tables of an evaluation, as CSVs have them and as a page displays them."""
+"""The tables of an evaluation: raw values for the CSVs, and formatted cells for the page."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,23 +16,23 @@ COUNTS = ("FN", "predicted positive", "FP")
 
 @dataclass(frozen=True)
 class EvaluationNotes:
-    """An evaluation, and what its report needs besides."""
+    """An evaluation, and the other values that its report needs."""
 
     found: Evaluation
     truth: np.ndarray
     """float (U, K): 1, 0 or NaN (not scored)."""
     probability: np.ndarray
-    """float (U, K)."""
+    """float (U, K), in [0, 1]: the probability of positive."""
     head: str
-    """Sentences that say which weights were scored on what."""
+    """Sentences that say which weights were scored, and on which images."""
     unit: tuple[str, str]
-    """What counts once, in singular and plural: (image, images) or (study, studies)."""
+    """The name of a scored unit in singular and plural: (image, images) or (study, studies)."""
     recall: float
     """The recall that the third threshold is to reach."""
 
 
 def figures_table(found: Evaluation) -> pd.DataFrame:
-    """Returns a row per observation and their mean: positives, negatives, and metrics with intervals, NaN undefined."""
+    """Returns a row per observation and for the mean: class sizes and metrics with intervals, NaN if undefined."""
     rows = [
         {"observation": one.name, "positives": one.positives, "negatives": one.negatives} | _flat(one.metrics)
         for one in found.observations
@@ -42,7 +42,7 @@ def figures_table(found: Evaluation) -> pd.DataFrame:
 
 
 def thresholds_table(found: Evaluation) -> pd.DataFrame:
-    """Returns a row per observation and threshold with its counts, which are missing where it is undefined."""
+    """Returns a row per observation and threshold. Where the threshold is NaN (undefined), its counts are missing."""
     frame = pd.DataFrame(
         [
             {
@@ -65,13 +65,14 @@ def thresholds_table(found: Evaluation) -> pd.DataFrame:
 
 
 def figures_at_table(found: Evaluation) -> pd.DataFrame:
-    """Returns a row per observation (or the mean) and threshold: metrics with intervals, NaN undefined."""
+    """Returns a row per observation (or the mean) and threshold: metrics with intervals, NaN if undefined."""
     return pd.DataFrame(
         [{"observation": name, "chosen by": rule} | _flat(metrics) for name, rule, metrics in _all_at(found)]
     )
 
 
 def with_mean(found: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Estimate]]]:
+    """Yields name, number of positives and THRESHOLD_FREE metrics per observation, then the mean of several."""
     for one in found.observations:
         yield one.name, f"{one.positives:,}", one.metrics
     if len(found.observations) > 1:
@@ -87,11 +88,13 @@ def _all_at(found: Evaluation) -> Iterator[tuple[str, str, Mapping[str, Estimate
 
 
 def display_figures(found: Evaluation) -> pd.DataFrame:
+    """Returns `figures_table` as the page displays it: a value and its interval in one cell."""
     rows = [{"observation": name, "positives": count} | _short(metrics) for name, count, metrics in with_mean(found)]
     return pd.DataFrame(rows)
 
 
 def display_thresholds(found: Evaluation) -> pd.DataFrame:
+    """Returns `thresholds_table` as the page displays it: with short column names, and each observation named once."""
     short = {"chosen by": "at", "positives": "of", "error rate": "error"}
     frame = thresholds_table(found).rename(columns=short)
     frame["observation"] = frame["observation"].mask(frame["observation"].duplicated(), "")
@@ -101,6 +104,7 @@ def display_thresholds(found: Evaluation) -> pd.DataFrame:
 
 
 def display_figures_at(found: Evaluation) -> pd.DataFrame:
+    """Returns `figures_at_table` as the page displays it: a value and its interval in one cell."""
     return pd.DataFrame(
         [{"observation": name, "chosen by": rule} | _short(metrics) for name, rule, metrics in _all_at(found)]
     )
@@ -119,6 +123,7 @@ def _flat(estimates: Mapping[str, Estimate]) -> dict[str, float]:
 
 
 def format_interval(estimate: Estimate) -> str:
+    """Formats a value in [0, 1] with its interval; `-` where it is NaN."""
     if np.isnan(estimate.value):
         return "-"
     return f"{format_decimal(estimate.value)} ({format_decimal(estimate.low)} to {format_decimal(estimate.high)})"
@@ -130,6 +135,7 @@ def format_threshold(value: float) -> str:
 
 
 def format_ratio(value: float) -> str:
+    """Formats a ratio with one decimal; NaN as `-`."""
     return "-" if value != value else f"{value:.1f}"
 
 

@@ -15,7 +15,7 @@ from chex.evaluation.load_model import LoadedModel
 MAX_OPACITY = 0.65
 """The opacity of the strongest heat in an overlay."""
 MIN_CELLS = 7
-"""The smallest side of a map in cells, as that of common backbones at 224 pixels."""
+"""The least number of cells on each side of a map; the last map of common backbones has 7 at 224 pixels."""
 
 
 @dataclass(frozen=True)
@@ -26,18 +26,18 @@ class FeatureMap:
     """The height in cells."""
     width: int
     module: str | None = None
-    """The name of the module in the backbone whose output it is; None: it is the last feature map."""
+    """The name of the backbone's module that returns the map; None: it is the last feature map."""
     note: str = ""
-    """Which map it is and why, to be read after the cells; empty for the last map of a sufficient size."""
+    """Words that follow the number of cells and say which map was chosen and why; empty for the last map."""
 
     @property
     def cells(self) -> str:
-        """Its resolution in words."""
+        """The map's resolution in words."""
         return f"{self.height} x {self.width} cells{self.note}"
 
 
 def check_map(trained: LoadedModel) -> FeatureMap:
-    """Returns the last feature map of at least MIN_CELLS cells a side, or the last map where none has as many.
+    """Returns the last feature map with at least MIN_CELLS cells on each side, or the last one if no map has so many.
 
     Raises InputError for a backbone that ends in tokens, as a transformer does.
     """
@@ -68,9 +68,10 @@ def grad_cam(
     against: bool = False,
     module: str | None = None,
 ) -> np.ndarray:
-    """Returns the evidence in `images` (B, 1, H, W) for observations, (B, len(columns), h, w) in [0, 1].
+    """Returns the evidence in `images` for observations, float32 (B, len(columns), h, w) in [0, 1].
 
-    With `against` it is the evidence against them. `module` is that of a FeatureMap. The arrays are float32.
+    `images` is float32 (B, 1, H, W), normalized; `columns` are the observations; `module` is that of a FeatureMap. With
+    `against` the result is the evidence against the observations.
 
     The channels of the feature map are weighted by the mean gradient of the observation's log odds and summed, and
     negative cells become 0 (Selvaraju et al. 2017, section 3). Each map is divided by its highest cell; a map without
@@ -128,7 +129,7 @@ def _record_outputs(trained: LoadedModel, modules: Sequence[str]) -> Iterator[di
         is_last = _channels_last(trained) and output.ndim == 4
         maps[name] = output.permute(0, 3, 1, 2) if is_last else output
         returned = maps[name].permute(0, 2, 3, 1) if is_last else output
-        return returned.clone()  # the next module may change it in place
+        return returned.clone()  # the next module may change its input in place
 
     hooks = [
         trained.model.backbone.get_submodule(name).register_forward_hook(

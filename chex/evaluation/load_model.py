@@ -1,4 +1,4 @@
-"""Loads a trained network from its file of weights, whose metadata describes it."""
+"""Loads a trained network from a file of weights, whose metadata describes the network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -24,7 +24,7 @@ FINAL_BATCH_NORM = "head.2.weight"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in evaluation mode, and the description in its file."""
+    """A network in evaluation mode, and what its file says of it."""
 
     model: Classifier
     backbone: str
@@ -33,7 +33,7 @@ class LoadedModel:
     image: ImageConfig
     """How the training images were decoded."""
     thresholds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
-    """The thresholds of each observation, by rule; NaN where undefined. Empty where the weights come without."""
+    """The thresholds of each observation, by rule; NaN where undefined. Empty if the weights have no thresholds."""
     provenance: Provenance | None = None
     """Which patients the weights have seen; None where the file has no record."""
     sha256: str = ""
@@ -112,7 +112,7 @@ def _normalization(path: Path, metadata: Mapping[str, str]) -> Normalization:
 def check_fit(
     path: Path, weights: Mapping[str, torch.Tensor], model: Classifier, backbone: str, observations: str
 ) -> None:
-    """Raises InputError where names or shapes of the arrays in `path` are not those of `model`."""
+    """Raises InputError if the names or shapes of `weights`, read from `path`, are not those of `model`."""
     expected = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))

@@ -26,9 +26,9 @@ from chex.schema.strict_model import AsList, Strict
 
 ABOUT, WEIGHTS = "about.json", "model.safetensors"
 RULES = (".5", "youden", "recall")
-"""The rules by which thresholds are chosen."""
+"""The names of the rules that choose a threshold: .5 itself, Youden's index, and a recall of RECALL."""
 RECALL = 0.9
-"""The recall that the threshold `recall` reaches."""
+"""The recall that the threshold of the rule `recall` reaches."""
 
 
 class Preprocessing(Strict):
@@ -47,10 +47,10 @@ class Threshold(Strict):
     """One threshold of one observation, and its metrics on the validation labels that it was chosen on."""
 
     threshold: float | None
-    """None where it is undefined on these labels; so are then its metrics."""
+    """None if these labels do not define it; recall and precision are then None too."""
     recall: float | None
     precision: float | None
-    """None also where nothing is predicted positive."""
+    """None also if nothing is predicted positive."""
     positives: int
     """How many of the labels are positive."""
 
@@ -69,7 +69,7 @@ class BundleMetadata(Strict):
     """The observations trained with a third class: their probability is the softmax over positive and negative."""
     preprocessing: Preprocessing
     scoring: Literal["image", "study"]
-    """What the thresholds are for: an image, or a study, whose probability is the highest of its images."""
+    """The unit that a threshold is for: an image, or a study, whose probability is the highest of its images."""
     thresholds: dict[str, dict[str, Threshold]]
     """For each observation, the threshold of each of RULES."""
     labels: str
@@ -77,7 +77,7 @@ class BundleMetadata(Strict):
     seed: int = Field(ge=0)
     """The seed of the run."""
     versions: dict[str, str]
-    """The versions of the packages that exported it."""
+    """The versions of the packages that exported the bundle, by name."""
 
     @field_validator("multiclass", "thresholds")
     @classmethod
@@ -97,7 +97,7 @@ class BundleMetadata(Strict):
 
 
 def preprocessing(image: ImageConfig, normalization: Normalization) -> Preprocessing:
-    """Returns what a run does to an image."""
+    """Returns how a run with these settings preprocesses an image."""
     return Preprocessing(size=image.size, resize=image.resize, mean=normalization.mean, std=normalization.std)
 
 

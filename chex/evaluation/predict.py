@@ -1,4 +1,4 @@
-"""`chex predict`: probabilities for image files as a CSV, and overlays of where the evidence lies."""
+"""`chex predict`: writes the probabilities of image files as a CSV, and overlays that show where the evidence lies."""
 
 import os
 import sys
@@ -40,8 +40,9 @@ def predict_files(
 ) -> int:
     """Writes a CSV of each image's probabilities to `out`, or prints it, and draws overlays into `overlays`. Returns 0.
 
-    `images` are files and folders; `drawn` are the observations of the overlays, None for all; `call`, one of RULES,
-    adds what is called positive at the threshold of that rule. Raises InputError before anything is written.
+    `images` are files and folders; `drawn` are the observations of the overlays, None for all. With `call`, one of
+    RULES, the CSV also says which observations are positive at that rule's threshold. Raises InputError, before it
+    writes anything, where an option, the weights or an image cannot be used.
     """
     check_batch_size(batch)
     check_outputs(out, overlays, drawn)
@@ -67,9 +68,9 @@ def predict_files(
 
 
 def image_files(paths: Sequence[Path]) -> list[Path]:
-    """Returns the files and the images below the folders of `paths`, each once, in order.
+    """Returns the files in `paths` and the images below the folders in `paths`, each once, in order.
 
-    Raises InputError for a path that does not exist, and where there is no image.
+    Raises InputError for a path that does not exist, and if no image is found.
     """
     absent = [str(path) for path in paths if not path.exists()]
     if absent:
@@ -87,7 +88,7 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def probability_table(paths: Sequence[Path], observations: Sequence[str], probability: np.ndarray) -> pd.DataFrame:
-    """Returns a table with a row per image: its path and the probability of each observation, from (N, K)."""
+    """Returns a row per image: its path and the probability of each observation; `probability` is (N, K)."""
     table = pd.DataFrame({PATH: list(map(str, paths))})
     for column, name in enumerate(observations):
         table[name] = probability[:, column].astype(np.float64).round(6)
@@ -97,9 +98,9 @@ def probability_table(paths: Sequence[Path], observations: Sequence[str], probab
 def calls(
     observations: Sequence[str], probability: np.ndarray, thresholds: Mapping[str, float]
 ) -> dict[str, np.ndarray]:
-    """Returns a column `<observation> called` for each threshold of `thresholds`: yes, no, or blank where it is NaN.
+    """Returns a column `<observation> called` for each threshold: yes, no, or blank where the threshold is NaN.
 
-    `probability` is (N, K).
+    `probability` is (N, K); `thresholds` has the threshold of each observation by name.
     """
     return {
         f"{name}{CALLED}": np.where(probability[:, observations.index(name)] >= cut, "yes", "" if cut != cut else "no")
@@ -146,7 +147,7 @@ def _drawn(trained: LoadedModel, drawn: Sequence[str] | None) -> list[int]:
 
 
 def _decode_images(paths: Sequence[Path], config: ImageConfig) -> np.ndarray:
-    """uint8 (N, size, size)."""
+    """Returns uint8 (N, size, size). Raises InputError with all images that cannot be decoded."""
     pixels, bad = np.empty((len(paths), config.size, config.size), dtype=np.uint8), []
     with progress_bar("decoding images") as advance:
         for row, image in enumerate(decode_all(Path(), list(map(str, paths)), config.size, config.resize)):
@@ -186,7 +187,7 @@ def _draw(
     batch: int,
     device: torch.device,
 ) -> int:
-    """Writes the overlays and returns how many."""
+    """Writes the overlays and returns their number."""
     claim(folder, "overlays", option="--grad-cam")
     names = overlay_names(paths)
     with progress_bar("drawing overlays") as advance:

@@ -8,17 +8,17 @@ from chex.runtime.output_folder import check_claim, check_writable
 from chex.schema.labels import OBSERVATIONS
 
 PATH, CALLED = "path", " called"
-"""The first column of a table, and the end of the names of columns that say what is called positive."""
+"""The first column of the CSV of `chex predict`, and the end of the names of the columns with yes or no."""
 
 
 def check_weights_path(path: Path) -> None:
-    """Raises InputError unless `path` is a file, or a folder as `chex-search export` writes it."""
+    """Raises InputError unless `path` exists. `load_bundle` checks what it contains."""
     if not path.exists():
         raise InputError(f"{path}: no such file or folder; give a best.safetensors, or a folder of chex-search export")
 
 
 def check_outputs(out: Path | None, overlays: Path | None, drawn: Sequence[str] | None) -> None:
-    """Raises InputError if the CSV `out` or the folder `overlays` cannot be written, or `drawn` has no overlays."""
+    """Raises InputError if the CSV `out` or the folder `overlays` cannot be written, or if `drawn` lacks `overlays`."""
     if out and out.is_dir():
         raise InputError(
             f"--out {out}: is a folder and the CSV needs a file; give for example --out {out / 'predicted.csv'}"

@@ -1,3 +1,3 @@
-"""`chex explore`: a page about what a CheXpert tree holds, and what is wrong in it. May import uncertainty, data and
-reporting.
+"""`chex explore`: a page about what a CheXpert tree contains and what is wrong with it. May import uncertainty, data
+and reporting.
 """

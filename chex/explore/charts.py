@@ -1,4 +1,4 @@
-"""Draws charts of the tables and images, each with a one-sentence reading computed from its data."""
+"""Draws charts of the tables and images. Each has a caption of one sentence that is computed from the data."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,13 +16,13 @@ from chex.reporting.plot_style import SERIES_COLORS, new_figure, new_panels
 from chex.schema.labels import FIVE
 
 WIDTH = 6.4
-"""In inches: text stays legible when a phone shows the whole picture."""
+"""Inches; at this width text stays legible when a phone shows the whole picture."""
 
 SHADES = {"positive": SERIES_COLORS[0], "uncertain": SERIES_COLORS[2], "negative": "#b5b5b5", "blank": "#efefef"}
 """The colours of labels, from dark to light so that they differ in a gray print; uncertain is also hatched."""
 
 ROWS_TO_COMPARE = 20
-"""The fewest rows of an observation whose share may be named the strongest."""
+"""An observation needs at least this many rows, or its shares are not named as the strongest pair."""
 
 
 def ages(splits: Mapping[str, ImageTable]) -> StaticPlot:

@@ -1,4 +1,4 @@
-"""Checks a tree and returns findings, each a sentence with its number: a pure function of tables and image stats."""
+"""Checks a tree and returns findings, each a sentence with numbers: pure functions of tables and image statistics."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from chex.reporting.console import format_percent
 from chex.schema.labels import BLANK, FIVE, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, label_columns
 
 FEW_IMAGES = 10
-"""With fewer images of one class in valid.csv than this, an AUROC is unreliable."""
+"""If valid.csv has fewer images of one class than this, an AUROC is unreliable."""
 
 FEW_NEGATIVES = 0.05
 """Below this share of negatives among the positive and negative labels, nearly all negatives are blanks."""
@@ -41,7 +41,7 @@ class ImageChecks:
     """The facts about image files that `check_data` needs."""
 
     exists: np.ndarray
-    """bool (N_train + N_valid,): whether each image is a file; train first."""
+    """bool (N_train + N_valid,): whether each image is a file; those of train.csv come first."""
     stats: ImageStats | None
     """None if no image exists."""
 

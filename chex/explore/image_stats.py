@@ -19,7 +19,7 @@ from chex.runtime.cpu_count import usable_cpus
 from chex.schema.labels import FIVE, label_columns
 
 THUMBNAIL = 192
-"""Side of an image on a sheet, in pixels."""
+"""The side of an image on a contact sheet, in pixels."""
 
 SHEET = ("positive", "positive", "uncertain", "uncertain", "negative")
 """The labels of one observation's images on the contact sheet, from left to right."""
@@ -40,7 +40,7 @@ class ImageStats:
     deviations: np.ndarray
     """float64 (n,): standard deviation of the gray, 0 for an image of one gray."""
     digests: np.ndarray
-    """str (n,): equal for images with the same pixels."""
+    """str (n,): equal for images with the same size and pixels."""
     damaged: tuple[str, ...]
     """Paths of the images that could not be decoded."""
 
@@ -55,7 +55,7 @@ class ImageStats:
 
 @dataclass(frozen=True)
 class ImageSample:
-    """An image on a sheet."""
+    """An image on a contact sheet."""
 
     group: str
     """The observation, `darkest` or `brightest`."""
@@ -79,7 +79,7 @@ def check_files_exist(root: Path, paths: np.ndarray, progress: ProgressCallback)
 def measure_images(
     root: Path, paths: np.ndarray, count: int, rng: np.random.Generator, progress: ProgressCallback
 ) -> ImageStats:
-    """Measures `count` of the different `paths`, drawn by `rng`, or all if there are fewer."""
+    """Measures `count` images drawn by `rng` from `paths` (repeats count once), or all if there are fewer."""
     unique_paths = np.unique(paths)
     sample = np.sort(rng.choice(unique_paths, min(count, len(unique_paths)), replace=False))
     rows, damaged = [], []

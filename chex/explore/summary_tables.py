@@ -18,7 +18,7 @@ KINDS = {"positive": POSITIVE, "uncertain": UNCERTAIN, "negative": NEGATIVE, "bl
 """The kinds of labels, in the order of tables and charts."""
 
 AS_LABELLED = "as labelled"
-"""The name in the policy column for labels without a policy."""
+"""The entry of the column `policy` for labels to which no policy is applied."""
 
 MOST_VALUES = 8
 """The largest number of values of a free-text column that are counted separately."""
@@ -98,7 +98,7 @@ def sexes(splits: Mapping[str, ImageTable]) -> pd.DataFrame:
 def ages(splits: Mapping[str, ImageTable]) -> pd.DataFrame:
     """Returns, per split, the rows with an age, and mean, standard deviation, quartiles and extremes in years.
 
-    The statistics are NaN if no row has an age; the standard deviation also if only one has.
+    The statistics are NaN if no row has an age; the standard deviation also if only one row has an age.
     """
     rows = []
     for split, records in splits.items():
@@ -141,7 +141,7 @@ def group_sizes(records: ImageTable) -> dict[str, np.ndarray]:
 
 
 def group_size_table(splits: Mapping[str, ImageTable]) -> pd.DataFrame:
-    """Counts, per split and kind of group, the groups with 1, 2, 3, 4 to 9 and 10 or more members; mean and maximum."""
+    """Counts, per split and kind of group, the groups with 1, 2, 3, 4 to 9, 10 or more members; mean, maximum."""
     rows = []
     for split, records in splits.items():
         for group, counts in group_sizes(records).items():

@@ -1,3 +1,3 @@
-"""The metadata forest: a random forest that guesses uncertain labels from a row's other columns, and its report. May
-import uncertainty and the rooms below it.
+"""The metadata forest: a random forest that predicts uncertain labels from a row's other columns, and its report. May
+import uncertainty and the folders below it.
 """

@@ -1,4 +1,4 @@
-"""Cross-validates a metadata forest in two ways: an optimistic one, and an honest one."""
+"""Cross-validates a metadata forest by two protocols, an optimistic one (BEFORE) and an honest one (INSIDE)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -34,9 +34,9 @@ class Cases:
     features: np.ndarray
     """float32 (n, 15), see `chex.forest.metadata_forest.features`."""
     positive: np.ndarray
-    """bool (n,)."""
+    """bool (n,): whether the target is positive; blank counts as negative."""
     patients: np.ndarray
-    """str (n,)."""
+    """str (n,): the patient of each row."""
     uncertain: int
     """The number of rows left out because their label is uncertain."""
 
@@ -46,9 +46,11 @@ class Fold:
     """One fit and its test."""
 
     protocol: str
+    """One of PROTOCOLS."""
     variant: str
+    """A key of VARIANTS."""
     number: int
-    """From 1."""
+    """The number of the fold, from 1."""
     trained: int
     """The number of training rows: before resampling under INSIDE, after it under BEFORE."""
     tested: int
@@ -122,9 +124,10 @@ def _fit_folds(data: Cases, splits: Splits, seed: int) -> Iterator[Fold]:
 
 
 def before_the_split(data: Cases, variant: str, folds: int, seed: int) -> Iterator[Fold]:
-    """Yields folds of the source work's protocol: resample all rows, then split them at random, stratified by class.
+    """Yields folds of the protocol BEFORE: resample all rows, then split them at random, stratified by class.
 
-    It is optimistic: copies and neighbours of a row, and other images of its patient, are on both sides of a split.
+    The source work (see chex.forest.forest_report) does so. It is optimistic: copies and neighbours of a row, and other
+    images of its patient, are on both sides of a split.
     """
     pipeline = forest(variant, len(data.positive), seed, OBSERVATIONS.index(data.target))
     table, is_positive = pipeline[:-1].fit_resample(data.features, data.positive)
@@ -136,7 +139,7 @@ def before_the_split(data: Cases, variant: str, folds: int, seed: int) -> Iterat
 
 
 def inside_training_folds(data: Cases, variant: str, splits: Splits, seed: int) -> Iterator[Fold]:
-    """Yields folds of the honest protocol: no patient is on both sides, and test rows are not resampled."""
+    """Yields folds of the protocol INSIDE: no patient is on both sides, and test rows are not resampled."""
     for number, (train, test) in enumerate(splits, start=1):
         model = forest(variant, len(train), seed, OBSERVATIONS.index(data.target), number)
         model.fit(data.features[train], data.positive[train])

@@ -1,4 +1,7 @@
-"""`chex forest`: reports a metadata forest beside the source work's, with plots and a probability table."""
+"""`chex forest`: reports how well a metadata forest predicts a label, with plots and a probability table.
+
+The source work is the earlier study whose metadata forest and whose figures this report compares with (PUBLISHED).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,10 +48,10 @@ PUBLISHED = {
     "SMOTENC": (0.896, 0.776, 0.886),
     "SMOTE": (0.896, 0.776, 0.886),
 }
-"""The source work's FIGURES for PUBLISHED_TARGET. Its only SMOTE stands beside both of ours."""
+"""The source work's FIGURES for PUBLISHED_TARGET, in order. It has one SMOTE, whose figures stand for both here."""
 
 CLUES, TOO_GOOD = 3, 0.99
-"""The number of features that are named, and the ROC-AUC from which one of them may repeat the target."""
+"""The number of features that the report names, and the ROC-AUC from which it warns that one may repeat the target."""
 
 EXPLAINED = {
     BEFORE: (
@@ -146,7 +149,7 @@ def _fit(
     seed: int,
     advance: ProgressCallback,
 ) -> tuple[list[ForestReport], np.ndarray]:
-    """Returns a result per table and the probabilities of their targets, with one progress bar for all fits."""
+    """Returns a result per table, and the probabilities (N, targets). `advance` counts all fits in one progress bar."""
     each = [len(PROTOCOLS) * len(VARIANTS) * len(parts) for parts in splits]
     before = np.cumsum([0, len(tables), *each]).tolist()
 

@@ -22,10 +22,10 @@ from chex.schema.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAI
 TREES, LEAF = 50, 10
 
 ROWS_A_TREE = 60_000
-"""The largest bootstrap sample of a tree. Of a table with more rows, before resampling, a tree draws the fraction that
-this is of the table."""
+"""The largest bootstrap sample of a tree. If a table has more rows before resampling, each tree draws the fraction
+ROWS_A_TREE / rows of the rows after resampling."""
 
-# The codes 0 to 3 in order of suspicion. One-hot codes reach .838 as well, in 1.3 s.
+# A label's code is its position here, by rising suspicion. One-hot codes reach .838 as well, in 1.3 s.
 SUSPICION = (NEGATIVE, BLANK, UNCERTAIN, POSITIVE)
 SEXES = {"Female": 0.0, "Male": 2.0}
 OTHER_SEX = 1.0
@@ -77,7 +77,7 @@ def forest(variant: str, rows: int, seed: int, *keys: int) -> Pipeline:
 
 
 def positive_probability(model: Pipeline, table: np.ndarray) -> np.ndarray:
-    """Returns the probability of positive of each row of `table`, float32 (N,), by a fitted pipeline or a part of it.
+    """Returns the probability that each row of `table` is positive, float32 (N,); `model` is a fitted pipeline.
 
     Each thread takes a part of the rows. The threads of scikit-learn each take a part of the trees and add votes in the
     order in which they finish, so their sums differ in the last bits from run to run.

@@ -15,8 +15,8 @@ NEIGHBOURS = 5
 
 
 CANDIDATES = 30_000
-"""The largest class whose neighbours are exact; in a larger one they are sought among so many evenly spaced rows. At
-the published size this affects observations of which both classes are common, such as Support Devices."""
+"""In a class of at most this many rows neighbours are exact; in a larger class they are sought among this many evenly
+spaced rows. At CheXpert's size this affects observations whose two classes are both common, such as Support Devices."""
 
 
 class DenseNeighbors(NearestNeighbors):
@@ -36,7 +36,7 @@ class DenseNeighbors(NearestNeighbors):
 
 
 class DenseOneHot(OneHotEncoder):
-    """Decodes one-hot codes as a dense array, at the published size in a tenth of the time."""
+    """Decodes one-hot codes as a dense array, which at CheXpert's size takes a tenth of the time."""
 
     def inverse_transform(self, codes: Any) -> np.ndarray:
         """Returns the categories of `codes`, dense or sparse."""

@@ -1,3 +1,3 @@
-"""The network: timm backbone and head, pretrained weights, loss, EMA, checkpoints, inference. May import cohort and the
-rooms below it.
+"""The network: timm backbone and head, pretrained weights, loss, EMA of the weights, checkpoints, inference. May import
+cohort and the folders below it.
 """

@@ -1,4 +1,4 @@
-"""Recalibrates batch norm: takes its statistics anew for the current weights."""
+"""Recalibrates batch norm: computes its statistics again, with the current weights."""
 
 from collections.abc import Iterable
 
@@ -15,7 +15,7 @@ def recalibrate_batch_norm(model: nn.Module, batches: Iterable[torch.Tensor]) ->
 
     The running averages lag the weights by tens of steps, so a short run, or one with a high learning rate, would be
     scored with the statistics of earlier weights (Wu and Johnson 2021, arXiv:2105.07576). Frozen layers keep their
-    statistics. Training does not depend on the statistics, and so does not change.
+    statistics. Training uses the statistics of each batch instead, so that it does not change.
     """
     layers = [
         layer

@@ -24,9 +24,10 @@ DIGEST_BYTES = 32
 
 
 def save_state(folder: Path, state: Mapping[str, Any]) -> None:
-    """Writes the state, and renames the state before it to EARLIER.
+    """Writes `state` to STATE, and renames the state before it to PREVIOUS_STATE.
 
-    The state has tensors, numbers, strings and containers of them. The file is a SHA-256 and the output of torch.save.
+    A state has tensors, numbers, strings and containers of them. The file is the SHA-256 of the output of torch.save,
+    and this output.
     """
     content = io.BytesIO()
     torch.save(dict(state), content)
@@ -37,7 +38,7 @@ def save_state(folder: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(folder: Path, device: torch.device) -> dict[str, Any] | None:
-    """Returns the last state in `folder`, or the one before it where the last is missing or damaged, or None."""
+    """Returns the last state in `folder`; if it is missing or damaged, the state before it; None without either."""
     for path in (folder / STATE, folder / PREVIOUS_STATE):
         content = path.read_bytes() if path.exists() else b""
         digest, saved = content[:DIGEST_BYTES], memoryview(content)[DIGEST_BYTES:]

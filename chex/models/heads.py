@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 class HeadLayout:
     """The layout of the outputs on a model's last axis.
 
-    The first outputs are one per observation: the logit, or the class positive of an observation with three classes.
-    Then follow, for each of `multiclass`, its classes negative and uncertain.
+    First comes one output per observation: its logit, or the class positive if the observation has three classes. Then
+    come two outputs for each of `multiclass`: its classes negative and uncertain.
     """
 
     observations: int
@@ -31,7 +31,7 @@ class HeadLayout:
         return torch.cat([cells, cells[:, list(self.multiclass)].repeat_interleave(2, dim=1)], dim=1)
 
     def classes(self, raw: "torch.Tensor") -> "torch.Tensor":
-        """Returns uncertain, negative and positive of each of `multiclass`: (B, len(multiclass), 3) from (B, count)."""
+        """Returns uncertain, negative and positive outputs of `multiclass`: (B, len(multiclass), 3) from (B, count)."""
         import torch
 
         more = raw[:, self.observations :].reshape(len(raw), -1, 2)

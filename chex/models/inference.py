@@ -1,4 +1,4 @@
-"""Batched inference."""
+"""Computes the logits of images, batch by batch."""
 
 from collections.abc import Callable
 
@@ -29,8 +29,8 @@ def predict(
 ) -> torch.Tensor:
     """Returns the logits of positive, float32 (V, K) on the CPU, of the `rows` (int64 (V,)) of `images`.
 
-    Passes `batch` images at a time, and halves that on OOM. Calls `on_image` with how many are done and how many there
-    are. Raises InputError where a single image does not fit into the GPU's memory.
+    Passes `batch` images at a time, half as many after each out-of-memory error. Calls `on_image` with (images done,
+    images in total). Raises InputError where a single image does not fit into the GPU's memory.
     """
     model.eval()
     logits, done = list[torch.Tensor](), 0

@@ -1,4 +1,4 @@
-"""Layer groups: the stages of a network from stem to head. Each has a learning rate, and the first may be frozen."""
+"""Layer groups: the stages of a network from stem to head. Each has a learning rate; the first ones may be frozen."""
 
 from timm.models import group_parameters
 from torch import nn

@@ -14,12 +14,12 @@ def masked_loss(
     uncertain_class: torch.Tensor,
     total: torch.Tensor | None = None,
 ) -> torch.Tensor:
-    """Returns the weighted mean of the cells' cross-entropy, a scalar; of three classes where `outputs` has them.
+    """Returns the weighted mean of the cells' cross-entropy, a scalar: over two classes, or three for `multiclass`.
 
     `raw` (B, outputs.count) are the outputs of the model; `values`, `weights` and `uncertain_class` (B, K) are the
     fields of Targets. A cell of weight 0 has no part in the loss and a gradient of exactly zero, even where its outputs
-    or its target are infinite or NaN. Where all weights are 0 the loss is 0. `total` is the sum of the weights of the
-    whole batch, where these cells are a part of it.
+    or its target are infinite or NaN. If all weights are 0, the loss is 0. For a micro-batch, `total` is the sum of the
+    weights of the whole batch. A sum of weights below 1 counts as 1.
     """
     counted = weights > 0
     raw = torch.where(outputs.spread(counted), raw, 0.0)  # before the loss: 0 times infinity is NaN, in gradients too

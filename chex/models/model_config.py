@@ -13,18 +13,18 @@ class ModelConfig(Strict):
     backbone: str = "densenet121"
     """The name of a timm model."""
     pretrained: bool = False
-    """Start from timm's published weights, downloaded once, or from `pretrained_file`."""
+    """True: start from timm's published weights, downloaded once, or from `pretrained_file`."""
     pretrained_file: PathField | None = None
     """A file of backbone weights in timm's format to start from; it implies `pretrained: true`."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """The dropout before the last layer."""
     final_batch_norm: bool = False
-    """Batch norm on the outputs, like fastai's `bn_final`."""
+    """True: batch norm on the outputs, like fastai's `bn_final`."""
     ema_decay: float = Field(0.0, ge=0, lt=1)
     """The decay per step of an exponential moving average of the weights, with which the run is scored; 0: no average.
     Statistics of batch norm are not averaged: they are recalibrated, or, with `bn_recalibration_images: 0`, copied."""
     compile: bool = False
-    """Compile the network with torch.compile, which takes minutes and pays in long runs on GPUs."""
+    """True: compile the network with torch.compile, which takes minutes and saves time in long runs on GPUs."""
     bn_recalibration_images: int = Field(256, ge=0)
     """The number of images, drawn at random from the phase's training rows, from which the statistics of batch norm are
     taken before each report; 0: use the running averages."""

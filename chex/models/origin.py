@@ -12,7 +12,7 @@ class Origin:
     sha256: str
     """The SHA-256 of the file; "" for published weights."""
     tensors: int
-    """How many tensors were loaded, which is all that the backbone has."""
+    """The number of tensors that were loaded: all that the backbone has."""
     left_out: tuple[str, ...]
     """The names of the tensors in the file that the backbone does not have, such as those of a classifier."""
 

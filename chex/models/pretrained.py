@@ -28,7 +28,7 @@ Check = Callable[[nn.Module, Mapping[str, Any]], None]
 def published(backbone: str) -> tuple[nn.Module, Origin]:
     """Returns timm's `backbone` for one channel, without a classifier, with the weights that timm publishes for it.
 
-    They are downloaded once. Raises InputError where they cannot be downloaded, or lack a tensor.
+    The weights are downloaded once. Raises InputError where they cannot be downloaded, or lack a tensor.
     """
     config = timm.models.get_pretrained_cfg(backbone)
     name = f"timm's published weights of {config.architecture}{f'.{config.tag}' if config.tag else ''}"
@@ -98,9 +98,9 @@ def _create(backbone: str, source: str, overlay: dict[str, Any]) -> tuple[nn.Mod
 
 @contextmanager
 def _before_loading(check: Check) -> Iterator[None]:
-    """Calls `check` in the block with each network that is about to load tensors, and with these tensors by its names.
+    """In the block, calls `check` with each network that is about to load tensors, and with these tensors by name.
 
-    timm converts names and shapes itself and ignores missing tensors, so only the tensors that arrive can be checked.
+    timm converts names and shapes itself and ignores missing tensors, so `check` sees what the network really gets.
     """
     parents, hooks = set[nn.Module](), []
 

@@ -29,8 +29,8 @@ class Layout:
 def to_timm(model: Classifier, outputs: HeadLayout, backbone: str) -> Layout:
     """Returns the network as timm's `backbone` with one output per observation.
 
-    In evaluation mode it gives `outputs.logits` of the model's outputs: batch norm on the outputs, and the difference
-    of positive and negative where there are three classes, are folded into the last layer. Raises InputError for a
+    In evaluation mode it returns the logits (`outputs.logits`): its last layer includes batch norm on the outputs and,
+    for observations of three classes, the difference of positive and negative. Raises InputError for a
     backbone that has no single linear layer at its end.
     """
     timm_model = timm.create_model(backbone, in_chans=1, num_classes=outputs.observations)

@@ -1,4 +1,4 @@
-"""The schedule: learning rate and momentum over a phase."""
+"""The schedule: how learning rate and momentum change in the course of a phase."""
 
 import math
 from typing import Literal
@@ -14,10 +14,10 @@ Shape = Literal["one_cycle", "cosine", "constant"]
 
 
 class ScheduleConfig(Strict):
-    """Length and shape of a run, or the defaults of its phases."""
+    """The length of a run and its learning rate curve. A run with phases takes them as the defaults of each phase."""
 
     epochs: int = Field(2, ge=1, le=1000)
-    """Passes over the sampled rows."""
+    """How often the run passes over its sampled training rows."""
     shape: Shape = "one_cycle"
     """The learning rate after the warm-up: `one_cycle` and `cosine` fall along a cosine, `constant` stays at the peak.
     `one_cycle` cycles the momentum too."""
@@ -26,12 +26,12 @@ class ScheduleConfig(Strict):
 
 
 def lr_and_momentum(shape: Shape, progress: float, warmup: float, momentum: float | None = None) -> tuple[float, float]:
-    """Returns the factor on the peak learning rate, and the momentum, after `progress` in [0, 1] of a phase.
+    """Returns the factor on the peak learning rate, and the momentum, after the share `progress` of a phase.
 
-    The factor rises along a half cosine from 1/25 to 1 in the first `warmup` of the phase. Then one_cycle and cosine
-    fall along another half cosine to 1e-5. one_cycle moves the momentum from .95 to .85 and back (Smith 2018,
-    arXiv:1803.09820, with the cosine annealing of fastai); the other shapes hold it at .9. A `momentum` replaces the
-    .95 and the .9; the .85 is then .1 less than it, and at least 0.
+    `progress` is in [0, 1], and so is `warmup`, the share of the phase in which the factor rises along a half cosine
+    from 1/25 to 1. Then one_cycle and cosine fall along another half cosine to 1e-5. one_cycle moves the momentum from
+    .95 to .85 and back (Smith 2018, arXiv:1803.09820, with the cosine annealing of fastai); the other shapes hold it at
+    .9. If `momentum` is given, it replaces .95 and .9, and `momentum` - .1, at least 0, replaces .85.
     """
     high, low, constant = HIGH_MOMENTUM, LOW_MOMENTUM, CONSTANT_MOMENTUM
     if momentum is not None:

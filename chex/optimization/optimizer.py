@@ -19,7 +19,7 @@ def layer_lrs(low: float, high: float, groups: int) -> list[float]:
 def build_optimizer(
     groups: Sequence[Sequence[torch.nn.Parameter]], lrs: Sequence[float], config: OptimizerConfig
 ) -> torch.optim.Optimizer:
-    """Returns the optimizer of the weights that are not frozen, each group at its peak learning rate in `lrs`."""
+    """Returns the optimizer of the weights that are not frozen; `lrs` has a peak learning rate per layer group."""
     trained = [
         ([weight for weight in group if weight.requires_grad], lr) for group, lr in zip(groups, lrs, strict=True)
     ]

@@ -8,7 +8,7 @@ from chex.schema.strict_model import Strict
 
 
 class OptimizerConfig(Strict):
-    """The optimizer. Its learning rates are the peaks of the schedule."""
+    """The optimizer. Its learning rates are the highest that the schedule reaches."""
 
     name: Literal["adamw", "adam", "sgd"] = "adamw"
     lr: float = Field(2e-3, gt=0, le=10)
@@ -17,7 +17,7 @@ class OptimizerConfig(Strict):
     """The learning rate of the first layer group; the groups up to the head follow at equal ratios."""
     weight_decay: float = Field(0.01, ge=0, le=10)
     momentum: float | None = Field(None, ge=0, lt=1)
-    """For `name: sgd` only; blank: the momentum of the schedule (see `lr_and_momentum`)."""
+    """The momentum of `name: sgd`, which replaces that of the schedule; blank: as in `lr_and_momentum`."""
 
     @model_validator(mode="after")
     def _check_lrs(self) -> "OptimizerConfig":

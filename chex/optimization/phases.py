@@ -1,4 +1,4 @@
-"""The phases of a run, each with its own length, learning rates, frozen layers and sample."""
+"""The phases of a run. Each has its own length, learning rates, frozen layers and sample of the training rows."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ Freeze = Annotated[int | str, BeforeValidator(_check_freeze)]
 
 
 class PhaseConfig(Strict):
-    """One phase. A blank field has the value of the run's `schedule`, `optimizer` or `seed`."""
+    """One phase. A blank field takes its value from the run's `schedule`, `optimizer` or `seed`."""
 
     epochs: int | None = Field(None, ge=1, le=1000)
     shape: Shape | None = None
@@ -39,7 +39,7 @@ class PhaseConfig(Strict):
 
 @dataclass(frozen=True)
 class Phase:
-    """One phase with every field resolved."""
+    """One phase, in which no field is blank."""
 
     epochs: int
     shape: Shape
@@ -58,7 +58,7 @@ def build_phases(
 
 
 def check_phases(phases: Sequence[PhaseConfig], optimizer: OptimizerConfig) -> None:
-    """Raises ValueError for a phase whose lr_stem, set there or by the optimizer, is above its lr."""
+    """Raises ValueError for a phase whose lr_stem, from the phase or from `optimizer`, is above its lr."""
     for number, phase in enumerate(build_phases(phases, ScheduleConfig(), optimizer, seed=0)):
         try:
             check_lrs(phase.lr_stem, phase.lr)

@@ -1,3 +1,3 @@
-"""`chex phantom`: a synthetic CheXpert tree of drawn chests with planted truth, for demos and tests. May import
-runtime and schema.
+"""`chex phantom`: a synthetic CheXpert tree of drawn chests whose true labels are known, for demos and tests. May
+import runtime and schema.
 """

@@ -21,12 +21,13 @@ class Chest:
     half: float
     """Half the inner width of the thorax at its widest."""
     apex: float
-    """Height of the lungs' upper end (y on the canvas: smaller is higher)."""
+    """y of the lungs' upper end on the canvas (smaller is higher)."""
     dome: tuple[float, float]
-    """Height of each hemidiaphragm (y on the canvas: smaller is higher)."""
+    """y of the top of each hemidiaphragm on the canvas (smaller is higher)."""
     heart: float
     """Transverse width of the heart."""
     heart_x: float
+    """x of the heart's centre on the canvas (positive is the patient's left)."""
     sharp: tuple[float, float]
     """How deep each costophrenic angle lies below its dome."""
 
@@ -82,14 +83,14 @@ def _domes(signs: Signs, breath: float, study_rng: np.random.Generator) -> tuple
 
 
 def wall(chest: Chest) -> Field:
-    """Returns the distance of the inner chest wall from the midline at each height, shape (SIDE, 1)."""
+    """Returns the distance in cm of the inner chest wall from the midline at each height, shape (SIDE, 1)."""
     t = np.clip((Y - chest.apex) / (27.0 - chest.apex), 0, 1.25)
     width: Field = chest.half * np.sqrt(np.clip(1 - np.abs(1 - t) ** 2.3, 0, 1))
     return width
 
 
 def diaphragm(chest: Chest, side: int) -> Field:
-    """Returns the height of a hemidiaphragm at each x, shape (1, SIDE)."""
+    """Returns y of a hemidiaphragm in cm at each x, shape (1, SIDE)."""
     index = 0 if side == RIGHT else 1
     centre = 0.47 * chest.half * side
     fall: Field = np.minimum(np.abs((X - centre) / (0.53 * chest.half)) ** 2.4, 1.6)
@@ -105,7 +106,7 @@ def lung_mask(chest: Chest, side: int) -> Field:
 
 
 def fluid_top(chest: Chest, side: int, depth: float) -> Field:
-    """Returns the height of an effusion's meniscus at each x: highest at the chest wall, lower towards the midline."""
+    """Returns y in cm of an effusion's upper edge at each x: highest at the chest wall, lower towards the midline."""
     index = 0 if side == RIGHT else 1
     angle = chest.dome[index] + 0.92 * chest.sharp[index]
     across: Field = np.clip(X * side / chest.half, 0, 1.05)

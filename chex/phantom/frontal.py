@@ -28,8 +28,7 @@ def draw_frontal(
 ) -> Field:
     """Returns the image's brightness on the canvas, about 0..1.
 
-    `study_rng` decides what two images of one study share (shape, sides, places), `image_rng` what differs between
-    them.
+    `study_rng` draws what all images of one study share (shape, sides, places), `image_rng` what differs between them.
     """
     chest = frontal_chest(signs, ap, study_rng)
     sides = {side: lung_mask(chest, side) for side in (RIGHT, LEFT)}
@@ -161,7 +160,7 @@ def _breasts(sex: str, study_rng: np.random.Generator) -> Field:
 
 
 def _haze(signs: Signs, mottle: Field, study_rng: np.random.Generator) -> Field:
-    """Edema: bilateral haze around the hila and short lines at the lateral bases."""
+    """Returns the brightness that Edema adds: haze around both hila, and short lines at the lateral bases."""
     strength = signs.strength["Edema"]
     spread, heights = study_rng.uniform(3.6, 4.8), np.arange(23.5, 28.5, 0.8) + study_rng.normal(0, 0.1, 7)
     if not strength:

@@ -1,11 +1,15 @@
-"""Simulates the labels of labeler and radiologists in the published numbers; the severest studies are positive."""
+"""Simulates the labels of labeler and radiologists in the published numbers.
+
+The severest studies are positive. Of the others, those whose reports express most doubt are uncertain.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from chex.phantom.patients import Studies
-from chex.phantom.published_counts import VALID, VALID_POSITIVES, label_rates
+from chex.phantom.published_counts import TRAIN, UNLABELLED_IMAGES, VALID, VALID_POSITIVES, label_rates
+from chex.phantom.reported_doubt import draw_doubt
 from chex.schema.labels import BLANK, FIVE, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
 
 Labels = dict[str, np.ndarray]
@@ -65,9 +69,13 @@ def train_labels(studies: Studies, rng: np.random.Generator) -> Labels:
 
     No Finding is positive only where no other observation but Support Devices is positive or uncertain.
     """
-    labels = {name: _categories(name, studies.shapes, studies.severity[name], rng) for name in OBSERVATIONS[1:]}
+    doubt = draw_doubt(studies, rng)
+    labels = {
+        name: _categories(name, studies.shapes, studies.severity[name], doubt[name], rng) for name in OBSERVATIONS[1:]
+    }
     healthy = -_findings(labels, (POSITIVE, UNCERTAIN)) - 0.2 * rng.random(len(studies.shapes))
-    return {"No Finding": _categories("No Finding", studies.shapes, healthy, rng)} | labels
+    no_finding = _categories("No Finding", studies.shapes, healthy, healthy, rng)
+    return _label_each_study({"No Finding": no_finding} | labels, studies, rng)
 
 
 def _findings(labels: Labels, codes: tuple[int, ...]) -> np.ndarray:
@@ -77,24 +85,55 @@ def _findings(labels: Labels, codes: tuple[int, ...]) -> np.ndarray:
     return counts
 
 
-def _categories(name: str, shapes: np.ndarray, score: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _categories(
+    name: str, shapes: np.ndarray, severity: np.ndarray, doubt: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
     frontals, laterals = np.char.count(shapes, "F"), np.char.count(shapes, "L")
     chosen = np.empty(len(shapes), dtype=int)
     mixed = laterals > 0
-    chosen[mixed] = _ranked(score[mixed], laterals[mixed], label_rates(name, "lateral") * laterals.sum(), rng)
+    wanted = label_rates(name, "lateral") * laterals.sum()
+    chosen[mixed] = _ranked(severity[mixed], doubt[mixed], laterals[mixed], wanted, rng)
     by_category = np.bincount(chosen[mixed], weights=frontals[mixed], minlength=4)
     remaining = np.maximum(label_rates(name, "frontal") * frontals.sum() - by_category, 0)
-    chosen[~mixed] = _ranked(score[~mixed], frontals[~mixed], remaining, rng)
+    chosen[~mixed] = _ranked(severity[~mixed], doubt[~mixed], frontals[~mixed], remaining, rng)
     return _CATEGORIES[chosen]
 
 
-def _ranked(score: np.ndarray, images: np.ndarray, wanted: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Assigns 0 positive and 1 uncertain by rank of `score`, 2 negative and 3 blank at random to the rest."""
-    chosen = rank_into_categories(score, images, np.r_[wanted[:2], wanted[2:].sum()])
-    rest = chosen == 2
-    remaining = images[rest].sum() * wanted[2:] / max(wanted[2:].sum(), 1)
-    chosen[rest] = 2 + rank_into_categories(rng.random(rest.sum()), images[rest], remaining)
+def _ranked(
+    severity: np.ndarray, doubt: np.ndarray, images: np.ndarray, wanted: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Assigns 0 positive by rank of `severity`, 1 uncertain to the rest by `doubt`, then 2 negative or 3 blank at
+    random."""
+    chosen = np.full(len(severity), 3)
+    for category, score in enumerate((severity, doubt, rng.random(len(severity)))):
+        free = chosen == 3
+        remaining = np.array([wanted[category], wanted[category + 1 :].sum()])
+        chosen[free] = np.where(rank_into_categories(score[free], images[free], remaining) == 0, category, 3)
     return chosen
+
+
+def _label_each_study(labels: Labels, studies: Studies, rng: np.random.Generator) -> Labels:
+    """Returns `labels`, but nearly every study has one: studies without any get a negative label of another study.
+
+    The other study has the same views, at least two labels, and a blank for the label that it gives away. So the
+    numbers of all labels stay as they are.
+    """
+    codes = np.stack(list(labels.values()))
+    labelled = (codes != BLANK).sum(axis=0)
+    kept = round(UNLABELLED_IMAGES / TRAIN.images * studies.images.sum())
+    without = np.r_[
+        np.flatnonzero((labelled == 0) & (studies.images == 1))[kept:],
+        np.flatnonzero((labelled == 0) & (studies.images > 1)),
+    ]
+    observation, giver = rng.permutation(np.argwhere((codes == NEGATIVE) & (labelled > 1))).T
+    giver, first = np.unique(giver, return_index=True)
+    observation = observation[first]
+    for shape in np.unique(studies.shapes[without]):
+        takers = without[studies.shapes[without] == shape]
+        givers = rng.permutation(np.flatnonzero(studies.shapes[giver] == shape))[: len(takers)]
+        codes[observation[givers], takers[: len(givers)]] = NEGATIVE
+        codes[observation[givers], giver[givers]] = BLANK
+    return dict(zip(labels, codes, strict=True))
 
 
 def chance_of_truth(labels: Labels, positive_given_uncertain: dict[str, float]) -> Labels:
@@ -110,9 +149,9 @@ def chance_of_truth(labels: Labels, positive_given_uncertain: dict[str, float]) 
     return chance
 
 
-def hidden_categories(studies: Studies, positive_given_uncertain: dict[str, float]) -> Labels:
+def hidden_categories(studies: Studies, positive_given_uncertain: dict[str, float], rng: np.random.Generator) -> Labels:
     """Returns hidden labeler categories for valid: train's mix of positive and uncertain at valid's prevalence."""
-    images = studies.images
+    images, doubt = studies.images, draw_doubt(studies, rng)
     rest = BORDERLINE.true_given_rest
     hidden = {}
     for name in FIVE:
@@ -121,8 +160,8 @@ def hidden_categories(studies: Studies, positive_given_uncertain: dict[str, floa
         gain = positive * (BORDERLINE.true_given_positive - rest) + uncertain * (positive_given_uncertain[name] - rest)
         scale = np.clip((prevalence - rest) / gain, 0, 1 / (positive + uncertain)) if gain > 0 else 1.0
         rates = scale * np.array([positive, uncertain])
-        chosen = rank_into_categories(studies.severity[name], images, np.append(rates, 1 - rates.sum()) * images.sum())
-        hidden[name] = _CATEGORIES[[0, 1, 3]][chosen]
+        wanted = np.append(rates, (0, 1 - rates.sum())) * images.sum()
+        hidden[name] = _CATEGORIES[_ranked(studies.severity[name], doubt[name], images, wanted, rng)]
     return hidden
 
 

@@ -1,4 +1,4 @@
-"""Draws a lateral chest in centimetres: sternum on the left, spine on the right, the five signs from the side."""
+"""Draws a lateral chest in centimetres: sternum on the left, spine on the right, and the signs seen from the side."""
 
 import numpy as np
 
@@ -36,7 +36,7 @@ def _back(y: Field) -> Field:
 
 
 def _floor(dome: float) -> Field:
-    """Returns the height of the diaphragm at each x: high in front, low at the posterior angle."""
+    """Returns y of the diaphragm in cm at each x: high in front, low at the posterior angle."""
     back: Field = np.clip((X + 2.5) / 12.0, 0, 1.1) ** 1.7
     front: Field = np.clip((-3.0 - X) / 6.5, 0, 1.2) ** 2
     return dome + 5.6 * back + 2.2 * front

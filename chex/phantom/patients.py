@@ -14,7 +14,7 @@ MEN_STAY_LONGER = 0.3
 
 FACTORS = ("age", "congestion", "acuity", "infection")
 LOADINGS = {
-    "Enlarged Cardiomediastinum": (0.20, 0.30, 0.20, 0.00),
+    "Enlarged Cardiomediastinum": (0.20, 0.07, 0.20, 0.00),
     "Cardiomegaly": (0.35, 0.60, 0.00, 0.00),
     "Lung Lesion": (0.25, 0.00, -0.20, 0.10),
     "Edema": (0.15, 0.70, 0.30, 0.00),
@@ -31,7 +31,6 @@ LOADINGS = {
 
 CAUSES = (
     ("Atelectasis", ("Pleural Effusion",), 0.45),
-    ("Enlarged Cardiomediastinum", ("Cardiomegaly",), 0.6),
     ("Lung Opacity", ("Edema", "Consolidation", "Pneumonia", "Atelectasis", "Lung Lesion", "Pleural Effusion"), 1.5),
 )
 """(observation, its causes, weight): the severest of the causes adds to the observation's severity."""

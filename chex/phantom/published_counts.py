@@ -87,6 +87,9 @@ _LABELS = {
     "Support Devices": (116_001, 1_079, 6_137, 107_170, 915, 5_340),
 }
 
+UNLABELLED_IMAGES = 12
+"""Train images without a label of any observation."""
+
 VALID_POSITIVES = {
     "No Finding": 38,
     "Enlarged Cardiomediastinum": 109,

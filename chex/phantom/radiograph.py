@@ -28,23 +28,24 @@ class Radiograph:
 
 @dataclass(frozen=True)
 class Nuisance:
-    """The variation between images that says nothing about the patient. Pairs are (mean, standard deviation) unless
-    another meaning is given."""
+    """The variation between images that says nothing about the patient. A pair is (mean, standard deviation) unless its
+    docstring gives another meaning."""
 
     turn: float = 0.045
-    """Radians, standard deviation."""
+    """The standard deviation of the image's rotation, in radians."""
     shift: float = 0.9
-    """Centimetres, standard deviation."""
+    """The standard deviation of the image's shift along each axis, in centimetres."""
     field: tuple[float, float] = (31.0, 1.0)
-    """Centimetres on the patient along the image's short side."""
+    """The length on the patient that the image's short side covers, in centimetres."""
     gamma: tuple[float, float] = (1.0, 0.16)
     contrast: tuple[float, float] = (1.05, 0.10)
     brightness: tuple[float, float] = (-0.03, 0.05)
     grain: tuple[float, float] = (0.012, 0.032)
     """Range of the noise's standard deviation, as a share of full white."""
     tilted_exposure: float = 0.05
+    """The standard deviation of a brightness gradient along each axis, from the middle to the edge."""
     landscape: tuple[float, float] = (0.45, 0.15)
-    """Chances that a frontal and a lateral image are wider than high."""
+    """The chance that a frontal, and that a lateral image is wider than high."""
     marker: float = 0.5
     """Chance of a letter marker."""
     border: float = 0.2
@@ -77,7 +78,7 @@ def draw_radiograph(
 
 
 def _devices(study_rng: np.random.Generator) -> Field:
-    """Lines, tubes, leads and sometimes a pacemaker, 0..1."""
+    """Returns the brightness of lines, tubes, leads and sometimes a pacemaker, 0..1."""
     bright = strokes([line for line, chance in _lines(study_rng) if study_rng.random() < chance], 0.05)
     if study_rng.random() < 0.2:
         bright = np.maximum(bright, disc(float(study_rng.choice([-9, 9])), 11.5, 2.0, 1.6, 0.3, 0.2))
@@ -85,7 +86,7 @@ def _devices(study_rng: np.random.Generator) -> Field:
 
 
 def _lines(study_rng: np.random.Generator) -> list[tuple[Stroke, float]]:
-    """(line, chance) of what may lie in or on the chest."""
+    """Returns (line, chance that it is drawn) for each device that may lie in or on the chest."""
     side = int(study_rng.choice([-1, 1]))
     tube = np.column_stack([study_rng.normal(0, 0.2, 2), [0.0, study_rng.uniform(12, 15)]])
     central = np.array([[side * 5.5, 3.0], [side * 4.0, 8.0], [-1.5, 12.0], [-2.2, study_rng.uniform(16, 20)]])
@@ -101,7 +102,7 @@ def _lines(study_rng: np.random.Generator) -> list[tuple[Stroke, float]]:
 
 
 def _rounded(points: np.ndarray) -> np.ndarray:
-    """Returns the polyline with its corners cut off, three times in turn."""
+    """Returns the polyline after cutting off its corners three times (Chaikin's algorithm)."""
     for _ in range(3):
         near, far = 0.75 * points[:-1] + 0.25 * points[1:], 0.25 * points[:-1] + 0.75 * points[1:]
         points = np.vstack([points[:1], np.stack([near, far], axis=1).reshape(-1, 2), points[-1:]])
@@ -130,7 +131,7 @@ def _pose(image: Field, frontal: bool, image_rng: np.random.Generator) -> Field:
 
 
 def _expose(image: Field, image_rng: np.random.Generator) -> np.ndarray:
-    """Returns brightness about 0..1 as uint8, with uneven exposure, contrast, gamma and grain."""
+    """Returns `image`, brightness about 0..1, as uint8 with random gradient, contrast, gamma and grain."""
     height, width = image.shape
     slope = image_rng.normal(0, NUISANCE.tilted_exposure, 2).astype(np.float32)
     lit = image + slope[0] * np.linspace(-1, 1, width, dtype=np.float32)

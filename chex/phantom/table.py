@@ -45,7 +45,7 @@ def valid_table(images: int, positive_given_uncertain: dict[str, float], rng: np
     CheXpert's 234 validation images; their counts are exact when `images` is 234.
     """
     studies = draw_studies(VALID, images, rng)
-    hidden = hidden_categories(studies, positive_given_uncertain)
+    hidden = hidden_categories(studies, positive_given_uncertain, rng)
     truth = radiologist_truth(studies, chance_of_truth(hidden, positive_given_uncertain), rng)
     labels = {name: np.where(truth[name], POSITIVE, NEGATIVE).astype(np.int8) for name in OBSERVATIONS}
     return _assemble(studies, labels, hidden, truth, rng)

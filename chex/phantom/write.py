@@ -1,4 +1,4 @@
-"""Writes a synthetic CheXpert tree with planted truth, in the exact layout of CheXpert-v1.0-small."""
+"""Writes a synthetic CheXpert tree and its true labels, in the exact layout of CheXpert-v1.0-small."""
 
 import tempfile
 from collections.abc import Callable
@@ -32,7 +32,7 @@ JPEG_QUALITY = 85
 
 
 class PhantomConfig(Strict):
-    """The content of a phantom tree. One config always gives the same bytes."""
+    """The content of a phantom tree. The same config always gives the same bytes."""
 
     train: int = Field(1000, ge=20, le=TRAIN.images)
     """Number of images in train.csv."""
@@ -76,7 +76,7 @@ def write_phantom(out: Path, config: PhantomConfig, progress: Callable[[int, int
 
 
 def is_phantom(root: Path) -> bool:
-    """Tells whether a truth.csv with a phantom's columns lies beside the tree `root`, as `write_phantom` writes it."""
+    """Returns whether a truth.csv with the columns of `write_phantom` lies beside the tree `root`."""
     path = root.parent / "truth.csv"
     return path.is_file() and tuple(pd.read_csv(path, nrows=0).columns) == TRUTH_COLUMNS
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 ProgressCallback = Callable[[int, int], None]
-"""Called with the work done so far and the total."""
+"""A function that is called with (units of work done, units in total)."""
 
 
 class _ActivityLine:
@@ -64,7 +64,7 @@ def show_activity(activity: str) -> None:
 
 
 def clear_activity() -> None:
-    """Removes the line; to be called before anything else is written to the terminal."""
+    """Removes the line of `show_activity`. Call it before anything else is written to the terminal."""
     _LINE.clear()
 
 
@@ -93,14 +93,14 @@ def format_decimal(value: float) -> str:
 
 
 def format_percent(share: float) -> str:
-    """Formats a share in [0, 1] in percent with one decimal; NaN as `-`."""
+    """Formats a share in [0, 1] in percent with one decimal; NaN as `-`, and less than .05 % as `under 0.1 %`."""
     if share != share:
         return "-"
     return "under 0.1 %" if 0 < share < 0.0005 else f"{100 * share:.1f} %"
 
 
 def with_interval(figure: "Estimate") -> str:
-    """Returns a figure with its 95 % interval, in words."""
+    """Returns a value in [0, 1] with its 95 % interval, in words."""
     return (
         f"{format_decimal(figure.value)} (95 % interval {format_decimal(figure.low)} to {format_decimal(figure.high)})"
     )

@@ -30,11 +30,11 @@ class StaticPlot:
     name: str
     figure: Figure
     caption: str
-    """What the data show in it, in one sentence."""
+    """One sentence on what the data in the plot show."""
     alt: str
-    """What the plot is, for screen readers."""
+    """A description of the plot for screen readers."""
     wide: bool = False
-    """On a narrow screen the plot keeps its size and scrolls in a box of its own."""
+    """True: on a narrow screen the plot keeps its size and scrolls in a box of its own."""
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class InteractivePlot:
     """A plotly figure with a caption. The browser draws it and shows details of the mark below the pointer."""
 
     figure: go.Figure
-    """Plotly reads its texts as HTML: escape whatever comes from outside."""
+    """Plotly reads the texts in the figure as HTML, so escape every text that comes from a file or a user."""
     caption: str
     alt: str
     height: int
@@ -69,13 +69,13 @@ class Table:
     formats: Mapping[str, Callable[[Any], str]] = field(default_factory=dict)
     """Formats the values of a column. Numbers of other columns get thousands separators. NaN is shown as `-`."""
     collapsed: bool = False
-    """The page shows the caption alone until the reader clicks on it."""
+    """True: the page shows only the caption until the reader clicks on it."""
     max_rows: int = 200
-    """The page shows this many rows; the CSV has all."""
+    """The page shows at most this many rows; the CSV has all."""
     display: pd.DataFrame | None = None
-    """The page shows this table in place of `frame`, for example with a value and its interval in one cell."""
+    """The table that the page shows in place of `frame`, for example with a value and its interval in one cell."""
     sortable: bool = False
-    """The reader can sort the rows by a click on a column's head, and filter them by words."""
+    """True: the reader can sort the rows by a click on a column's head, and filter them by words."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class MarkedList:
     items: Sequence[tuple[str, str]]
     """The mark and the sentence of each item."""
     commands: Sequence[str] = ()
-    """The command line to show after each sentence; "" for none."""
+    """The command line to show after each sentence, "" for no command; an empty sequence: no commands at all."""
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Columns:
 
     columns: "Sequence[Block | Sequence[Block]]"
     min_width: int = 300
-    """Pixels that each column needs."""
+    """The least width of each column, in pixels."""
 
 
 Block = str | MarkedList | StaticPlot | InteractivePlot | ImageGrid | Table
@@ -123,9 +123,9 @@ class Page:
 def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
     """Writes the page with its plots and tables into `folder` and returns the path of the page.
 
-    Makes the folder if it is missing. Each file appears whole, and the page last. The page needs neither the other
-    files nor a network. Removes the files that an earlier page wrote into `folder` and this one does not write. Calls
-    `progress(done, total)` after each section.
+    Makes the folder if it is missing. Writes each file atomically, and the page last. The page can be read without the
+    other files and without a network. Removes the files that an earlier page wrote into `folder` and this one does not
+    write. Calls `progress(sections done, sections in total)` after each section.
     """
     folder.mkdir(parents=True, exist_ok=True)
     html, companions = _render(page, single_file=False, progress=progress)
@@ -139,7 +139,7 @@ def write_page(page: Page, folder: Path, progress: Callable[[int, int], None] | 
 
 
 def write_single_file(page: Page, path: Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Writes the page as one file, with no others beside it. Calls `progress(done, total)` after each section."""
+    """Writes the page as one file, with no others beside it. Calls `progress` as `write_page` does."""
     write_text(path, _render(page, single_file=True, progress=progress)[0])
 
 
@@ -174,7 +174,7 @@ def _scripts(page: Page) -> list[str]:
 
 
 def _earlier_companions(index: Path) -> set[str]:
-    """Returns the names of the companion files of the page at `index`; only names inside its folder."""
+    """Returns the names of the companion files that the page at `index` lists; only PNGs and CSVs in its own folder."""
     if not index.is_file():
         return set()
     html = index.read_text(encoding="utf-8", errors="replace")
@@ -200,7 +200,7 @@ def _csp_digest(script: str) -> str:
 
 
 def _render_part(part: Part, companions: dict[str, bytes]) -> dict[str, Any]:
-    """Returns the template's values for `part` and adds its files to `companions`."""
+    """Returns the values that the page's template needs for `part`, and adds the part's files to `companions`."""
     match part:
         case str():
             return {"kind": "text", "text": part}
@@ -212,7 +212,7 @@ def _render_part(part: Part, companions: dict[str, bytes]) -> dict[str, Any]:
             data = companions[f"{part.name}.png"] = to_png(part.figure)
             return {"kind": "static", "image": _embed(data), **_texts(part), "wide": part.wide}
         case InteractivePlot():
-            data = part.figure.to_json()  # escapes "<": no text in it can end its script
+            data = part.figure.to_json()  # escapes "<", so that no text in the figure can end its script
             sizes = {"height": part.height, "min_width": part.min_width}
             return {"kind": "interactive", "data": data, **_texts(part), **sizes}
         case ImageGrid():

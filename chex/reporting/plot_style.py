@@ -31,13 +31,13 @@ def new_panels(rows: int, columns: int, width: float = 7.0, height: float = 4.0)
 
 
 def to_png(figure: Figure) -> bytes:
-    """Returns the figure as a PNG of DOTS_PER_INCH."""
+    """Returns the figure as the bytes of a PNG file, with DOTS_PER_INCH."""
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=DOTS_PER_INCH)
     return content.getvalue()
 
 
 def save_png(figure: Figure, path: Path) -> None:
-    """Writes the figure as a PNG; the file appears whole."""
+    """Writes the figure as a PNG, atomically."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(to_png(figure))

@@ -23,7 +23,7 @@ def pick_device(config: DeviceConfig) -> torch.device:
 
 
 def autocast_dtype(config: DeviceConfig, device: torch.device) -> torch.dtype | None:
-    """Returns the dtype of the forward pass; None: float32. An unresolved `auto` (see auto.py) is float32 on a CPU."""
+    """Returns the dtype of the forward pass; None: float32. `auto` is float32 on a CPU."""
     if config.amp == "auto":
         if device.type == "cpu":
             return None

@@ -1,4 +1,4 @@
-"""The section `device` of RunConfig."""
+"""The section `device` of a run's config."""
 
 from typing import Literal
 
@@ -8,7 +8,7 @@ from chex.schema.strict_model import Strict
 
 
 class DeviceConfig(Strict):
-    """The device of a run and how it computes."""
+    """The device of a run, its CPU threads and its precision."""
 
     kind: Literal["auto", "cpu", "cuda"] = "auto"
     """`auto`: a GPU if torch sees one, else the CPU."""
@@ -16,4 +16,4 @@ class DeviceConfig(Strict):
     """CPU threads of torch; blank: torch's default, at most the CPUs that the process may use."""
     amp: Literal["auto", "bf16", "fp16", "off"] = "auto"
     """Precision of the forward pass. `auto`: bf16 on GPUs that support it and fp16 on others; on CPUs bf16 if a timing
-    at the start of the run shows that it is faster (see auto.py)."""
+    at the start of the run shows that it is faster (see chex.training.auto)."""

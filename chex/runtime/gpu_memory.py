@@ -34,7 +34,7 @@ def usable_bytes(share: float, total: int) -> int:
 
 
 def limit_gpu_memory(share: float) -> None:
-    """Limits the memory of this process to `share` of its GPU (see `usable_bytes`); to be called before any allocation.
+    """Limits the memory of this process to `share` of its GPU (see `usable_bytes`). Call it before any allocation.
 
     An allocation beyond the limit raises torch.OutOfMemoryError here and does not disturb other processes on the GPU.
     Does nothing for a share of 0, for a whole GPU, and if torch sees no GPU.
@@ -46,7 +46,7 @@ def limit_gpu_memory(share: float) -> None:
 
 @contextmanager
 def free_gpu_memory() -> Iterator[None]:
-    """Frees the memory that the block has allocated when it ends, normally or by an exception.
+    """When the block ends, normally or by an exception, frees the memory that it has allocated.
 
     Drops the local variables of the functions that the block called, but not those of the function with the block.
     """
@@ -60,7 +60,7 @@ def free_gpu_memory() -> Iterator[None]:
 
 
 def _clear_tracebacks(error: BaseException) -> None:
-    """Drops the local variables that tracebacks keep alive, such as a model and its activations."""
+    """Drops the local variables that the tracebacks of `error` and its causes keep alive, such as a model."""
     link: BaseException | None = error
     while link is not None:
         traceback.clear_frames(link.__traceback__)

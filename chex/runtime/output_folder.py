@@ -21,7 +21,7 @@ from chex.runtime.atomic_io import write_text
 MARK = ".chexpert-search.json"
 """The file that marks an output folder: the kind of output and the version of this program, as JSON."""
 LOCK = "running.lock"
-"""The lock file of a process that trains in a folder. It is never removed: two processes could then lock at once."""
+"""The lock file of a process that trains in a folder. It is never removed, else two processes could hold the lock."""
 Kind = Literal[
     "run", "teacher", "relabel forest", "evaluation", "overlays", "exploration", "lr-find", "forest", "phantom",
     "search", "export", "staged tree",
@@ -44,8 +44,8 @@ def folder_kind(folder: Path) -> Kind | None:
 def check_claim(folder: Path, kind: Kind, option: str = "--out", tree: Path | None = None) -> None:
     """Raises InputError unless a command may write `kind` into `folder`. Writes nothing.
 
-    The folder must not exist, be empty, or have a MARK of the same kind. It must be writable, and must not overlap the
-    data `tree`. `option` is the command line option that gave the folder, "" for a positional argument.
+    A command may write if the folder is missing, empty, or has a MARK of the same kind. It must also be writable, and
+    must not overlap the data `tree`. `option` is the option that gave the folder, "" for a positional argument.
     """
     name = f"{option} {folder}".strip()
     check_writable(folder, name)
@@ -62,7 +62,7 @@ def check_claim(folder: Path, kind: Kind, option: str = "--out", tree: Path | No
 
 
 def check_writable(folder: Path, name: str) -> None:
-    """Raises InputError, which begins with `name`, if `folder` cannot be made or written into. Writes nothing."""
+    """Raises InputError if `folder` cannot be made or written into. `name` begins the message. Writes nothing."""
     first = _first_existing(folder)
     if not first.is_dir():
         which = "is a file" if first == folder else f"{first} is a file"
@@ -87,8 +87,8 @@ def write_mark(folder: Path, kind: Kind) -> None:
 def check_can_empty(folder: Path, option: str = "--out", needed: Mapping[str, Path | None] | None = None) -> None:
     """Raises InputError unless --overwrite may empty `folder`. Writes nothing.
 
-    The folder must have a MARK, be empty or not exist. It must not contain the current folder, the user's home or one
-    of the `needed` paths, which the message calls by their key (None: no such path). `option` gave the folder.
+    It may be emptied if it has a MARK, is empty or is missing, and does not contain the current folder, the user's home
+    or a path of `needed`, which maps a name for the message to a path or None. `option` is as in `check_claim`.
     """
     if folder_kind(folder) is None and not _is_empty(folder):
         raise InputError(
@@ -121,7 +121,7 @@ def empty_folder(folder: Path, keep: tuple[str, ...] = (LOCK,)) -> None:
 
 @contextmanager
 def lock_folder(folder: Path) -> Iterator[None]:
-    """Locks the existing `folder` against other trainings. Raises InputError if another process trains in it."""
+    """Locks the existing `folder` while the block runs. Raises InputError if another process trains in it."""
     message = f"{folder}: another process trains in this folder; wait until it ends, or give another folder with --out"
     with lock_file(folder / LOCK, message):
         yield
@@ -167,7 +167,7 @@ def _first_existing(folder: Path) -> Path:
 
 
 def _is_empty(folder: Path) -> bool:
-    """Returns whether `folder` is empty or missing; the rest of a MARK whose writing was killed does not count."""
+    """Returns whether `folder` is empty or missing, apart from the temporary MARK that a killed process leaves."""
     return not folder.exists() or all(path.name.startswith(f".{MARK}.") for path in folder.iterdir())
 
 

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 
 HEADER = 4096
-"""Bytes before the first row: one memory page, so that rows of whole pages begin at a page."""
+"""Bytes before the first row: one memory page, so that rows of whole pages begin at the start of a page."""
 _MARK = np.dtype("<u8")
 """The status of a block: 0 = not written, else 2**32 + the CRC-32 of its bytes."""
 
@@ -32,7 +32,7 @@ def total_bytes(shape: tuple[int, ...]) -> int:
 
 
 def bytes_needed(path: Path, shape: tuple[int, ...]) -> int:
-    """Returns the bytes that the array at `path` still needs on the disk; what an earlier process wrote is there."""
+    """Returns the bytes that the array at `path` still needs on the disk, less what an earlier process has written."""
     try:
         return max(0, total_bytes(shape) - 512 * os.stat(_data(path)).st_blocks)
     except FileNotFoundError:
@@ -50,9 +50,9 @@ def blocks_written(path: Path) -> int:
 class ResumableMemmap:
     """The unfinished array for `path`: two files beside it, with its data and with a mark for each written block.
 
-    For one process at a time, whose threads may write different blocks at once. Leaving the context keeps both files
-    for a later process; call `finish` or `discard` before it. A mark is a checksum of the block, so that a block counts
-    as written only if its bytes are on the disk, in whatever order a crash left the writes.
+    One process may use it at a time; its threads may write different blocks at once. Leaving the context keeps both
+    files for a later process, unless `finish` or `discard` was called before. A mark is the checksum of its block. So
+    after a crash a block counts as written only if all its bytes are on the disk, in whatever order they got there.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], rows: int):
@@ -92,7 +92,7 @@ class ResumableMemmap:
         _write(self._marks, _mark(content).to_bytes(_MARK.itemsize, "little"), block * _MARK.itemsize)
 
     def finish(self) -> np.ndarray:
-        """Moves the array to `path` and returns it as `read_array` does; to be called when all blocks are written."""
+        """Moves the array to `path` and returns it as `read_array` does. Call it when all blocks are written."""
         os.fsync(self._data)
         os.replace(_data(self._path), self._path)
         _marks(self._path).unlink()

@@ -1,4 +1,4 @@
-"""The names of the files in a run's folder."""
+"""The names of the files in a run's folder, its best AUROC, and SHA-256 digests."""
 
 import hashlib
 from pathlib import Path
@@ -14,7 +14,7 @@ def digest(text: str) -> str:
 
 
 def best_auroc(folder: Path) -> float:
-    """Returns the AUROC of the folder's best weights, from its last report."""
+    """Returns the validation AUROC of the best weights of the run in `folder`, from the last row of reports.csv."""
     import pandas as pd
 
     return float(pd.read_csv(folder / REPORTS)["best_auroc"].iloc[-1])

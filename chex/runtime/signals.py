@@ -1,4 +1,4 @@
-"""Ctrl-C that lets the current step finish, and SIGTERM handled as Ctrl-C."""
+"""Handles Ctrl-C so that the current step can finish, and handles SIGTERM like Ctrl-C."""
 
 import signal
 import threading
@@ -17,7 +17,7 @@ def interrupts_are_ignored() -> bool:
 
 @contextmanager
 def first_interrupt() -> Iterator[Callable[[], bool]]:
-    """Catches the first Ctrl-C in the block, and yields a function that returns whether it has come.
+    """Catches the first Ctrl-C in the block, and yields a function that returns whether Ctrl-C was pressed.
 
     A second Ctrl-C has its usual effect. SIGTERM counts as Ctrl-C. If the process ignores Ctrl-C, only SIGTERM counts.
     """
@@ -44,7 +44,7 @@ def first_interrupt() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """Handles SIGTERM in the block as Ctrl-C is handled at that moment; as KeyboardInterrupt if Ctrl-C is ignored.
+    """Makes SIGTERM in the block do what Ctrl-C does at that moment, or raise KeyboardInterrupt if Ctrl-C is ignored.
 
     Clusters, systemd and SLURM stop a process with SIGTERM. Does nothing outside the main thread.
     """
@@ -60,7 +60,7 @@ def sigterm_as_interrupt() -> Iterator[None]:
 
 @contextmanager
 def restore_sigterm() -> Iterator[None]:
-    """Restores the handler of SIGTERM after the block, in which a library such as Ray may set its own.
+    """Restores the handler of SIGTERM after the block. In the block a library such as Ray may set its own handler.
 
     Raises KeyboardInterrupt if the library's handler raises SystemExit(SIGTERM) in the block.
     """

@@ -19,7 +19,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *arguments: Any, **options: Any):
         super().__init__(*arguments, **{"allow_abbrev": False} | options)
         self.arguments: list[str] = []
-        """The command line, for `error`."""
+        """The arguments of the command line, which `error` reads."""
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         self.arguments = list(args or ())

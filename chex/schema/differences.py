@@ -6,14 +6,14 @@ from typing import Any
 from pydantic import BaseModel
 
 MAX_SHOWN = 3
-"""This many differences are named; the rest are counted."""
+"""The largest number of differences that the text names. It only counts the others."""
 MISSING = "not there"
 
 
 def describe_differences(here: BaseModel, there: BaseModel, there_is: str = "there") -> str:
     """Returns the differences, for example "optimizer.lr is 0.1 here and 0.2 there"; "" if there are none.
 
-    Both configs are of one class. `there_is` says where the second one was found.
+    Both configs are of one class. `there_is` follows each value of the second one: words for where it was found.
     """
     ours, theirs = (dict(_leaves(config.model_dump(mode="json"))) for config in (here, there))
     paths = [path for path in ours | theirs if ours.get(path, MISSING) != theirs.get(path, MISSING)]

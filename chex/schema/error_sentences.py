@@ -19,10 +19,10 @@ RULES = {
     "string_type": "a string",
 }
 BOOLEAN_WORDS = {"yes": "true", "on": "true", "1": "true", "no": "false", "off": "false", "0": "false"}
-"""What people write for true and false, and the YAML for it."""
+"""Words that people write for true and false, and the YAML value that each stands for."""
 
 OTHER_NAMES = {"optimizer.lr": "learning_rate", "batches.size": "batch_size", "model.backbone": "architecture"}
-"""The names of settings in other programs."""
+"""The dotted paths of settings, and the names that other programs give to them."""
 
 
 def error_sentence(model: type[BaseModel], error: ErrorDetails) -> str:
@@ -67,7 +67,7 @@ def setting_paths(model: type[BaseModel], above: str = "") -> Iterator[str]:
 
 
 def matching_paths(key: str, model: type[BaseModel]) -> list[str]:
-    """Returns the dotted paths of `model` that equal or end in `key`; if there are none, those that resemble it."""
+    """Returns the dotted paths of `model` that equal or end in `key`; if there are none, the paths most like `key`."""
     by_name: dict[str, list[str]] = {}
     for path in setting_paths(model):
         for name in (path, OTHER_NAMES.get(path, path), path.rpartition(".")[2], path.replace(".", "_")):
@@ -108,7 +108,7 @@ def _remedy(kind: str, value: Any) -> str:
 
 
 def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
-    """Returns the config class at `path`, or the last one on the way to it."""
+    """Returns the config class at `path`; if `path` leads out of config classes, the last class on it."""
     for name in path:
         field = model.model_fields.get(str(name))
         inner = _inner_model(field.annotation) if field else None

@@ -11,14 +11,14 @@ from chex.schema.yaml_text import BadYaml, load_yaml
 EXAMPLE = "write for example --set optimizer.lr=3e-4"
 NAMES_WITH_SPACES = tuple(name for name in OBSERVATIONS if " " in name)
 MAX_PIECES = 6
-"""A setting that the shell has split is recognised in at most this many arguments."""
+"""The largest number of arguments that are joined to recognise a setting that the shell has split at spaces."""
 
 
 def parse_overrides(sets: Iterable[str]) -> dict[str, Any]:
     """Returns the values of `a.b=value` arguments by dotted path.
 
-    Raises InputError if an argument does not have this form, with the form that was probably meant, or if one path has
-    two values.
+    Raises InputError if one path has two values, or if an argument does not have this form; the message then has the
+    form that was probably meant.
     """
     arguments, parsed = list(sets), dict[str, Any]()
     for index in range(len(arguments)):
@@ -57,7 +57,7 @@ def _split_error(arguments: Sequence[str], index: int) -> InputError | None:
 
 
 def _joined_settings(arguments: Sequence[str], index: int) -> Iterator[tuple[str, str]]:
-    """Yields the settings that the argument and its neighbours form together: as typed, and as it was meant."""
+    """Yields (as typed, as meant) for each setting that the argument at `index` forms together with its neighbours."""
     for start in range(max(0, index - 1), index + 1):
         for end in range(start + 2, min(start + MAX_PIECES, len(arguments)) + 1):
             typed = " ".join(arguments[start:end])

@@ -51,7 +51,7 @@ def _to_absolute_path(value: object) -> Path:
 PathField = Annotated[Path, BeforeValidator(_to_absolute_path)]
 """The type of a config field: a path, which YAML writes as a string.
 
-The path is made absolute from the command's working directory, because Ray's processes have other ones.
+The path is made absolute from the command's working directory, because Ray's processes run in other directories.
 """
 NodePath = Annotated[Path, BeforeValidator(_to_path)]
-"""The same, but `~` stays as it is, because each machine of a cluster has its own home directory."""
+"""Like PathField, but `~` stays as it is, because each machine of a cluster has its own home directory."""

@@ -1,3 +1,3 @@
 """Statistics of probabilities against labels: metrics, intervals, DeLong's influences, the bootstrap, thresholds. Pure
-functions of arrays. Imports no other room.
+functions of arrays. Imports no other folder.
 """

@@ -1,12 +1,12 @@
 """A bootstrap of patients that corrects the score of a report that was chosen for its score.
 
 As in the bootstrap bias correction of Tsamardinos et al. (2018), each draw weights the patients twice: once for the
-choice and once, with uncorrelated errors, for the score of what was chosen. There the choice counts a patient as often
-as he is drawn, and the patients who are not drawn give the score. Here a patient drawn m times has the weight
-1 + t (m - 1) for the choice and 1 - (m - 1) / t for the score, with a tightness t; the errors of the two are
+choice of a report and once, with uncorrelated errors, for the score of the chosen report. In that paper a patient drawn
+m times has the weight m for the choice, and only patients that are not drawn count for the score. Here such a patient
+has the weight 1 + t (m - 1) for the choice and 1 - (m - 1) / t for the score, with a tightness t. The two errors are
 uncorrelated for every t (thinning; Oliveira, Lei & Tibshirani 2021). With t = 1 the choice is made on a plain bootstrap
-draw, with twice the noise of the real choice, so that it is worse than the real one and the correction goes too far;
-t = TIGHT leaves little of this.
+draw, whose noise has twice the variance of the real choice's. Such a choice is worse than the real one, so that the
+correction is too large; with t = TIGHT it is only a little too large.
 """
 
 from dataclasses import dataclass
@@ -22,21 +22,21 @@ TIGHT, PLAIN = 0.5, 1.0
 
 @dataclass(frozen=True)
 class BootstrapScores:
-    """One AUROC of each of R reports, with its values in D bootstrap draws."""
+    """One AUROC (of an observation, or the mean) of each of R reports, and its changes in D bootstrap draws."""
 
     name: str
     """`mean`, or an observation."""
     areas: AurocInfluences
     deltas: np.ndarray
-    """float (D, R): the change of each AUROC when each patient counts as often as he is drawn."""
+    """float (D, R): the change of each AUROC if each patient counts as often as it is drawn."""
 
     def selection(self, tightness: float) -> np.ndarray:
-        """Returns float (D, R): the AUROCs to choose by in each draw."""
+        """Returns float (D, R): the AUROCs by which each draw chooses a report."""
         scores: np.ndarray = self.areas.auroc + tightness * self.deltas
         return scores
 
     def evaluation(self, chosen: np.ndarray, tightness: float) -> np.ndarray:
-        """Returns float (D, ...): the AUROCs, for scoring, of the reports `chosen`, int (D, ...), in each draw."""
+        """Returns float (D, ...): the AUROCs by which each draw scores the reports `chosen`, int (D, ...)."""
         draw = np.arange(len(chosen)).reshape(-1, *[1] * (chosen.ndim - 1))
         scores: np.ndarray = self.areas.auroc[chosen] - self.deltas[draw, chosen] / tightness
         return scores
@@ -48,7 +48,7 @@ def draw_bootstrap(patients: int, rng: np.random.Generator, count: int = N_RESAM
 
 
 def bootstrap_scores(name: str, areas: AurocInfluences, drawn: np.ndarray) -> BootstrapScores:
-    """Returns the AUROCs in the draws `drawn`, float (D, P), to first order from the influences."""
+    """Returns the AUROCs in the draws `drawn`, float (D, P), as a first-order approximation from the influences."""
     return BootstrapScores(name, areas, (drawn - 1) @ areas.influence)
 
 
@@ -63,8 +63,8 @@ def debiased_estimate(metric: BootstrapScores, tight: np.ndarray, plain: np.ndar
 
     `tight` and `plain` are int (D,): the reports chosen in each draw with either tightness. `naive` is the AUROC of the
     report chosen on all patients, on these same patients. The value is the mean score of the reports chosen in the
-    tight draws, and at most `naive`. The interval is as wide as the scores of the reports chosen in the plain draws
-    vary: that includes the noise of patients and the noise of the choice. Neither side is shorter than that of `naive`.
+    tight draws, and at most `naive`. The interval has the standard deviation of the scores in the plain draws, which
+    includes the noise of patients and of the choice. Neither side is shorter than that of `naive`.
     """
     value = min(float(metric.evaluation(tight, TIGHT).mean()), naive.value)
     spread = logit_interval(value, float(metric.evaluation(plain, PLAIN).std()))

@@ -24,7 +24,7 @@ from chex.statistics.intervals import (
 from chex.statistics.metrics import has_both_classes
 
 CHUNK = 64
-"""This many classifiers are computed at a time."""
+"""The number of classifiers that are computed at a time, to limit memory."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class AurocIntervals:
 
 
 def auroc_intervals(truth: np.ndarray, probability: np.ndarray, patients: np.ndarray) -> list[AurocIntervals]:
-    """Returns the AUROCs of R classifiers with intervals; all intervals of an AUROC are made here.
+    """Returns the AUROCs of R classifiers with 95 % intervals; no other function makes intervals of AUROCs.
 
     `truth` is float (U, K) of 1, 0 or NaN (not scored), `probability` float (R, U, K), `patients` str (U,). The
     interval of an observation is that of DeLong's standard error over patients on the logit scale. Neither side is
@@ -121,7 +121,7 @@ def _unit_errors(
 
 
 def _class_sizes(truth: np.ndarray, patients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns float (2,) twice: the units, and the patients, that are positive and negative."""
+    """Returns float (2,) twice: the numbers of units that are positive and negative, and those of patients."""
     units = np.array([(truth == value).sum() for value in (1, 0)], dtype=float)
     return units, np.array([len(np.unique(patients[truth == value])) for value in (1, 0)], dtype=float)
 
@@ -157,7 +157,7 @@ def _shares_below(scores: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 
 def _class_influence(errors: np.ndarray, patient_index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns the patients of one class, (patients,), and its part of their influences, (patients, R).
+    """Returns the patients of one class, int (patients,), and the class's part of their influences, (patients, R).
 
     `errors` is float (R, units), `patient_index` int (units,).
     """

@@ -38,8 +38,8 @@ def wilson_interval(share: float, count: float, confidence: float = CONFIDENCE) 
 def effective_count(share: float, variance: float, patients: float, cases: float) -> float:
     """Returns the number of independent cases with as much information as `cases` of `patients` (Rao & Scott 1992).
 
-    `variance` is the variance of the share over bootstrap draws of patients. For a share of 0 or 1 the variance is 0
-    without meaning: the function then returns `patients`, as if all cases of a patient were equal.
+    `variance` is the variance of the share over bootstrap draws of patients. For a share of 0 or 1 the variance is
+    always 0 and says nothing: the function then returns `patients`, as if all cases of a patient were equal.
     """
     if not 0 < share < 1 or not variance > 0:
         return patients
@@ -47,7 +47,7 @@ def effective_count(share: float, variance: float, patients: float, cases: float
 
 
 def logit_interval(auroc: float, error: float, confidence: float = CONFIDENCE) -> Estimate:
-    """Returns an AUROC with the interval of its standard error on the logit scale; at 0 and 1 it has no width."""
+    """Returns an AUROC with the interval of its standard `error` on the logit scale; at 0 and 1 it has no width."""
     if not 0 < auroc < 1:
         return Estimate(float(auroc), float(auroc), float(auroc))
     margin = norm.ppf((1 + confidence) / 2) * error / (auroc * (1 - auroc))

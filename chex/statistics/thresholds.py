@@ -130,8 +130,9 @@ def evaluate_probabilities(
 def choose_thresholds(truth: np.ndarray, probability: np.ndarray, recall: float) -> np.ndarray:
     """Returns float (3,), one threshold for each of `threshold_rules`.
 
-    They are .5; Youden's (1950), with the largest recall minus false positive rate, the highest of several; and the
-    highest with at least `recall`. NaN without positives and, for Youden's, without negatives.
+    They are .5; Youden's (1950), the highest threshold with the largest recall minus false positive rate; and the
+    highest threshold whose recall is at least `recall`. The last two are NaN without positives, Youden's also without
+    negatives.
     """
     scored = np.where(np.isnan(truth), 0.0, 1.0)[None]
     cuts, tp, fp = cumulative_counts(truth, probability, scored)
@@ -145,10 +146,10 @@ def choose_thresholds(truth: np.ndarray, probability: np.ndarray, recall: float)
 
 
 def cumulative_counts(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Returns the thresholds and the true and false positives at each.
+    """Returns the thresholds, and the weights of the true and the false positives at each.
 
-    The thresholds are the distinct probabilities of scored units, falling, (thresholds,); the weights of true and of
-    false positives are float (D, thresholds) each.
+    The thresholds, float (thresholds,), are the distinct probabilities of scored units in descending order; the weights
+    of true and of false positives are float (D, thresholds) each.
     """
     order = np.flatnonzero(~np.isnan(truth))
     order = order[np.argsort(-probability[order], kind="stable")]
@@ -210,7 +211,7 @@ def metrics_at(counts: np.ndarray) -> np.ndarray:
 
 
 def reliability_curve(truth: np.ndarray, probability: np.ndarray, bins: int = 10) -> np.ndarray:
-    """Returns float (bins with units, 3), of `bins` equal parts of [0, 1].
+    """Returns float (bins with units, 3): a row for each of `bins` equal parts of [0, 1] that has scored units.
 
     The columns are the mean probability, the share of positives and the number of scored units.
     """
@@ -270,7 +271,7 @@ def _estimates(
     for i, cut in enumerate(cuts):
         predicted = scored & (probability >= cut)
         recall, precision, errors, f1 = measured[:, _columns_at(i)].T
-        jaccard = _share_estimate(f1 / (2 - f1), *_count_cases(patients, positive | predicted))  # a share; F1 is not
+        jaccard = _share_estimate(f1 / (2 - f1), *_count_cases(patients, positive | predicted))  # a share; F1 is none
         estimates += [
             _share_estimate(recall, *_count_cases(patients, positive)),
             _share_estimate(precision, *_count_cases(patients, predicted)),
@@ -286,7 +287,7 @@ def _count_cases(patients: np.ndarray, selected: np.ndarray) -> tuple[int, int]:
 
 
 def _share_estimate(measured: np.ndarray, patients: int, cases: int) -> Estimate:
-    """Returns a share of `cases` of `patients`; `measured` is float (1 + D,), its value and that of each draw."""
+    """Returns a share of `cases` and its interval; `measured` is float (1 + D,): its value and that of each draw."""
     value, drawn = float(measured[0]), measured[1:]
     defined = drawn[~np.isnan(drawn)]
     if np.isnan(value) or len(defined) == 0:
@@ -349,7 +350,7 @@ def _by_name(names: Sequence[str], estimates: Sequence[Estimate]) -> dict[str, E
 
 
 def _last(counts: np.ndarray) -> np.ndarray:
-    """Returns the last column of `cumulative_counts`: all scored units of the class."""
+    """Returns float (D,): the last column of an array of `cumulative_counts`, with all scored units of its class."""
     return counts[:, -1] if counts.shape[1] else np.zeros(len(counts))
 
 

@@ -14,7 +14,7 @@ from chex.runtime.gpu_memory import usable_bytes
 TIMED_STEPS, TIMED_IMAGES = 3, 8
 
 SOURCE_IMAGES, SOURCE_MEMORY, SOURCE_SIZE = 32, 8200 * 2**20, 320
-"""The rule of the source work: 32 images of 320 px where more than 8,200 MiB are free, otherwise 16."""
+"""The rule of the source work (see configs/run/trial30.yaml): 32 images of 320 px if 8,200 MiB are free, else 16."""
 
 
 def resolve_auto(config: RunConfig, share: float = 1.0) -> RunConfig:
@@ -35,9 +35,9 @@ def resolve_auto(config: RunConfig, share: float = 1.0) -> RunConfig:
 
 
 def largest_batch(memory: float, image_size: int) -> int:
-    """Returns a batch size for `memory` bytes, a power of two from 4 to 256.
+    """Returns a batch size for `memory` bytes of GPU memory, a power of two from 4 to 256.
 
-    It is proportional to the memory and inversely proportional to the area of an image, as in the source work.
+    It is about proportional to the memory and inversely proportional to the area of an image (see SOURCE_IMAGES).
     """
     images = SOURCE_IMAGES * memory / SOURCE_MEMORY * (SOURCE_SIZE / image_size) ** 2
     return min(256, max(4, 1 << max(0, int(images).bit_length() - 1)))

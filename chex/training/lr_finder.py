@@ -25,8 +25,8 @@ from chex.training.train import preflight
 from chex.training.trainer import Trainer, TrainingDiverged, oom_as_input_error
 
 SMOOTHING, MAX_RISE = 2.5, 4.0
-"""The standard deviation, in steps, of the kernel that smooths the loss; and the factor of its minimum at which a sweep
-ends."""
+"""The standard deviation, in steps, of the Gaussian that smooths the loss. A sweep ends when the smoothed loss is above
+MAX_RISE times its minimum."""
 BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
@@ -35,7 +35,7 @@ class LrSweep:
     """A training in which the learning rate rises by the same factor in each step."""
 
     rates: np.ndarray
-    """float (S,), for S steps."""
+    """float (S,): the learning rate of the head in each of S steps."""
     losses: np.ndarray
     """float (S,): the training loss of each step."""
 
@@ -48,9 +48,10 @@ class LrSweep:
 
     @property
     def suggested(self) -> float:
-        """The learning rate at which the smoothed loss falls fastest over the logarithm of the rate (Smith 2017).
+        """The learning rate at which the smoothed loss falls fastest over the logarithm of the rate.
 
-        Only rates before the minimum of the loss count. NaN where the loss never falls.
+        Only rates before the minimum of the loss count; NaN if the loss never falls. After Smith (2017,
+        arXiv:1506.01186).
         """
         smoothed = self.smoothed
         least = int(smoothed.argmin())
@@ -65,13 +66,13 @@ def run_lr_sweep(
 ) -> LrSweep:
     """Trains for up to `steps` from the run's first weights, while the head's learning rate rises from `low` to `high`.
 
-    Of a run with several phases it sweeps the first, with its sample and its frozen layers, because later phases start
-    from trained weights. The ratio of `lr_stem` to `lr` stays. Ends early where the loss rises to MAX_RISE times its
-    minimum, or is not finite.
+    If the run has several phases, it sweeps the first one, with its sample and its frozen layers, because later phases
+    start from trained weights. The ratio of `lr_stem` to `lr` stays the same. The sweep ends early if the smoothed loss
+    rises above MAX_RISE times its minimum, or if the loss is not finite.
     """
     rates, losses = np.geomspace(low, high, steps), list[float]()
     peak = config.resolved_phases()[0].lr
-    first = (config.phases or (PhaseConfig(),))[0].model_copy(update={"epochs": steps})  # 1 step in each, or more
+    first = (config.phases or (PhaseConfig(),))[0].model_copy(update={"epochs": steps})  # an epoch has 1 step or more
     config = config.model_copy(update={"phases": (first,)})
     data = dataclasses.replace(data, samples=data.samples[:1])
     folder = Path(tempfile.mkdtemp())
@@ -95,7 +96,7 @@ def run_lr_sweep(
 
 
 def lr_find(config: RunConfig, out: Path, low: float, high: float, steps: int) -> int:
-    """Sweeps the learning rate, prints the curve and the suggestion, and writes them into `out`. Returns 0.
+    """Sweeps the learning rate, prints curve and suggestion, and writes rates.csv and rates.png into `out`. Returns 0.
 
     Batch size and precision are those of a training on this machine. Raises InputError for a wrong option, and where
     the run cannot be trained.
@@ -120,7 +121,7 @@ def lr_find(config: RunConfig, out: Path, low: float, high: float, steps: int) -
 
 
 def sweep_summary(sweep: LrSweep, config: RunConfig) -> str:
-    """Returns the result of the sweep of `config` in a line."""
+    """Returns a line with the suggested learning rates, and the rate at which the loss is least."""
     least = float(sweep.rates[sweep.smoothed.argmin()])
     if math.isnan(sweep.suggested):
         return "the loss never fell: no rate is suggested; give more --steps, or a lower --low"

@@ -28,7 +28,7 @@ def check_tables(config: RunConfig) -> None:
 
 
 def check_same_run(config: RunConfig, out: Path, remedy: str) -> None:
-    """Raises InputError where `out` has a run with another config; `remedy` is what to do besides another --out.
+    """Raises InputError where `out` has a run with another config. `remedy` ends the message: what else to do.
 
     `config` has no `auto`.
     """
@@ -44,7 +44,7 @@ def check_same_run(config: RunConfig, out: Path, remedy: str) -> None:
 
 
 def read_by(config: RunConfig) -> dict[str, Path | None]:
-    """Returns the files and folders that a run of `config` reads, by their dotted paths."""
+    """Returns the files and folders that a run of `config` reads, by dotted path; None for a setting that is blank."""
     return {
         "data.root": config.data.root,
         "image.cache_dir": config.image.cache_dir,
@@ -54,7 +54,7 @@ def read_by(config: RunConfig) -> dict[str, Path | None]:
 
 
 def evaluation_note(config: RunConfig) -> str:
-    """Returns what validation counts, in words."""
+    """Returns words for the scored units, for example `studies held out`."""
     return {"image": "images", "study": "studies"}[config.data.eval_unit] + (
         " held out" if config.data.holdout_fraction else ""
     )

@@ -21,7 +21,7 @@ from chex.uncertainty.probability_tables import TABLE, write_probabilities
 def make_teacher_table(config: RunConfig, out: Path) -> int:
     """Trains the teacher of `config` into `out`, or resumes it. Returns 0, or 1 where it diverged.
 
-    `out` then has the table and the teacher's checkpoint. Raises InputError before anything is written.
+    Writes the probability table and the teacher's checkpoint into `out`. Raises InputError before anything is written.
     """
     check_out(config, out, "teacher")
     teacher = with_resolved_auto(teacher_config(config), out / RUN_CONFIG)
@@ -48,13 +48,13 @@ def make_forest_table(config: RunConfig, out: Path) -> int:
 
 
 def write_forest_table(config: RunConfig, path: Path, advance: ProgressCallback) -> None:
-    """Writes the forests' table of all images that may be trained on to `path`. Raises InputError."""
+    """Writes the forests' table to `path`. Raises InputError as `load_run_tables` and `forest_probabilities` do."""
     tables, probabilities = _forest_table(config, advance)
     write_probabilities(path, tables.tree.train.paths, tables.observations, probabilities)
 
 
 def _forest_table(config: RunConfig, advance: ProgressCallback) -> tuple[RunTables, np.ndarray]:
-    """Returns the tables, and the probability of each uncertain cell, float (N_train, K), NaN elsewhere."""
+    """Returns the tables, and the probability of each uncertain trainable cell, float (N_train, K), NaN elsewhere."""
     tables = load_run_tables(teacher_config(config))
     train, rows = tables.tree.train, tables.trainable
     return tables, forest_probabilities(train, rows, tables.observations, config.seed, advance)

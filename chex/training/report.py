@@ -9,7 +9,8 @@ from chex.statistics.metrics import Scores
 class Report:
     """The metrics of a run at one step, at which a checkpoint exists.
 
-    Scores are on the validation split, and means over the observations for which they are defined.
+    Scores are on the validation split, recall, precision and error rate at threshold .5. Each score is the mean over
+    the observations for which it is defined.
     """
 
     step: int
@@ -21,7 +22,9 @@ class Report:
     phase: int
     """The number of the phase, from 1."""
     epoch: float
+    """Epochs of the run that are done, with the share of the current one."""
     images_seen: int
+    """Images that the run was trained on so far, each as often as it was used."""
     seconds: float
     """The time of training and validation, over all resumes."""
     micro_batch_size: int
@@ -29,7 +32,7 @@ class Report:
     lr: float
     """The learning rate of the head."""
     train_loss: float
-    """The mean since the last report."""
+    """The mean over the steps since the last report."""
     valid_loss: float
     auroc: float
     recall: float
@@ -37,11 +40,11 @@ class Report:
     """The mean over the observations with a positive prediction, which may differ between reports."""
     error_rate: float
     best_auroc: float
-    """The highest `auroc` of the run so far, which is that of best.safetensors."""
+    """The highest `auroc` of the run so far, which belongs to the weights in best.safetensors."""
     observations: dict[str, Scores]
 
     def row(self) -> dict[str, float]:
-        """Returns the metrics as a flat mapping, with one per observation (`auroc/Edema`) where the run has several."""
+        """Returns the metrics by name; a run with several observations also has each of theirs (`auroc/Edema`)."""
         flat = {name: value for name, value in vars(self).items() if name != "observations"}
         if len(self.observations) > 1:
             for name, scores in self.observations.items():

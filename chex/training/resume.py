@@ -1,7 +1,7 @@
 """Checks that the state in a run's folder belongs to the run that is to resume from it.
 
-A state has the whole config of its run. Configs are compared by their values. A setting that a later version has added
-counts as its default. A default that has changed since is a difference, because the state has the old value.
+A state has the whole config of its run. Configs are compared by their values. If a state lacks a setting that a later
+version added, the setting counts as its default. A changed default is a difference: the state has the old value.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ from chex.training.run_tables import RunTables
 
 
 def config_fingerprint(config: RunConfig, data: RunTables) -> dict[str, str]:
-    """Returns what a state records of its run: its config without locations, and a digest of its data."""
+    """Returns what a state records of its run: the config without locations as YAML, and a digest of the data."""
     return {"config": to_yaml(without_locations(config)), "data": data.digest}
 
 

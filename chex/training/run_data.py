@@ -23,6 +23,6 @@ def load_run_data(
     progress: ProgressCallback | None = None,
     load_images: ImageLoader = load_or_build,
 ) -> RunData:
-    """Returns `tables` with their images, which `load_images` decodes where no cache has them. Raises InputError."""
+    """Returns `tables` with their images, from `load_images`. Raises InputError as `load_or_build` does."""
     tree = tables.tree
     return RunData(**vars(tables), images=load_images(tree.root, tree.paths, config.image, progress))

@@ -37,11 +37,11 @@ class RunTables:
     """For each phase, int64 (M,): the sampled training rows, with repeats."""
     scored: EvaluationSet
     origin: Origin | None = field(default=None, kw_only=True)
-    """Where the backbone's first weights came from; None where they are random, or were not loaded yet."""
+    """Where the backbone's first weights came from; None if they are random or not loaded yet."""
 
     @property
     def rows(self) -> np.ndarray:
-        """The sample of the first phase."""
+        """int64 (M,): the sampled training rows of the first phase."""
         return self.samples[0]
 
     @property
@@ -97,7 +97,7 @@ def provenance(config: RunConfig, data: RunTables) -> Provenance:
     """Returns which patients the weights of a run have seen: its own, and those seen by the weights it started from."""
     rows = np.concatenate(data.samples)
     if observations_under(config.policy, data.observations, TABLE_POLICIES):
-        rows = data.trainable  # the model behind a table learned from all of them
+        rows = data.trainable  # the model that made the table learned from all of them
     seen = seen_by_run(data.tree, data.tree.train.patients[rows], data.scored.patients, config.data)
     before = load_provenance(config.model.pretrained_file if config.model.pretrained else None)
     return Provenance((seen, *before.seen), before.unknown)

@@ -27,7 +27,8 @@ def train_teacher(
 ) -> Iterator[Report]:
     """Trains the teacher in `folder` as `fit` does, yields its reports, and then writes its table there.
 
-    The table has the uncertain cells of all images that may be trained on, also of those outside the teacher's sample.
+    The table has the uncertain cells of all images that may be trained on, including images that the teacher did not
+    sample.
     """
     yield from fit(teacher, data, folder, on_step, should_pause)
     write_probabilities(

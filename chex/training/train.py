@@ -99,9 +99,9 @@ def with_resolved_auto(
 ) -> RunConfig:
     """Returns `config` without `auto`.
 
-    Where `earlier` is the config file of an interrupted run that is the same apart from the locations of its files, its
-    values are taken. Otherwise `resolve` finds them on the machine of the run, which may use `share` of a GPU's memory.
-    Raises InputError for a device or a backbone that does not exist.
+    If `earlier` is the config file of an interrupted run, and that run is the same apart from the locations of files,
+    the values come from it. Otherwise `resolve` finds them on the machine of the run, which may use `share` of a GPU's
+    memory. Raises InputError for a device or a backbone that does not exist.
     """
     if earlier and earlier.exists():
         before = load_run(earlier)
@@ -217,10 +217,11 @@ def _result(config: RunConfig, out: Path) -> str:
 def best_of_reports(
     truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, rng: np.random.Generator
 ) -> tuple[Estimate, Estimate]:
-    """Returns the AUROC of the best of R reports on the patients that selected it, and the AUROC to expect on new ones.
+    """Returns the AUROC of the best of R reports on the patients that selected it, and that to expect on new patients.
 
     `truth` is float (U, K), `probability` float (R, U, K), `patients` str (U,); AUROC is the mean over observations.
-    The expected AUROC is corrected for the selection, which is repeated in bootstrap resamples of the patients.
+    The second one is corrected for the selection, which is repeated in bootstrap resamples of the patients (see
+    chex.statistics.bootstrap).
     """
     columns = np.flatnonzero(has_both_classes(truth)).tolist()
     found = auroc_influences(truth, probability, patients, columns)

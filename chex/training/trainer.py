@@ -1,4 +1,4 @@
-"""Trains one run as a generator of reports. It knows no logger, no console and no search."""
+"""Trains one run as a generator of reports, without a logger, a console or a search."""
 
 import math
 import time
@@ -42,15 +42,15 @@ from chex.training.run_tables import provenance
 from chex.training.training_plan import PhaseSteps, TrainingPlan
 
 FLUSH_EVERY = 16
-"""The losses of so many steps are read off the device at once, because reading each would make every step wait."""
+"""The losses of this many steps are read from the device together, because each read waits for the device."""
 MIN_MICRO_BATCH = 2
 """Batch norm cannot be trained on a single image."""
 
 OnStep = Callable[[int, int], None]
-"""Called with how many steps are done and how many there are."""
+"""A function that is called with (steps done, steps in total)."""
 
 ShouldPause = Callable[[], bool]
-"""Called after each step; True saves the run and stops it."""
+"""A function that is called after each step without a report. If it returns True, the run is saved and stops."""
 
 BatchTargets = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """The fields of Targets (values, weights, uncertain_class) for a batch, each (B, K)."""
@@ -71,10 +71,10 @@ def fit(
     on_step: OnStep | None = None,
     should_pause: ShouldPause = lambda: False,
 ) -> Generator[Report, None, None]:
-    """Trains and yields a report at equal distances and at the end of each phase.
+    """Trains a run, and yields its reports: `config.reports` at equal distances, and one at the end of each phase.
 
     `folder` has the checkpoint of each report before the report is yielded (see chex.models.checkpoint); a run resumes
-    from the checkpoint that it finds there. Close the generator where it is not exhausted, to end its thread and free
+    from the checkpoint that it finds there. Close the generator if it is not exhausted, to end its thread and free
     its memory. Raises InputError for a checkpoint of another config or of other data and for a GPU with too little
     memory, TrainingPaused where `should_pause` returns True, and TrainingDiverged for a loss that is not finite.
     """
@@ -117,7 +117,7 @@ def oom_as_input_error(config: RunConfig) -> Iterator[None]:
 
 @dataclass
 class _Progress:
-    """The counters of a run, which its state keeps under these names."""
+    """The counters of a run. The saved state has them under these names."""
 
     micro: int
     """The current micro-batch size."""
@@ -142,7 +142,7 @@ class Trainer:
     batch_size: int
     plan: TrainingPlan
     report_steps: set[int]
-    """How many steps are done at each report."""
+    """For each report, the number of steps that are done."""
     model: Classifier
     layer_groups: list[list[torch.nn.Parameter]]
     forward: Callable[[torch.Tensor], torch.Tensor]
@@ -156,11 +156,11 @@ class Trainer:
     loss: torch.Tensor
     """The training loss of the last step, a scalar on the device."""
     unread_losses: list[torch.Tensor]
-    """The losses that were not read off the device yet."""
+    """The losses of the last steps, which have not been read from the device yet."""
     report_rows: list[dict[str, float]]
     """The reports so far, as rows of reports.csv."""
     probabilities: dict[int, np.ndarray]
-    """The images seen at each report, and the probabilities (U, K) of that report."""
+    """The probabilities (U, K) of each report, by the number of images seen until then."""
 
     def __init__(self, config: RunConfig, data: RunData, folder: Path):
         self.config, self.data, self.folder = config, data, folder
@@ -182,7 +182,7 @@ class Trainer:
         self._resume()
 
     def batches(self) -> Generator[tuple[np.ndarray, torch.Tensor], None, None]:
-        """Yields the training rows and the normalized images of each remaining step, prefetched. Close it."""
+        """Yields the rows (B,) and normalized images (B, 1, H, W) of each remaining step. The caller must close it."""
         rows = self.plan.batches_from(self.progress.step)
         return prefetch(self.data.images, rows, self.model.normalization, self.device)
 
@@ -220,7 +220,7 @@ class Trainer:
         self.ema = averaged_model(self.model, self.config.model.ema_decay) if self.config.model.ema_decay else None
 
     def _optimizer_step(self, images: torch.Tensor, targets: BatchTargets) -> None:
-        """Takes one optimizer step. On OOM halves the micro-batch size, retries, and keeps the smaller size."""
+        """Takes one optimizer step. Out of memory, it halves the micro-batch size, retries, and keeps the new size."""
         while not self._try_backward(images, targets):
             self.progress.micro //= 2
             torch.cuda.empty_cache()
@@ -229,7 +229,7 @@ class Trainer:
         self.scaler.update()
 
     def _try_backward(self, images: torch.Tensor, targets: BatchTargets) -> bool:
-        """Accumulates the gradients, and returns False on OOM. Raises OutOfMemoryError at the smallest micro-batch."""
+        """Accumulates the gradients. Returns False out of memory, or raises at the smallest micro-batch."""
         try:
             self.optimizer.zero_grad(set_to_none=True)
             self.loss = self._forward_backward(images, targets)
@@ -261,7 +261,7 @@ class Trainer:
         return values, weights, uncertain_class
 
     def _flush_losses(self) -> None:
-        """Reads the unread losses off the device. Raises TrainingDiverged for one that is not finite."""
+        """Reads the unread losses from the device. Raises TrainingDiverged for a loss that is not finite."""
         first = self.progress.step - len(self.unread_losses)
         losses = torch.stack(self.unread_losses).tolist() if self.unread_losses else []
         for number, loss in enumerate(losses, start=1):
@@ -325,7 +325,7 @@ class Trainer:
         return report
 
     def _recalibrate_batch_norm(self, model: Classifier) -> None:
-        """Takes the statistics of batch norm from rows drawn at random, the same rows all through a phase.
+        """Computes the statistics of batch norm from rows drawn at random, the same rows throughout a phase.
 
         The draw is random, as each batch of training is, because a sample may be sorted by class. It is not stratified,
         because strata are not defined for several observations.
@@ -374,15 +374,15 @@ class Trainer:
     def _load_best_weights(self) -> None:
         """Loads the best weights so far, from which each phase but the first starts.
 
-        They are loaded before the checkpoint at the end of a phase is written, not when the next phase begins: the file
-        of the best weights may be a report ahead of the checkpoint that a killed run resumes from.
+        The trainer loads them before it writes the checkpoint at the end of a phase, not when the next phase begins: if
+        a run is killed, the file of the best weights may be a report ahead of the checkpoint that it resumes from.
         """
         weights, _ = checkpoint.load_weights(self.folder / run_folder.WEIGHTS)
         self.model.load_state_dict(weights)
 
     @cached_property
     def provenance(self) -> str:
-        """Which patients the weights have seen, as text for their metadata."""
+        """The record of the patients that the weights have seen, as text for the weights' metadata."""
         return dump_provenance(provenance(self.config, self.data))
 
     def save(self) -> None:

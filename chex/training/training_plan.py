@@ -18,21 +18,21 @@ class PhaseSteps:
     """From 0."""
     phase: Phase
     rows: np.ndarray
-    """int64 (M,): its training rows."""
+    """int64 (M,): the training rows of the phase."""
     first: int
-    """Its first step."""
+    """The first step of the phase."""
     first_epoch: int
-    """Its first epoch, counted over the whole run."""
+    """The first epoch of the phase, counted from 0 over the whole run."""
     epoch_steps: int
     """Steps per epoch."""
 
     @property
     def end(self) -> int:
-        """The step after its last step."""
+        """The step after the last step of the phase."""
         return self.first + self.epoch_steps * self.phase.epochs
 
     def progress(self, step: int) -> float:
-        """Returns the share of the phase that is done before `step`, which is 1 at its last step."""
+        """Returns the progress of the phase at `step`: from 0 at its first step to 1 at its last."""
         return (step - self.first) / max(1, self.end - self.first - 1)
 
     def epoch(self, step: int) -> float:
@@ -58,7 +58,7 @@ class TrainingPlan:
         return next(phase for phase in reversed(self.phases) if phase.first <= step)
 
     def report_steps(self, reports: int) -> set[int]:
-        """Returns how many steps are done at each report: `reports` at equal distances, and one after each phase."""
+        """Returns the number of steps done at each report: `reports` at equal distances, and one after each phase."""
         equal = {math.ceil(self.steps * k / reports) for k in range(1, reports + 1)}
         return equal | {phase.end for phase in self.phases}
 

@@ -21,19 +21,19 @@ class UncertainCells:
     """The n uncertain labels of one observation, and what a policy may use to replace them."""
 
     count: int
-    """n."""
+    """The number n of these labels."""
     rng: "np.random.Generator"
-    """A stream of the run's seed and the observation."""
+    """A generator that depends only on the run's seed and the observation."""
     low: float
     high: float
     """The bounds that a smoothed policy draws between; 0 for the other policies."""
     probability: "np.ndarray"
-    """float (n,): how likely each is positive by the policy's table; empty for a policy without a table."""
+    """float (n,): the probability in the policy's table that each is positive; empty for a policy without a table."""
 
 
 @dataclass(frozen=True)
 class UncertainTarget:
-    """The target of uncertain cells, with the fields of Targets: each is one number for all cells, or float (n,)."""
+    """The targets of n uncertain cells. The fields mean what they do in Targets; float (n,), or one number for all."""
 
     value: "float | np.ndarray" = 0.0
     weight: float = 1.0
@@ -42,19 +42,19 @@ class UncertainTarget:
 
 @dataclass(frozen=True)
 class Policy:
-    """One policy. Certain and blank labels do not depend on it."""
+    """One policy. It replaces only uncertain labels: the targets of all other labels do not depend on it."""
 
     name: str
     """Its name in configs, searches and tables."""
     target: Callable[[UncertainCells], UncertainTarget]
     description: str
-    """What an uncertain label becomes, in a few words."""
+    """What an uncertain label becomes, in a few words for tables and pages."""
     source: str
     """Where the policy is described."""
     bounds: tuple[float, float] | None = None
-    """The default bounds between which it draws; None: it draws nothing."""
+    """The default bounds, in [0, 1], between which the policy draws targets; None: it draws none."""
     table_maker: str | None = None
-    """The argument of `chex relabel` that makes the probability table it reads; None: it reads none."""
+    """The argument of `chex relabel` that makes the policy's probability table; None: the policy reads no table."""
     third_class: bool = False
     """Whether the network has outputs for the class uncertain (see chex.models.heads)."""
     drops_cells: bool = False
@@ -62,32 +62,32 @@ class Policy:
 
 
 def zeros(cells: UncertainCells) -> UncertainTarget:
-    """Uncertain counts as negative."""
+    """Counts uncertain as negative."""
     return UncertainTarget(value=0)
 
 
 def ones(cells: UncertainCells) -> UncertainTarget:
-    """Uncertain counts as positive."""
+    """Counts uncertain as positive."""
     return UncertainTarget(value=1)
 
 
 def ignore(cells: UncertainCells) -> UncertainTarget:
-    """Uncertain cells have no part in the loss; the image still trains its other observations."""
+    """Leaves uncertain cells out of the loss; the image still trains its other observations."""
     return UncertainTarget(weight=0)
 
 
 def multiclass(cells: UncertainCells) -> UncertainTarget:
-    """Uncertain is a class of its own beside positive and negative."""
+    """Makes uncertain a third class beside positive and negative."""
     return UncertainTarget(uncertain_class=1)
 
 
 def smoothed(cells: UncertainCells) -> UncertainTarget:
-    """Each uncertain cell has its own target, drawn uniformly between the bounds."""
+    """Draws the target of each uncertain cell uniformly between the bounds (label smoothing)."""
     return UncertainTarget(value=cells.rng.uniform(cells.low, cells.high, cells.count))
 
 
 def from_table(cells: UncertainCells) -> UncertainTarget:
-    """Each uncertain cell has the probability that the table gives it."""
+    """Takes the probability in the table as the target of each uncertain cell."""
     return UncertainTarget(value=cells.probability)
 
 

@@ -12,22 +12,22 @@ from chex.uncertainty.policies import POLICIES
 
 
 class RelabelConfig(Strict):
-    """The files of the probability tables, one for each policy that reads one. A search makes those it needs."""
+    """The files of the probability tables, one for each policy that reads a table. A search makes its tables itself."""
 
     self_trained: PathField | None = None
-    """Written by `chex relabel teacher`."""
+    """The file that `chex relabel teacher` has written; blank: none."""
     forest: PathField | None = None
-    """Written by `chex relabel forest`."""
+    """The file that `chex relabel forest` has written; blank: none."""
 
 
 class PolicyConfig(Strict):
-    """One observation's policy. A name alone stands for {kind: name}; a policy without bounds is written so."""
+    """One observation's policy. A name alone stands for {kind: name}; a policy without bounds is saved as its name."""
 
     kind: str
     """A name in POLICIES."""
     low: float | None = Field(None, ge=0, le=1)
     high: float | None = Field(None, ge=0, le=1)
-    """The bounds that a smoothed policy draws between; blank: the policy's default bounds. Others have no bounds."""
+    """The bounds that a smoothed policy draws between; blank: its default bounds. Other policies have no bounds."""
 
     @model_validator(mode="before")
     @classmethod
@@ -70,11 +70,11 @@ def _check_policies(value: object) -> dict[str, Any]:
 
 
 Policies = Annotated[dict[str, PolicyConfig], BeforeValidator(_check_policies)]
-"""A config field: the policy of each observation; `default` is that of observations without one."""
+"""A config field: the policy of each observation; `default` is for the observations that the field does not name."""
 
 
 def policy_of(policy: Mapping[str, PolicyConfig], observation: str) -> PolicyConfig:
-    """Returns the policy of `observation`, or the default where it has none."""
+    """Returns the policy of `observation`; if `policy` does not name it, the default."""
     return policy.get(observation, policy["default"])
 
 

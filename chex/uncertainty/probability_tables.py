@@ -19,9 +19,9 @@ TABLE = "probabilities.csv"
 def write_probabilities(
     path: Path, paths: np.ndarray, observations: tuple[str, ...], probabilities: np.ndarray
 ) -> None:
-    """Writes a row per image that has a probability: its Path, then a probability or blank (NaN) per observation.
+    """Writes a row for each image with a probability: its Path, then a probability or a blank for each observation.
 
-    `paths` is str (N,), `probabilities` float (N, K) in [0, 1].
+    `paths` is str (N,), `probabilities` float (N, K) in [0, 1], with NaN for a blank.
     """
     has_any = ~np.isnan(probabilities).all(axis=1)
     table = pd.DataFrame({"Path": paths[has_any]})
@@ -41,9 +41,9 @@ def read_tables(
 ) -> dict[str, np.ndarray]:
     """Returns the probabilities of each policy in `needed`, float32 (N, K), NaN where its table has none.
 
-    `needed` maps a policy to those of the K `observations` that are under it; the table of a policy without any is not
-    read. Raises InputError for a file that is not such a table, for a table without a probability for an uncertain cell
-    of `rows`, and for one with a probability for an image in `held_out`. `rows` and `held_out` are rows of `train`.
+    `needed` maps a policy to those of the K `observations` that have it; if none has, the policy's table is not read.
+    `rows` (training) and `held_out` are rows of `train`. Raises InputError for a file that is not such a table, for a
+    table that lacks an uncertain cell of `rows`, and for one with a probability for an image in `held_out`.
     """
     return {
         kind: _read(getattr(config, kind), kind, names, observations, train, rows, held_out)

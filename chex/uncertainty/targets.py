@@ -1,4 +1,4 @@
-"""Turns labels into the targets of the loss, and into the truth that validation scores."""
+"""Converts labels to the targets of the loss, and to the truth that probabilities are scored against."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -59,7 +59,7 @@ def targets(
 
 
 def truth(labels: np.ndarray, observations: tuple[str, ...]) -> np.ndarray:
-    """Returns the labels that validation scores, float32 (N, K): 1 positive, 0 negative or blank, NaN uncertain.
+    """Returns the truth for scoring, float32 (N, K): 1 positive, 0 negative or blank, NaN uncertain.
 
     Uncertain cells are not scored. The truth does not depend on the policy, so that every trial of a search is scored
     on the same labels.

@@ -1,4 +1,4 @@
-"""Which trials may be the best of a search."""
+"""Finds the trials that may be the best of a search, given the uncertainty of their AUROCs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,32 +8,33 @@ import numpy as np
 from chex.statistics.delong import AurocInfluences
 
 DRAWS = 2000
-"""Draws of the leads that chance gives."""
+"""The number of random draws of the leads that arise by chance."""
 LEVEL = 0.05
 
 
 @dataclass(frozen=True)
 class BestSet:
-    """The trials that may be the best of all: at a level of 5 %, the data do not exclude it."""
+    """The trials that may be the best of all: a test at the level of 5 % does not exclude them."""
 
     trials: tuple[int, ...]
     """The trials' numbers, the winner's included, best first."""
     of: int
     """How many trials were compared."""
     cheapest: int
-    """The one that saw the fewest training images; of equals the one with the smaller backbone."""
+    """The number of the trial in `trials` with the fewest training images; of equals, with the smaller backbone."""
     images: int
-    """Training images that the cheapest one saw."""
+    """The number of training images that the cheapest trial saw, repeats included."""
     backbone: str
-    """The backbone of the cheapest one; "" if the search does not vary it."""
+    """The backbone of the cheapest trial; "" if the search does not vary it."""
 
 
 def best_set(aurocs: AurocInfluences, rng: np.random.Generator, draws: int = DRAWS) -> np.ndarray:
-    """Returns bool (T,): which of T trials may be the best; the truly best one is among them in 95 % of searches.
+    """Returns bool (T,): whether each of T trials may be the best. In 95 % of searches the truly best one is included.
 
-    Multiple comparisons with the best (Hsu 1984): a trial is excluded if another leads it by more standard errors than
-    the largest lead in 95 % of searches in which no other trial is better. Such leads are drawn from a normal
-    distribution with the trials' covariances.
+    The method is multiple comparisons with the best (Hsu 1984). A lead is a difference of two AUROCs in standard
+    errors. A trial is excluded if the largest lead over it exceeds the 95 % quantile of the largest lead that chance
+    gives if no trial is better than another. These leads are drawn from a normal distribution with the trials'
+    covariances.
     """
     errors = rng.normal(size=(draws, len(aurocs.influence))) @ aurocs.influence
     covariance = aurocs.influence.T @ aurocs.influence
@@ -41,7 +42,7 @@ def best_set(aurocs: AurocInfluences, rng: np.random.Generator, draws: int = DRA
     may_be_best = np.ones(len(aurocs.auroc), dtype=bool)
     for trial in range(len(may_be_best)):
         error = np.sqrt(np.maximum(variances + variances[trial] - 2 * covariance[trial], 0))
-        others = error > 1e-9  # the others may be the same classifier
+        others = error > 1e-9  # leaves out the trial itself, and trials with the same predictions
         if others.any():
             leads = ((aurocs.auroc - aurocs.auroc[trial])[others] / error[others]).max()
             by_chance = ((errors - errors[:, [trial]])[:, others] / error[others]).max(axis=1)
@@ -50,5 +51,5 @@ def best_set(aurocs: AurocInfluences, rng: np.random.Generator, draws: int = DRA
 
 
 def cheapest(trials: Sequence[int], images: Mapping[int, int], parameters: Mapping[int, int]) -> int:
-    """Returns the trial with the fewest `images`; of equals the one with the fewest `parameters`, or the first."""
+    """Returns the trial with the fewest `images`; of equals, the one with the fewest weights (`parameters`)."""
     return min(trials, key=lambda trial: (images[trial], parameters.get(trial, 0)))

@@ -1,7 +1,7 @@
-"""The gain over the winner from averaging the probabilities of several reports.
+"""Estimates what an ensemble, the average of several reports' probabilities, gains over the winner.
 
-Members are chosen anew in each plain bootstrap bag of patients and scored on the patients out of the bag, since the
-influences of patients on an average of reports are not defined beforehand.
+In each bootstrap bag, a sample of patients with replacement, the members are chosen anew and scored on the patients
+who are not in the bag. The faster bootstrap from influences cannot be used: the averages are not known beforehand.
 """
 
 from collections import Counter
@@ -16,15 +16,15 @@ from chex.statistics.intervals import Estimate
 from search.analysis.selection import choose
 
 STEPS = 15
-"""The most members of a greedy ensemble, repeats counted."""
+"""The maximum number of members of a greedy ensemble; a report that is added twice counts twice."""
 CANDIDATES = 50
-"""Members are chosen from this many reports, the best ones."""
+"""Members are chosen from this many reports, those with the highest AUROCs."""
 TOP = 10
 MAX_SCORES = 2_000_000_000
-"""The most scores to sort in all bags together, unless MIN_BAGS bags need more."""
+"""The maximum number of scores to sort in all bags together, unless MIN_BAGS bags need more."""
 MIN_BAGS, MAX_BAGS = 10, 60
 OUT_OF_BAG = np.exp(-1)
-"""The share of patients out of a bag."""
+"""The expected share of patients who are not in a bag."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,13 @@ class Ensemble:
     """A greedy ensemble, selected with replacement (Caruana et al. 2004), and the mean of the best trials' reports."""
 
     members: tuple[Member, ...]
-    """The members, that with the largest weight first."""
+    """The members, by weight, the largest first."""
     auroc: float
-    """The AUROC on the images by which it was chosen, which is optimistic."""
+    """The greedy ensemble's AUROC on the images by which it was chosen; it is higher than on new images."""
     gain: Estimate
-    """Its AUROC minus the winner's, both chosen in each bag of patients and scored on the patients out of the bag."""
+    """Its AUROC minus the winner's: both are chosen in each bag and scored on the patients who are not in it."""
     top: int
-    """How many trials' kept reports the plain mean has: the best 10, or all if there are fewer."""
+    """The number of trials in the plain mean, each with the report that it keeps: the best 10, or all if fewer."""
     top_auroc: float
     top_gain: Estimate
     """The gain of the plain mean, computed like `gain`."""
@@ -57,24 +57,24 @@ class Ensemble:
 
 @dataclass(frozen=True)
 class Reports:
-    """R reports on U units of P patients, with the K observations whose AUROC is defined."""
+    """R reports on U units (images or studies), with the K observations whose AUROC is defined."""
 
     truth: np.ndarray
-    """float (U, K)."""
+    """float (U, K): 1, 0 or NaN (not scored)."""
     probability: np.ndarray
-    """float (R, U, K)."""
+    """float (R, U, K), in [0, 1]."""
     trials: np.ndarray
-    """int (R,), ascending."""
+    """int (R,): the trial of each report, ascending."""
     images: np.ndarray
-    """int (R,)."""
+    """int (R,): the training images that the trial had seen at the report."""
     patients: np.ndarray
-    """str (U,)."""
+    """str (U,): the patient of each unit."""
 
 
 def ensemble(reports: Reports, rng: np.random.Generator, tell: Callable[[int, int], None]) -> Ensemble:
-    """Returns the ensemble chosen by all images, and its gain in as many bags as MAX_SCORES allow.
+    """Returns the ensemble chosen on all patients, with its mean gain over as many bags as MAX_SCORES allows.
 
-    Calls `tell` with the number of each bag, from 0, and of all bags.
+    Calls `tell` before each bag with the bag's index, from 0, and the number of bags.
     """
     names, patient_of_unit = np.unique(reports.patients, return_inverse=True)
     whole = np.ones(len(patient_of_unit))
@@ -93,9 +93,10 @@ def ensemble(reports: Reports, rng: np.random.Generator, tell: Callable[[int, in
 
 
 def gains_out_of_bag(reports: Reports, times: np.ndarray) -> np.ndarray:
-    """Returns float (2,): the gain over the winner of the greedy ensemble and of the mean of the best trials' reports.
+    """Returns float (2,): what the greedy ensemble, and the mean of the best trials' reports, gain over the winner.
 
-    All are chosen by images that count `times` (U,) each and scored on those of 0 times. NaN if no AUROC is defined.
+    `times` (U,) is how often each unit is in the bag. All three are chosen on the units in the bag and scored on the
+    others. NaN if no AUROC is defined there.
     """
     out = (times == 0).astype(float)
     members, top = chosen_by(reports, times)
@@ -104,16 +105,16 @@ def gains_out_of_bag(reports: Reports, times: np.ndarray) -> np.ndarray:
 
 
 def chosen_by(reports: Reports, times: np.ndarray) -> tuple[list[int], list[int]]:
-    """Returns the indices of the ensemble's members and of the best trials' reports, by units of `times` (U,)."""
+    """Returns the indices of the ensemble's members and of the best trials' reports; unit u counts `times[u]` times."""
     alone = mean_aurocs(reports.truth, reports.probability, times)
     return _greedy(reports, times, alone), _best_trials(reports, alone)
 
 
 def _greedy(reports: Reports, times: np.ndarray, alone: np.ndarray) -> list[int]:
-    """Returns the indices of the members, repeats included, the winner first.
+    """Returns the indices of the members, repeats included, the winner first; `alone` (R,) is each report's AUROC.
 
-    Each step adds the report, possibly again, with which the mean has the highest AUROC. The best of the STEPS means is
-    returned, the smallest of equals.
+    Each step adds the report, possibly again, that gives the mean the highest AUROC. Of the means after each of STEPS
+    steps the one with the highest AUROC is returned; of equals, the one with the fewest members.
     """
     fit = np.sort(np.argsort(-alone, kind="stable")[:CANDIDATES])
     probability = reports.probability[fit].astype(np.float64)
@@ -135,15 +136,16 @@ def _best_trials(reports: Reports, alone: np.ndarray) -> list[int]:
 
 
 def mean_report_auroc(reports: Reports, places: Sequence[int], times: np.ndarray) -> float:
-    """Returns the mean AUROC of the mean of some reports."""
+    """Returns the AUROC, averaged over observations, of the mean probabilities of the reports at `places`."""
     mean: np.ndarray = np.asarray(np.mean(reports.probability[list(places)], axis=0, dtype=np.float64))
     return float(mean_aurocs(reports.truth, mean[None], times)[0])
 
 
 def mean_aurocs(truth: np.ndarray, scores: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Returns float (C,): the mean AUROC over observations of `scores` (C, U, K), with units counted `times` (U,).
+    """Returns float (C,): the AUROC, averaged over observations, of each of C `scores` (C, U, K).
 
-    Ties count half. Observations with a single class are left out; NaN if none is left.
+    Unit u counts `times[u]` times. Tied scores count half. Observations with a single class are left out; NaN if none
+    is left.
     """
     pieces = [scores[start : start + CANDIDATES] for start in range(0, len(scores), CANDIDATES)]
     areas = [
@@ -182,7 +184,10 @@ def _bags(reports: Reports) -> int:
 
 
 def _mean_gain(gains: np.ndarray) -> Estimate:
-    """Returns the mean gain, with an interval for all patients; each bag scores only the patients out of it."""
+    """Returns the mean of `gains` with its 95 % interval; NaN if fewer than 2 are defined.
+
+    A bag scores only the patients who are not in it, so the spread over bags is scaled to that for all patients.
+    """
     defined = gains[~np.isnan(gains)]
     if len(defined) < 2:
         return Estimate(np.nan, np.nan, np.nan)

@@ -1,4 +1,4 @@
-"""Retraining of the best configs on new seeds: means over seeds and paired differences, with intervals."""
+"""Analyses the best configs trained again on new seeds: means over seeds and paired differences, with intervals."""
 
 import math
 from collections.abc import Sequence
@@ -25,12 +25,12 @@ class Replication:
     mean: float
     low: float
     high: float
-    """The ends of the 95 % interval of the mean over new seeds and new patients (see `interval`)."""
+    """`low` and `high` are the ends of the mean's 95 % interval, for new seeds and new patients (see `interval`)."""
     spread: float
     """The standard deviation over seeds; NaN with one seed."""
     difference: float
-    """The difference from the first config on the same seeds and images; 0 for the first itself. The intervals of all
-    differences hold together in 95 % of confirmations: the confidence of each is 1 - .05 / differences."""
+    """The mean AUROC minus the first config's, on the same seeds and images; 0 for the first config. The intervals of
+    all differences hold together in 95 % of confirmations: each has the confidence 1 - .05 / number of differences."""
     difference_low: float
     difference_high: float
 
@@ -43,9 +43,10 @@ class Replication:
 def analyze_replications(
     trials: Sequence[int], probability: np.ndarray, truth: np.ndarray, patients: np.ndarray, rng: np.random.Generator
 ) -> list[Replication]:
-    """Returns the results of C configs on S seeds: `trials` (C,), `probability` (C, S, U, K), `truth` (U, K) with NaN.
+    """Returns the results of the configs of C `trials` on S seeds; all others are compared with the first config.
 
-    The others are compared with the first config. AUROC is the mean over the observations for which it is defined.
+    `probability` is (C, S, U, K), `truth` (U, K) of 1, 0 or NaN (not scored), `patients` (U,). AUROC is the mean over
+    the observations for which it is defined.
     """
     weights = np.concatenate([np.ones((1, len(patients))), patient_weights(patients, rng, DRAWS)])
     aurocs_by_seed = np.array([[_aurocs(truth, one, weights) for one in seeds] for seeds in probability])
@@ -60,12 +61,12 @@ def analyze_replications(
 
 
 def interval(figures: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
-    """Returns the mean of figures (S, 1 + D), and the ends of its interval of the given `level`.
+    """Returns the mean over seeds, and the lower and upper end of its interval with the confidence `level`.
 
-    Each of S seeds has a figure on the images as they are and on D bootstrap draws of patients. Seeds and patients are
-    both samples: the variance is that of the mean over seeds plus that of the mean over draws of patients, with
-    Satterthwaite's degrees of freedom (1946). Effects of a seed on some patients only are in both parts, so the
-    interval is a little wide. With one seed the interval covers patients only.
+    `figures` is (S, 1 + D): for each of S seeds, an AUROC (or a difference) on all patients, then on D bootstrap draws
+    of patients. Seeds and patients are both samples, so the variance is the sum of that over seeds and that over draws
+    of patients, with Satterthwaite's degrees of freedom (1946). An effect of a seed on some patients only counts in
+    both parts, so the interval is a little too wide. With one seed the interval covers patients only.
     """
     seeds = len(figures)
     mean = float(figures[:, 0].mean())
@@ -80,7 +81,7 @@ def interval(figures: np.ndarray, level: float = LEVEL) -> tuple[float, float, f
 
 
 def _widen(estimate: tuple[float, float, float], seeds: Sequence[AurocIntervals]) -> tuple[float, float, float]:
-    """Returns the interval of a mean over seeds, within [0, 1] and no shorter than those of single seeds on average."""
+    """Returns `estimate` (mean, low, high) cut to [0, 1], but no narrower than single seeds' intervals on average."""
     mean, low, high = estimate
     below = float(np.mean([seed.mean.value - seed.mean.low for seed in seeds]))
     above = float(np.mean([seed.mean.high - seed.mean.value for seed in seeds]))
@@ -88,7 +89,7 @@ def _widen(estimate: tuple[float, float, float], seeds: Sequence[AurocIntervals]
 
 
 def _aurocs(truth: np.ndarray, probability: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Returns (D,): the mean AUROC under each row of `weights`."""
+    """Returns float (D,): the AUROC, averaged over observations, under each row of `weights` (D, U)."""
     columns = np.flatnonzero(has_both_classes(truth))
     each = np.stack([weighted_auroc(truth[:, k], probability[:, k], weights) for k in columns])
     return np.nanmean(each, axis=0)

@@ -10,25 +10,25 @@ from search.trials.trial import TrialRecord, ranked_trials
 
 @dataclass(frozen=True)
 class Choice:
-    """The choice in each of D draws from R reports of T trials, as indices among the R."""
+    """What is chosen from R reports of T trials in each of D bootstrap draws; a report is an index from 0 to R - 1."""
 
     trials: np.ndarray
     """int (T,): the numbers of the trials, ascending."""
     kept: np.ndarray
-    """int (D, T): the report of which each trial keeps the weights."""
+    """int (D, T): the report whose weights each trial keeps."""
     winner: np.ndarray
     """int (D,): the winning report, which is the kept report of the winning trial."""
 
 
 def candidates(rows: Sequence[TrialRecord], trials: np.ndarray) -> np.ndarray:
-    """Returns int (C,): the indices, among reports of `trials` (R,), of those of trials that may win."""
+    """Returns int (C,): the indices of the reports whose trial may win; `trials` (R,) is the trial of each report."""
     return np.flatnonzero(np.isin(trials, [row.number for row in ranked_trials(rows)]))
 
 
 def choose(scores: np.ndarray, trials: np.ndarray) -> Choice:
     """Returns the choice: a trial keeps its report with the highest score; the trial with the highest kept score wins.
 
-    `scores` is float (D, R), `trials` int (R,) ascending. Of equals the first is chosen.
+    `scores` is float (D, R), `trials` int (R,): the trial of each report, ascending. Of equals the first is chosen.
     """
     numbers, starts = np.unique(trials, return_index=True)
     parts = np.split(np.arange(len(trials)), starts[1:])
@@ -38,9 +38,9 @@ def choose(scores: np.ndarray, trials: np.ndarray) -> Choice:
 
 
 def best_report(row: TrialRecord, trials: np.ndarray, images: np.ndarray) -> int:
-    """Returns the index of the report of which a trial keeps the weights: the first with its highest AUROC.
+    """Returns the index of the report whose weights the trial `row` keeps: its first one with its highest AUROC.
 
-    The index is among R reports, of the trials `trials` (R,), that had seen `images` (R,).
+    The index is from 0 to R - 1: report r is of trial `trials[r]`, which had seen `images[r]` training images.
     """
     kept = max(row.reports, key=lambda report: float(report["auroc"]))
     return int(np.flatnonzero((trials == row.number) & (images == kept["images_seen"]))[0])

@@ -1,4 +1,4 @@
-"""The choice of a search, repeated in each bootstrap bag of patients, and its AUROC on the patients out of the bag."""
+"""Repeats the choice of a search in bootstrap draws of patients, to correct the winner's AUROC for being chosen."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from search.trials.trial import TrialRecord
 
 @dataclass(frozen=True)
 class SelectionBootstrap:
-    """The choices from R reports of T trials in B bags."""
+    """The choices from R reports of T trials in B bootstrap draws of patients."""
 
     numbers: np.ndarray
     """int (T,): the trials' numbers, ascending."""
@@ -23,13 +23,13 @@ class SelectionBootstrap:
     finished: np.ndarray
     """bool (T,): whether each trial finished."""
     choices: dict[float, Choice]
-    """The choices in TIGHT and in PLAIN bags."""
+    """The choices by tightness, TIGHT or PLAIN (see chex.statistics.bootstrap)."""
     inside: dict[float, np.ndarray]
-    """float (B, T) for each: the metric of the reports that trials keep, in the bag by which they are chosen."""
+    """By tightness, float (B, T): the metric, as used for the choice, of the report that each trial keeps in a draw."""
 
 
 def bootstrap_selection(metric: BootstrapScores, trials: np.ndarray, rows: Sequence[TrialRecord]) -> SelectionBootstrap:
-    """Returns the choices by `metric` among reports of these `trials` (R,); `rows` has the records of all of them."""
+    """Returns the choices by `metric` among R reports of these `trials` (R,); `rows` has the trials' records."""
     choices, inside = {}, {}
     for tightness in (TIGHT, PLAIN):
         scores = metric.selection(tightness)

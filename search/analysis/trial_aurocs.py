@@ -1,4 +1,4 @@
-"""AUROCs, with intervals, of the weights that each trial keeps."""
+"""Computes the AUROCs, with intervals, of the weights that each trial keeps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ class TrialAurocs:
 
     trial: int
     images: int
-    """Training images that the trial saw in all."""
+    """Training images that the trial saw in all, repeats included."""
     auroc: Estimate
     """Mean AUROC over the observations where it is defined."""
     observations: tuple[Estimate, ...]
@@ -25,9 +25,10 @@ class TrialAurocs:
 def trial_aurocs(
     trials: Sequence[tuple[int, int]], truth: np.ndarray, probability: np.ndarray, patients: np.ndarray
 ) -> tuple[TrialAurocs, ...]:
-    """Returns the AUROCs of T trials, each given as its number and images.
+    """Returns the AUROCs of T `trials`, each given as its number and the training images that it saw.
 
-    `probability` is float (T, U, K): the predictions of the weights that each trial keeps.
+    `truth` is float (U, K) of 1, 0 or NaN (not scored), `probability` float (T, U, K): the predictions of the weights
+    that each trial keeps.
     """
     pairs = zip(trials, auroc_intervals(truth, probability, patients), strict=True)
     return tuple(TrialAurocs(number, images, one.mean, one.observations) for (number, images), one in pairs)

@@ -1,4 +1,4 @@
-"""Comparisons of the values of a categorical parameter, such as policies or backbones."""
+"""Compares the values of a categorical parameter, such as policies or backbones, by the AUROCs of their trials."""
 
 import itertools
 import math
@@ -16,9 +16,9 @@ from chex.statistics.intervals import Estimate
 from search.analysis.selection_bootstrap import SelectionBootstrap
 
 MIN_TRIALS = 3
-"""The average of a value is compared if it has this many finished trials."""
+"""The average of a value is compared only if at least this many trials with the value have finished."""
 MIN_FREEDOM = 4
-"""The fewest degrees of freedom that a regression leaves."""
+"""A regression must leave at least this many degrees of freedom."""
 UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
@@ -32,18 +32,18 @@ class ValueComparison:
     trials: tuple[int, int]
     """How many finished trials each value has."""
     outcome: str
-    """The AUROC that is compared: `mean`, or for a parameter `policy.<observation>` that of the observation."""
+    """The AUROC that is compared: `mean`, or the observation's name for a parameter `policy.<observation>`."""
     best: Estimate
-    """The difference between the best trials, chosen in each bag and scored out of it. It does not show which value is
-    better: with more trials the best one is better. Its interval covers patients, not differences between trials, and
-    is no test. NaN if a value has no trial with a result."""
+    """The difference between the best trial of each value, corrected for their choice by the bootstrap. It does not
+    show which value is better: a value with more trials has a better best one. Its interval covers patients, not
+    differences between trials, and is no test."""
     average: Estimate
     """The average difference between finished trials, adjusted for all other parameters; its interval covers patients
     and trials. NaN if too few trials finished."""
     confidence: float
-    """The confidence of both intervals: 1 - .05 / pairs, so that it is .95 for the tested pairs of all parameters."""
+    """The confidence of each interval: 1 - .05 / tested pairs of all parameters, so that all hold together with .95."""
     verdict: Literal["different", "tied", "untested"]
-    """`different` if the interval of `average` excludes 0; `untested` if too few trials finished."""
+    """`different` if the interval of `average` excludes 0, `untested` if too few trials finished, else `tied`."""
 
 
 def pairs_tested(bootstrap: SelectionBootstrap, param: str) -> int:
@@ -59,9 +59,9 @@ def pairs_tested(bootstrap: SelectionBootstrap, param: str) -> int:
 def compare_values(
     bootstrap: SelectionBootstrap, param: str, compared: BootstrapScores, tests: int
 ) -> list[ValueComparison]:
-    """Returns the comparison of each pair of values of `param` that trials have.
+    """Returns the comparison of each pair of values of `param` that occur in trials, by the AUROC in `compared`.
 
-    `tests`: how many pairs of all parameters are tested (see `pairs_tested`), for Bonferroni's correction.
+    `tests` is the number of tested pairs of all parameters (see `pairs_tested`), for Bonferroni's correction.
     """
     value_of_trial = np.array([str(params[param]) if param in params else "" for params in bootstrap.params])
     values = sorted({str(params[param]) for params in bootstrap.params if param in params})
@@ -85,9 +85,9 @@ def compare_values(
 def compare_best_trials(
     bootstrap: SelectionBootstrap, compared: BootstrapScores, first: np.ndarray, second: np.ndarray, confidence: float
 ) -> Estimate:
-    """Returns the AUROC of the best of some trials, bool (T,), minus that of the best of others.
+    """Returns the AUROC of the best trial of the group `first`, bool (T,), minus that of the group `second`.
 
-    Both are chosen in each bag and scored on the patients out of it.
+    In each bootstrap draw both are chosen, then scored with other weights of the patients (see `BootstrapScores`).
     """
     differences = {
         tightness: compared.evaluation(_best(bootstrap, first, tightness), tightness)
@@ -98,25 +98,25 @@ def compare_best_trials(
 
 
 def _best(bootstrap: SelectionBootstrap, group: np.ndarray, tightness: float) -> np.ndarray:
-    """Returns int (B,): the report of the group's best trial in each bag."""
+    """Returns int (B,): the report that the group's best trial keeps in each bootstrap draw; `group` is bool (T,)."""
     first = np.argmax(np.where(group, bootstrap.inside[tightness], -np.inf), axis=1)
     best: np.ndarray = bootstrap.choices[tightness].kept[np.arange(len(first)), first]
     return best
 
 
 def corrected_trials(bootstrap: SelectionBootstrap, compared: BootstrapScores, places: np.ndarray) -> AurocInfluences:
-    """Returns the AUROCs of some trials, corrected for the choice of their reports, and the influences of patients."""
+    """Returns the AUROCs of the trials at `places`, corrected for the choice of their reports, with influences."""
     kept = bootstrap.choices[TIGHT].kept[:, places]
     mixes = np.stack([selection_shares(reports, len(compared.areas.auroc)) for reports in kept.T], axis=1)
     return AurocInfluences(compared.evaluation(kept, TIGHT).mean(axis=0), compared.areas.weighted_sums(mixes).influence)
 
 
 def difference(aurocs: AurocInfluences, design: np.ndarray, contrast: np.ndarray, confidence: float) -> Estimate:
-    """Returns a contrast of the coefficients of a regression of AUROCs on a `design` (T, C), with its interval.
+    """Returns `contrast` (C,) @ the coefficients of a regression of T AUROCs on `design` (T, C), with its interval.
 
-    The variance has two parts: that of patients, the same for all trials, from the influences; and that between trials,
-    from the residuals minus what patients explain of them. If the variance is larger with each trial's own residual
-    (HC2; MacKinnon & White 1985), which allows the trials of one value to vary more than others, that one is used.
+    The variance has two parts: that of the patients, who are the same for all trials, from the influences; and that
+    between trials, from the residuals minus the part that patients explain. HC2 (MacKinnon & White 1985) uses each
+    trial's own residual, so that the trials of one value may vary more than others; the larger variance is used.
     """
     inverse = np.linalg.pinv(design)
     by_trial = contrast @ inverse
@@ -132,10 +132,10 @@ def difference(aurocs: AurocInfluences, design: np.ndarray, contrast: np.ndarray
 
 
 def covariates(params: Sequence[Mapping[str, Any]], but: str) -> np.ndarray:
-    """Returns float (T, C): all parameters `but` one and its settings, as columns of mean 0 to adjust for.
+    """Returns float (T, C): all parameters except `but` and its settings, as columns of mean 0 to adjust for.
 
-    A number is replaced by its rank among the trials, an absent one by the middle rank. A word has a column for each
-    value but the most frequent.
+    A number is replaced by its rank among the trials, a missing number by the mean rank. A parameter whose values are
+    words has a column for each value except the most frequent one.
     """
     paths = dict.fromkeys(path for each in params for path in each if path != but and not path.startswith(f"{but}."))
     columns = [column for path in paths for column in _columns([each.get(path) for each in params])]
@@ -162,7 +162,10 @@ def _averages(
     value_of_trial: np.ndarray,
     values: Sequence[str],
 ) -> Callable[[str, str, float], Estimate]:
-    """Returns a function that compares the averages of two of `values`, over the finished trials with these values."""
+    """Returns a function (first, second, confidence) for the difference of two values' averages over finished trials.
+
+    The difference is NaN for a value that is not in `values`, or if there are too few finished trials.
+    """
     places = np.flatnonzero(bootstrap.finished & np.isin(value_of_trial, values))
     groups = np.stack([value_of_trial[places] == value for value in values], axis=1) if values else np.empty((0, 0))
     if len(places) - len(values) < MIN_FREEDOM or len(values) < 2:
@@ -181,10 +184,10 @@ def _averages(
 
 
 def adjusted(groups: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """Returns the design matrix: `groups` (T, V), and columns to adjust for if there are enough trials.
+    """Returns the design matrix: `groups` (T, V), then columns to adjust for if there are enough trials.
 
-    These are `columns` (T, C) and the squares of those of numbers, if at least half of the trials remain as degrees of
-    freedom; `columns`, if a third remains; or none. Columns that determine the groups are not added.
+    Adds `columns` (T, C) and the squares of its numeric ones if at least half of the trials remain as degrees of
+    freedom, only `columns` if at least a third remains, otherwise nothing. Adds no columns that determine the groups.
     """
     numeric = columns[:, [len(np.unique(column)) > 2 for column in columns.T]]
     squares = numeric**2 - (numeric**2).mean(axis=0)

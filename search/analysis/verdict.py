@@ -37,17 +37,17 @@ class Verdict:
 
     observations: tuple[str, ...]
     positives: tuple[int, ...]
-    """How many scored units have each observation."""
+    """For each observation, the number of scored units that are positive."""
     units: int
-    """Images or studies that were scored."""
+    """The number of images or studies that were scored."""
     patients: int
     finished: int
     pruned: int
     failed: int
     unfinished: int
-    """Trials that have started and not ended, from which nothing is chosen yet."""
+    """The number of trials that have started but not ended; none of them can be the winner yet."""
     reports: int
-    """Reports from which the winner was chosen."""
+    """The number of reports from which the winner was chosen."""
     winner: int
     """The number of the winning trial."""
     naive_auroc: Estimate
@@ -74,10 +74,11 @@ def analyze(
     sizes: Mapping[str, int],
     tell: Tell = lambda _: None,
 ) -> Verdict | None:
-    """Returns the verdict on `rows`, without importances and ensemble; None if no ended trial has a result.
+    """Returns the verdict on `rows`, without importances and ensemble.
 
-    `params`: the paths of the categorical parameters whose values are compared; `sizes`: how many parameters each
-    backbone has. Calls `tell` with what is being computed.
+    `params`: the paths of the categorical parameters whose values are compared; `sizes`: how many weights each
+    backbone has. Calls `tell` with what is being computed, in words. Returns None if no ended trial has a result, or
+    if no observation has both positive and negative units.
     """
     places = candidates(rows, predictions.trials)
     columns = np.flatnonzero(has_both_classes(predictions.truth)).tolist()
@@ -98,7 +99,7 @@ def analyze(
     records = [row for row in rows if row.number in numbers]
     kept = np.array([best_report(row, trials, predictions.images[places]) for row in records])
     best_trial = winner(records)
-    assert best_trial is not None  # all of them may win
+    assert best_trial is not None  # `records` has only trials that may win
     bootstrap = bootstrap_selection(metric, trials, rows)
     comparisons: list[ValueComparison] = []
     tests = sum(pairs_tested(bootstrap, param) for param in params)
@@ -158,7 +159,7 @@ def load_analyzed(folder: Path, tell: Tell = lambda _: None) -> Verdict:
 
 
 def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
-    """Returns the verdict of `load_analyzed` with importances and ensemble."""
+    """Returns the verdict of `load_analyzed` plus importances and ensemble. Raises the same errors."""
     verdict, search, predictions = load_analyzed(folder, tell), load_search_folder(folder), load_predictions(folder)
     with read_study(folder, search.search_space()) as store:
         rows, history = store.trials(), store.history()
@@ -178,7 +179,7 @@ def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
 
 
 def categorical(space: Space) -> list[str]:
-    """Returns the paths of the categorical parameters with several values."""
+    """Returns the paths of the categorical parameters with at least two values."""
     domains = {path: param.domain for path, param in space.items()}
     return [
         path
@@ -188,7 +189,7 @@ def categorical(space: Space) -> list[str]:
 
 
 def backbone_sizes(rows: Sequence[TrialRecord]) -> dict[str, int]:
-    """Returns how many parameters each backbone of a trial with a report has; other names may be no backbones."""
+    """Returns how many weights each backbone of a trial with a report has; timm may not know the other names."""
     names = {str(row.params[BACKBONE]) for row in rows if BACKBONE in row.params and row.reports}
     return {name: _count_parameters(name) for name in sorted(names)}
 
@@ -203,7 +204,10 @@ def _count_parameters(backbone: str) -> int:
 
 
 def _select(probability: np.ndarray, places: np.ndarray, columns: np.ndarray | None = None) -> np.ndarray:
-    """Returns some reports and observations; without a copy if these are all, since they may have gigabytes."""
+    """Returns `probability` (R, U, K) of the reports `places` and the observations `columns` (None: all).
+
+    Makes no copy if these are all, since the array may have gigabytes.
+    """
     units = np.arange(probability.shape[1])
     selected = np.arange(probability.shape[2]) if columns is None else columns
     whole = (len(places), len(selected)) == probability.shape[::2]

@@ -13,15 +13,18 @@ from search.analysis.verdict import Verdict
 
 WIDTH = 80
 MAX_ROWS = 10
-"""The most trials, or members of an ensemble, in a table."""
+"""The maximum number of trials in the table of trials, or in the sentence about the ensemble."""
 HELD_OUT = "held out"
-"""The end of the name of the scored units, if they were held out from train.csv."""
+"""The name of the scored units ends with these words if the units were held out from train.csv."""
 MIN_POSITIVES = 10
 """With fewer positives, the AUROC of an observation is unreliable."""
 
 
 def verdict_text(verdict: Verdict, unit: str = "images") -> str:
-    """Returns the whole verdict, the most important part last, as in a terminal; `unit` names the scored units."""
+    """Returns the whole verdict; the most important part is last, where a terminal shows it.
+
+    `unit` is the name of the scored units, for example "images".
+    """
     parts = [
         *([_importances(verdict.importances)] if verdict.importances else []),
         _comparisons(verdict.comparisons),
@@ -35,7 +38,7 @@ def verdict_text(verdict: Verdict, unit: str = "images") -> str:
 
 
 def sentences(verdict: Verdict, unit: str = "images") -> list[str]:
-    """Returns `key_findings` in lines of WIDTH."""
+    """Returns `key_findings` in lines of at most WIDTH characters."""
     return [line for text in key_findings(verdict, unit) for line in _wrap(text)]
 
 
@@ -45,7 +48,7 @@ def key_findings(verdict: Verdict, unit: str = "images") -> tuple[str, str, str]
 
 
 def unproven(verdict: Verdict, unit: str = "images") -> list[str]:
-    """Returns `caveats` in lines of WIDTH."""
+    """Returns `caveats` in lines of at most WIDTH characters."""
     return [line for text in caveats(verdict, unit) for line in _wrap(text)]
 
 
@@ -207,7 +210,7 @@ def _gap(estimate: Estimate) -> str:
 
 
 def _point(value: float) -> str:
-    """Returns a difference without its interval, which would look like a test."""
+    """Returns a difference as text, without an interval, because an interval would look like a test."""
     return "unknown" if math.isnan(value) else _signed(value)
 
 

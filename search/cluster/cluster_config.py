@@ -1,4 +1,4 @@
-"""The YAML of a cluster, as `ray up` takes it, checked before anything is created."""
+"""Reads a cluster's YAML, in the format of `ray up`, and checks it before any machine is created."""
 
 import io
 import logging
@@ -34,10 +34,10 @@ class Metadata(Strict):
     """The settings for chex-search in the YAML's `metadata`, which Ray ignores."""
 
     price_per_hour: dict[str, float] = Field(default_factory=dict)
-    """Price of one machine of each node type with its disks, in `currency`."""
+    """The price per hour of one machine with its disks, by node type, in `currency`."""
     currency: str = "USD"
     cache_dir: str | None = None
-    """The folder for decoded images on every node, on a disk of its own; blank: the run's image.cache_dir."""
+    """The folder for decoded images on every node, on the node's local disk; blank: the run's image.cache_dir."""
     storage_uri: str | None = None
     """The URI below which searches are stored unless they set one: `gs://BUCKET/searches`."""
 
@@ -50,12 +50,12 @@ class NodeType:
     cpus: int
     gpus: int
     nodes: int
-    """The maximum number of such nodes."""
+    """The maximum number of nodes of this type."""
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a checked YAML says."""
+    """A cluster as its checked YAML describes it."""
 
     path: Path
     name: str
@@ -66,22 +66,22 @@ class Cluster:
     """The worker types that may be started; none for machines of one's own, whose resources are unknown here."""
     max_workers: int
     idle_hours: float
-    """A worker without trials is deleted after this time."""
+    """A worker is deleted after this many hours without trials."""
     mounts: Mapping[str, str]
     """Paths on every node, mapped to paths on this machine."""
     metadata: Metadata
 
     @property
     def billed(self) -> bool:
-        """Whether machines are rented for it."""
+        """Whether the machines are rented, so that they cost money."""
         return bool(self.workers)
 
 
 def load_cluster(path: Path) -> Cluster:
     """Returns the cluster in a YAML file, checked against our rules, Ray's schema and the compute API's schema.
 
-    Local paths in it are relative to the working directory, as for `ray up`. Raises InputError. Cannot check what only
-    the provider knows: quota, zones without such a GPU, prices.
+    Local paths in it are relative to the working directory, as for `ray up`. Raises InputError if a check fails. Does
+    not check what only the provider knows: quotas, prices, and whether the zone has the GPU.
     """
     content = read_running_cluster(path)
     metadata = validate(Metadata, content.get("metadata") or {}, f"{path}: metadata")
@@ -111,7 +111,8 @@ def load_cluster(path: Path) -> Cluster:
 def read_running_cluster(path: Path) -> dict[str, Any]:
     """Returns a YAML's content, checked only as far as needed to find a cluster that is running.
 
-    Any other change to the YAML or this machine must not keep the user from deleting the cluster. Raises InputError.
+    Other faults of the YAML or of this machine must not keep the user from deleting the cluster. Raises InputError if
+    one of these checks fails.
     """
     content = read_yaml(path, loader=RayLoader)
     check_kind(path, content, "cluster")
@@ -163,11 +164,11 @@ def _check_provider(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _with_ray_defaults(path: Path, content: dict[str, Any]) -> dict[str, Any]:
-    """Returns the content with Ray's defaults, checked by Ray's own schema."""
+    """Returns the content with Ray's defaults. Raises InputError if it does not match Ray's own schema."""
     import jsonschema
     from ray.autoscaler._private.util import prepare_config, validate_config
 
-    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)  # it would print the defaults that it fills in
+    logging.getLogger("ray.autoscaler").setLevel(logging.ERROR)  # Ray would print the defaults that it fills in
     try:
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
             config = prepare_config(content)
@@ -202,7 +203,7 @@ def _check_mounts(path: Path, mounts: Mapping[str, str]) -> None:
 
 
 def _check_versions(path: Path, config: Mapping[str, Any]) -> None:
-    """Checks that the nodes install the versions of Python and Ray that this machine has."""
+    """Raises InputError if the nodes install other versions of Python or Ray than this machine has."""
     ray = version("ray")
     installs = {key: value for key, value in config.items() if key.endswith("_commands") or key == "docker"}
     for where, text in _strings(installs, ""):

@@ -154,7 +154,7 @@ def _load(options: argparse.Namespace) -> "Cluster":
 
 
 def _running_cluster(options: argparse.Namespace) -> Path:
-    """Returns the path of the YAML of a cluster that is running."""
+    """Returns the path of a cluster's YAML, checked only as needed for a cluster that is running already."""
     from search.cluster.cluster_config import read_running_cluster
 
     read_running_cluster(options.cluster)
@@ -207,7 +207,7 @@ def _check_loopback() -> None:
 
 
 def _run(commands: Iterable[Command]) -> int:
-    """Prints and runs the commands up to the first that fails; returns its exit code."""
+    """Prints and runs the commands in order; returns 0, or the exit code of the first that fails."""
     bin_folder = os.path.dirname(sys.executable)
     environment = os.environ | {
         "PATH": f"{bin_folder}{os.pathsep}{os.environ.get('PATH', '')}",

@@ -1,4 +1,4 @@
-"""Google Compute Engine's API: its schema of an instance, and the running instances. Needs the extra `cluster`."""
+"""Uses Google Compute Engine's API: checks an instance's settings, lists instances. Needs the extra `cluster`."""
 
 import json
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from typing import Any
 from chex.errors import InputError, suggest
 
 TIMEOUT_SECONDS = 10
-"""How long the API may take to answer."""
+"""How many seconds the API may take to answer."""
 _RAY_KEYS = ("sourceInstanceTemplate", "networkConfig")
 """Keys that Ray removes before it asks the API."""
 _PYTHON_TYPES: dict[str, type | tuple[type, ...]] = {
@@ -30,8 +30,8 @@ def client_is_installed() -> bool:
 def check_instance(where: str, body: Mapping[str, Any]) -> None:
     """Raises InputError if `body` does not match the API's schema of an Instance; `where` is its dotted path.
 
-    Neither Ray's schema nor `ray up` checks these fields: a typing error would show only after the head is being paid
-    for. The schema comes with Google's client; without the client nothing is checked.
+    Neither Ray's schema nor `ray up` checks these fields, so a typing error would show only when the head costs money
+    already. The schema comes with Google's client; without the client nothing is checked.
     """
     if client_is_installed():
         instance = {key: value for key, value in body.items() if key not in _RAY_KEYS}
@@ -39,10 +39,10 @@ def check_instance(where: str, body: Mapping[str, Any]) -> None:
 
 
 def running_instances(project: str, zone: str, cluster: str, compute: Any = None) -> list[str]:
-    """Returns the names of the instances of the Ray cluster `cluster` that are starting or running.
+    """Returns the names of the instances of the Ray cluster `cluster` that are not terminated.
 
-    `compute` is a client of the API, by default one with this machine's credentials. Raises InputError without
-    credentials, without an answer in time, and if the API refuses.
+    `compute` is a client of the API, by default one with this machine's credentials. Raises InputError if there are no
+    credentials, if no answer comes in time, and if the API refuses.
     """
     from google.auth.exceptions import GoogleAuthError, TransportError
     from googleapiclient.errors import HttpError

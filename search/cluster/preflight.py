@@ -1,4 +1,4 @@
-"""What a search would do and cost on a cluster, computed from two YAML files before anything is paid for."""
+"""Computes what a search would do and cost on a cluster, from their two YAML files, before anything is paid for."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from search.storage.remote_path import check_writable, connect_existing
 from search.storage.uri import is_uri
 
 START_HOURS = 0.5
-"""Hours that are counted for starting the head's job and reading the data, before the search's clock starts."""
+"""Hours that the cost includes for starting the job and reading the data, before the search's clock starts."""
 
 
 @dataclass(frozen=True)
@@ -35,9 +35,9 @@ class Packing:
 
 @dataclass(frozen=True)
 class CostBound:
-    """The most that machines cost from the start of the search's clock until its workers are deleted.
+    """The most that machines cost until the workers are deleted, with START_HOURS before the search's clock starts.
 
-    Excludes what runs before that clock for longer than START_HOURS; `_excluded_cost_lines` names it and its price.
+    If the time before that clock is longer, the rest is not included; `_excluded_cost_lines` says what it costs.
     """
 
     hours: float
@@ -49,8 +49,8 @@ class CostBound:
 def pack_trials(cluster: Cluster, resources: Resources) -> list[Packing]:
     """Returns how the trials fill each worker type.
 
-    Raises InputError if a type has no room for a trial, or has GPUs that no trial would use. A fraction of a GPU is
-    always of a single GPU.
+    Raises InputError if a type has no room for a trial, or has GPUs that no trial would use. A trial's fraction of a
+    GPU is never split over two GPUs.
     """
     packings = []
     for worker in cluster.workers:
@@ -85,7 +85,7 @@ def preflight(cluster: Cluster, search: SearchConfig, data: str) -> str:
     """Checks a search from `adapt_to_cluster` and returns its packing and cost as text.
 
     Raises InputError if the search does not fit the cluster, has no limit in hours, if nothing exists at `data`, or if
-    its storage cannot be written. Nodes have the same access as this machine if their account has the same rights.
+    its storage cannot be written. Checks access from this machine; the nodes' account needs the same rights.
     """
     _check_data(data)
     if search.storage_uri and _is_bucket(search.storage_uri):
@@ -130,7 +130,7 @@ def _cost_lines(bound: CostBound, cluster: Cluster, hours: float) -> Sequence[st
 
 
 def _excluded_cost_lines(search: SearchConfig, cluster: Cluster) -> Sequence[str]:
-    """Says what is paid for before the clock of budget.hours starts, which the bound excludes, per hour."""
+    """Returns lines on the costs that the bound excludes, those before the clock of budget.hours starts, per hour."""
     price, currency = cluster.metadata.price_per_hour, cluster.metadata.currency
     hour = f"{price[cluster.head] + max(price[kind.name] for kind in cluster.workers):.2f} {currency} per hour"
     subject = f"Fetching and decoding the data, beyond {60 * START_HOURS:.0f} minutes"
@@ -156,15 +156,15 @@ def _check_data(data: str) -> None:
 
 
 def _is_bucket(where: str) -> bool:
-    """Returns whether this machine sees the same there as a node."""
+    """Returns whether `where` is a bucket, in which this machine sees the same files as a node."""
     return is_uri(where) and not where.startswith("file:")
 
 
 def adapt_to_cluster(search: SearchConfig, cluster: Cluster) -> SearchConfig:
-    """Returns the search with its open settings taken from the cluster's YAML.
+    """Returns the search, with the settings that it leaves open taken from the cluster's YAML.
 
-    These are the folder for decoded images, the storage, and on workers that start on demand the number of concurrent
-    trials and the CPUs of each. Raises InputError as `pack_trials`.
+    These are the folder for decoded images, the storage, and for rented workers the number of concurrent trials and
+    the CPUs of each trial. Raises InputError like `pack_trials`.
     """
     base, cache = search.base, cluster.metadata.cache_dir
     if cache and base.image.cache_dir == ImageConfig().cache_dir:
@@ -183,7 +183,7 @@ def adapt_to_cluster(search: SearchConfig, cluster: Cluster) -> SearchConfig:
 
 
 def _max_concurrent_trials(packings: Sequence[Packing], max_workers: int) -> int:
-    """Returns the number of trials on as many workers as are allowed, those with the most trials first."""
+    """Returns the number of trials on `max_workers` workers; those with room for the most trials count first."""
     at_once, room = 0, max_workers
     for packing in sorted(packings, key=lambda packing: -packing.trials_per_node):
         nodes = min(packing.nodes, room)

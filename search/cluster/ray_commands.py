@@ -1,4 +1,7 @@
-"""The commands that `chex-search cluster` runs, as lists of arguments that a user could type; nothing runs here."""
+"""Builds the commands that `chex-search cluster` runs, as lists of arguments; nothing runs here.
+
+The docstrings of functions that return commands say what the commands do.
+"""
 
 import shlex
 from pathlib import Path
@@ -32,7 +35,7 @@ def submit(cluster: Path, name: str, search: Path, data: str) -> list[Command]:
 
 
 def resume(cluster: Path, name: str, uri: str) -> list[Command]:
-    """Submits, as the job `name`, that the search at `uri` is resumed on a head without any of its files."""
+    """Submits the job `name`, which resumes the search at `uri` on a head that has none of its files."""
     return [
         on_head(cluster, free_job_name(name)),
         on_head(cluster, submit_job(name, f"resume {shlex.quote(uri)} {_SEARCH_OPTIONS}")),
@@ -61,7 +64,7 @@ def submit_job(name: str, arguments: str) -> str:
 
 
 def status(cluster: Path, name: str | None) -> list[Command]:
-    """Shows what runs on the cluster; with `name` how that search is doing."""
+    """Shows what runs on the cluster, or with `name` the status of that search."""
     if name is None:
         return [on_head(cluster, f"ray status; ray job list {_api_address()}")]
     return [on_head(cluster, f"ray job status {_api_address()} {name}; chex-search status {PROJECT}/results/{name}")]
@@ -74,7 +77,7 @@ def logs(cluster: Path, name: str, trial: int) -> list[Command]:
 
 
 def fetch(cluster: Path, folder: Path) -> list[Command]:
-    """Copies the search with the name of `folder` into it; files that are equal are not sent again."""
+    """Copies the search that has the name of `folder` from the head into `folder`; equal files are not sent again."""
     return [
         ["mkdir", "-p", str(folder)],
         ["ray", "rsync-down", str(cluster), f"{PROJECT}/results/{folder.name}/", f"{folder}/"],
@@ -87,7 +90,7 @@ def down(cluster: Path) -> list[Command]:
 
 
 def tunnel(cluster: Path) -> list[Command]:
-    """Opens Ray's dashboard and TensorBoard on this machine's loopback until Ctrl-C."""
+    """Makes Ray's dashboard and TensorBoard reachable at 127.0.0.1, from this machine only, until Ctrl-C."""
     tensorboard = f"tensorboard --logdir {PROJECT}/results --host 127.0.0.1 --port {TENSORBOARD}"
     ports = ["--port-forward", str(DASHBOARD), "--port-forward", str(TENSORBOARD)]
     return [["ray", "exec", *ports, str(cluster), f"{_HEAD_ENVIRONMENT}; {tensorboard}"]]

@@ -1,4 +1,4 @@
-"""Finds out whether a cluster of this name is running."""
+"""Finds the running machines of a cluster by the cluster's name."""
 
 import json
 from pathlib import Path
@@ -10,8 +10,8 @@ from search.cluster.gcp_api import running_instances
 def running_machines(cluster: Cluster) -> list[str]:
     """Returns the machines that run under the cluster's name; empty if the name is free.
 
-    Asks the provider, or for machines of one's own reads the file in which Ray records what it started. Raises
-    InputError if the provider gives no answer (see gcp_api.running_instances).
+    Asks the provider; for the user's own machines, reads the file in which Ray on this machine records what it
+    started. Raises InputError if the provider gives no answer (see gcp_api.running_instances).
     """
     if cluster.provider["type"] == "gcp":
         return running_instances(cluster.provider["project_id"], cluster.provider["availability_zone"], cluster.name)

@@ -1,4 +1,4 @@
-"""How much a search may spend, and when it has spent it."""
+"""Defines how much a search may spend, and decides when the budget is spent."""
 
 import math
 from collections.abc import Sequence
@@ -11,17 +11,17 @@ from search.trials.trial import TrialRecord, ended
 
 
 class Budget(Strict):
-    """The limits of a search; a blank one does not limit it."""
+    """The limits of a search; a blank limit does not apply."""
 
     trials: int = Field(12, ge=1, le=100_000)
     images: int | None = Field(None, ge=1)
-    """The training images of all trials together; when they are spent, running trials are left unfinished."""
+    """Training images of all trials together, repeats included; when spent, running trials are left unfinished."""
     hours: float | None = Field(None, gt=0)
     """Hours of wall time, over all resumes; when they are over, running trials are left unfinished."""
     patience: int | None = Field(None, ge=1)
-    """After this many ended trials in a row without a new best, no further trial starts."""
+    """After this many ended trials in a row, by number, without a new best value, no further trial starts."""
     max_consecutive_failures: int = Field(5, ge=1)
-    """The search stops after this many failed trials in a row, because something is wrong with all of them."""
+    """The search stops after this many failed trials in a row, because they probably fail for the same reason."""
 
 
 def why_no_more_trials(budget: Budget, rows: Sequence[TrialRecord]) -> str | None:
@@ -34,7 +34,7 @@ def why_no_more_trials(budget: Budget, rows: Sequence[TrialRecord]) -> str | Non
 
 
 def why_stop(budget: Budget, rows: Sequence[TrialRecord], seconds: float) -> str | None:
-    """Returns why running trials stop too; None while they may go on. `seconds`: how long the search has run."""
+    """Returns why running trials must stop too; None while they may go on. `seconds`: running time of the search."""
     if budget.images is not None and sum(row.images_seen for row in rows) >= budget.images:
         return f"{budget.images:,} training images are spent (budget.images)"
     if budget.hours is not None and seconds >= budget.hours * 3600:
@@ -43,7 +43,7 @@ def why_stop(budget: Budget, rows: Sequence[TrialRecord], seconds: float) -> str
 
 
 def too_many_failures(budget: Budget, rows: Sequence[TrialRecord]) -> str | None:
-    """Returns an error if the last `budget.max_consecutive_failures` trials to end have all failed, else None."""
+    """Returns a message if the last `budget.max_consecutive_failures` ended trials, by number, all failed; or None."""
     last = ended(rows)[-budget.max_consecutive_failures :]
     if len(last) < budget.max_consecutive_failures or any(row.state != "failed" for row in last):
         return None
@@ -68,6 +68,6 @@ def extend_budget(budget: Budget, trials: int | None, images: int | None, hours:
 
 
 def _trials_since_best(rows: Sequence[TrialRecord]) -> int:
-    """Returns how many trials ended after the one that first reached the best value."""
+    """Returns how many ended trials have a higher number than the first trial with the best value."""
     values = [-math.inf if math.isnan(row.value) else row.value for row in ended(rows)]
     return len(values) - 1 - values.index(max(values)) if values else 0

@@ -19,13 +19,13 @@ from search.trials.layout import CONFIRM_FOLDER as CONFIRM
 
 
 def resolve_search_dir(where: str, results: Path) -> Path:
-    """Returns the folder of the search at `where`, a path or a URI; of a URI it downloads the search below `results`.
+    """Returns the folder of the search at `where`, a path or a URI; downloads a search at a URI into `results`.
 
-    Checkpoints of trials are not downloaded. Raises InputError if the URI has no search, or if the folder exists and is
-    no unchanged copy of it; raises Unreachable.
+    Checkpoints of trials are not downloaded. Raises InputError if there is no search at the URI, or if the folder
+    exists and is not an unchanged copy of it; raises Unreachable if the storage cannot be reached.
     """
     if not is_uri(where):
-        return Path(os.path.abspath(where))  # its name is the search's, in its storage too: not `..`
+        return Path(os.path.abspath(where))  # not `..`: the folder's name is the search's name
     path, separator, query = where.partition("?")
     uri = f"{path.rstrip('/')}{separator}{query}"
     name = path.rstrip("/").rpartition("/")[2]
@@ -44,7 +44,7 @@ def resolve_search_dir(where: str, results: Path) -> Path:
         return folder
     check_claim(folder, "search", "")
     with atomic_folder(folder) as part:
-        if folder_kind(folder):  # as `chex-search cluster submit` leaves it
+        if folder_kind(folder):  # `chex-search cluster submit` leaves such a folder
             shutil.copytree(folder, part, symlinks=True, dirs_exist_ok=True)
         write_mark(part, "search")
         _pull(uri, part, _is_wanted)
@@ -52,7 +52,7 @@ def resolve_search_dir(where: str, results: Path) -> Path:
 
 
 def refresh(folder: Path) -> None:
-    """Downloads what is new in its storage, if the search's folder is an unchanged copy of it. Raises Unreachable."""
+    """Downloads what is new in the search's storage, if `folder` is an unchanged copy of it. Raises Unreachable."""
     uri = storage_of(load_search_folder(folder), folder) if (folder / CONFIG).is_file() else None
     if uri and is_in_sync(folder, uri, STUDY):
         _update(uri, folder)
@@ -67,7 +67,7 @@ def _update(uri: str, folder: Path) -> None:
 
 
 def _pull(uri: str, folder: Path, wanted: FileFilter) -> None:
-    """Downloads the lease first: if the search is uploaded in the meantime, the copy then counts as older."""
+    """Downloads the lease records first, so that the copy counts as older if another machine uploads in between."""
     pull(uri, folder, lambda name: name.startswith(f"{DRIVER}/"))
     pull(uri, folder, lambda name: wanted(name) and not name.startswith(f"{DRIVER}/"))
 

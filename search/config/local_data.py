@@ -24,9 +24,9 @@ def images_of(search: SearchConfig, folder: Path) -> str | None:
 
 
 def with_local_data(search: SearchConfig, whole: bool) -> SearchConfig:
-    """Returns `search` with the dataset's folder here, downloaded (the `whole` of it, or its tables) if it has a URI.
+    """Returns `search` with the dataset's folder on this machine; downloads a dataset that has a URI.
 
-    Raises InputError.
+    Downloads all of it if `whole`, else only its tables. Raises InputError if that fails.
     """
     if search.data_uri is None:
         return search

@@ -30,7 +30,7 @@ class Resources(Strict):
     """0, a fraction (.25: four trials share a GPU, each with a quarter of its memory) or a whole number."""
     max_concurrent_trials: int | None = Field(None, ge=1)
     """How many trials may run at once; blank: as many as there is room for. A cluster that adds nodes when trials wait
-    need not have room for so many at the start."""
+    does not need room for all of them at the start."""
 
     @field_validator("gpus_per_trial")
     @classmethod
@@ -63,7 +63,7 @@ class TrialSlots:
     """How many trials run at once, 1 or more."""
     idle_cpus: int
     idle_gpus: float
-    """GPUs that no trial uses while so many run, at least 0; for example a fifth of each GPU at .4 of a GPU a trial."""
+    """GPUs that stay unused while this many trials run, 0 or more; for example .2 of each GPU if a trial uses .4."""
 
 
 def plan_slots(
@@ -75,10 +75,10 @@ def plan_slots(
 ) -> TrialSlots:
     """Returns how many trials with these `resources` run on `nodes`; a cluster that `grows` may add nodes.
 
-    `where` names the only node of what does not grow, for errors. `coming` has a node of each kind that may be added;
-    None: unknown. The fraction of a GPU that a trial uses is of a single GPU: the rests of two GPUs make no third
-    trial. `auto` CPUs are those of the node with the fewest for each trial. Raises InputError if no trial has room and
-    none ever will: a trial would wait in Ray without end.
+    `where` is the name of the machine in errors, if nothing grows. `coming` has one node of each type that may be
+    added; None: unknown. A trial's fraction of a GPU is never split over two GPUs. With `auto` a trial gets the share
+    of CPUs that the node with the smallest share has. Raises InputError if no trial has room now or later, because it
+    would wait in Ray without end.
     """
     gpus, limit = resources.gpus_per_trial, resources.max_concurrent_trials
     may_wait = grows and limit is not None
@@ -107,7 +107,7 @@ def _cpus_per_trial(resources: Resources, nodes: Sequence[Node], may_wait: bool)
 
 
 def _slots(cpus: int, gpus: float, node: Node) -> int:
-    """Returns how many trials of so many CPUs and GPUs a node has room for."""
+    """Returns how many trials a node has room for, if each takes `cpus` CPUs and `gpus` GPUs."""
     gpu_slots = _gpu_slots(gpus, node.gpus)
     return node.cpus // cpus if gpu_slots is None else min(node.cpus // cpus, gpu_slots)
 

@@ -24,7 +24,7 @@ from search.storage.uri import is_uri
 
 
 class SearchConfig(Strict):
-    """A search: a base run, the space of what is varied, and how."""
+    """A search: a base run, the space of parameters to vary, and how to search it."""
 
     base: RunConfig
     space: dict[str, Any]
@@ -55,7 +55,10 @@ class SearchConfig(Strict):
         return space_constraints(self.constraints, self.search_space(), self.base.model_dump(mode="json"))
 
     def base_params(self) -> dict[str, Any] | None:
-        """Returns the base run as a point of the space, for the first trial; None if infeasible, or for a grid."""
+        """Returns the base run as a point of the space, for the first trial.
+
+        Returns None for a grid, or if the base run lies outside the space or violates a constraint.
+        """
         if self.sampler.kind == "grid":
             return None
         point = base_point(self.search_space(), self.base.model_dump(mode="json"))
@@ -64,8 +67,8 @@ class SearchConfig(Strict):
     def initial_params(self) -> list[dict[str, Any]]:
         """Returns the points to try before the sampler proposes: the base run, if it is feasible, and `initial_points`.
 
-        Each has all parameters that exist in it. Of a grid, returns all points. Raises InputError (see
-        `read_initial_points`).
+        Each point has all parameters whose conditions hold in it. For a grid, returns all its feasible points. Raises
+        InputError (see `read_initial_points`).
         """
         if self.sampler.kind == "grid":
             return list(filter(self.checked_constraints().feasible, grid(self.search_space())))
@@ -80,8 +83,8 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
     """Returns the search that a YAML file describes, checked.
 
     `sets` are `a.b=value` texts, with dotted paths of the search or of its base run; `data` is the dataset's folder or
-    URI. The file's `base` is a run, or the path of a run's YAML file (relative to the search's); dotted paths below
-    `set` override it. Raises InputError.
+    URI. The file's `base` is a run, or the path of a run's YAML file, relative to the folder of the search's file;
+    dotted paths below `set` override it. Raises InputError if anything in the search is not valid.
     """
     content = read_yaml(path)
     check_kind(path, content, "search")
@@ -117,7 +120,7 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
 
 
 def _load_base(path: Path, base: object) -> Mapping[str, Any]:
-    """Returns the run that `base:` of the search's file has or names."""
+    """Returns the run that the search's file contains below `base:`, or the run in the file that `base:` names."""
     if isinstance(base, Mapping):
         return base
     if not isinstance(base, str) or not base:

@@ -1,4 +1,4 @@
-"""Loads the search of a folder, and finds its storage, image caches and dataset."""
+"""Loads the search and the trials of a folder, locks the folder, and finds the search's storage."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +16,7 @@ from search.trials.trial import TrialRecord
 
 
 def load_search_folder(folder: Path) -> SearchConfig:
-    """Returns the search of `folder`. Raises InputError if it has none."""
+    """Returns the search whose config is in `folder`. Raises InputError if there is none."""
     if not (folder / CONFIG).is_file():
         raise InputError(f"{folder} holds no search (no {CONFIG} in it); give a folder that `chex-search run` made")
     return validate(SearchConfig, read_yaml(folder / CONFIG), str(folder / CONFIG))
@@ -44,7 +44,7 @@ def lock_search(folder: Path) -> Iterator[None]:
 
 
 def check_folder(search: SearchConfig, folder: Path) -> None:
-    """Raises InputError if `folder` has another search."""
+    """Raises InputError if `folder` holds a search with another config than `search`."""
     other = (
         describe_differences(search, load_search_folder(folder), f"in its {CONFIG}")
         if (folder / CONFIG).exists()

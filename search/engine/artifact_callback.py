@@ -14,7 +14,7 @@ from search.trials.trial import TrialRecord, winner
 from search.trials.trial_progress import Steps, save_steps
 
 STATUS_SECONDS = 5.0
-"""Seconds between two updates of the trials' steps for `chex-search status`."""
+"""Seconds between two writes of the trials' progress for `chex-search status`."""
 
 
 class ArtifactCallback:
@@ -34,7 +34,7 @@ class ArtifactCallback:
         self.next_status = 0.0
 
     def on_trial_start(self, trial: TrialRecord) -> None:
-        """Syncs the study before the trial can write to the storage."""
+        """Syncs the study, so that the storage has it before the trial writes there. Raises Unreachable."""
         if self.storage:
             self.storage.sync()
 
@@ -51,7 +51,7 @@ class ArtifactCallback:
             save_steps(self.folder, steps)
 
     def on_report(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> None:
-        """Logs the report and requests a sync."""
+        """Logs the trial's last report and requests a sync. Raises LeaseLost."""
         self.logs.report(trial)
         if self.storage:
             self.storage.request_sync()

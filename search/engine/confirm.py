@@ -33,7 +33,8 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; returns the result as text.
 
     The runs are a search of their own in folder/confirm, which resumes if it was interrupted. The figures are written
-    there as a CSV, and to its storage. Raises InputError, and the errors of `run_search`.
+    there as a CSV, and to the storage if there is one. Raises InputError if there are too few configs or folder/confirm
+    holds another confirmation, and the errors of `run_search`.
     """
     search, confirm_folder = load_search_folder(folder), folder / CONFIRM_FOLDER
     chosen = best_configs(load_trials(search, folder), top)
@@ -58,7 +59,7 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
 
 
 def best_configs(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
-    """Returns the `top` best ended trials with different parameters (other than the seed), the best first.
+    """Returns the `top` best ended trials, the best first; of trials that differ only in the seed, the best counts.
 
     Raises InputError if there are fewer.
     """
@@ -102,7 +103,10 @@ def resolved_base(search: SearchConfig, folder: Path) -> RunConfig:
 def confirmation_summary(
     chosen: Sequence[TrialRecord], trials: Sequence[TrialRecord], folder: Path, seed: int, seeds: int
 ) -> str:
-    """Returns the text, a line per config and what the differences prove; writes the figures into `folder`."""
+    """Returns the result as text and writes the figures into `folder`; `seed` is for the bootstrap, `seeds` a count.
+
+    The text has a line per config and says what the differences between configs prove.
+    """
     runs = [[_finished_run(trial, trials, index) for trial in chosen] for index in range(seeds)]
     n_failed = sum(run is None for runs_of_seed in runs for run in runs_of_seed)
     complete = [found for runs_of_seed in runs if len(found := [run for run in runs_of_seed if run]) == len(chosen)]
@@ -155,7 +159,7 @@ def _summary_table(chosen: Sequence[TrialRecord], replications: Sequence[Replica
 
 
 def _finished_run(trial: TrialRecord, trials: Sequence[TrialRecord], index: int) -> TrialRecord | None:
-    """Returns the finished run of a config with the seed at `index`; None without one."""
+    """Returns the run of the config of `trial` with the seed at `index`; None if that run has not finished."""
     params = _without_seed(trial.params)
     runs_of_config = [run for run in trials if _without_seed(run.params) == params]
     return runs_of_config[index] if index < len(runs_of_config) and runs_of_config[index].state == "finished" else None

@@ -1,7 +1,7 @@
 """Decides what happens next in a search from its study; does not use Ray.
 
-Every event is written to the study before it takes effect, and every action may be repeated: wherever the process
-stops, another controller of the same folder continues.
+New trials and reports are written to the study before they take effect, and every action may be repeated (the end of a
+trial is written after its callback). So wherever the process stops, another controller of the same folder continues.
 """
 
 import math
@@ -21,8 +21,8 @@ from search.trials.trial import FAILURE, HALT, HOST, NODE, State, TrialRecord, i
 from search.trials.trial_progress import Steps
 
 MAX_RETRIES = 2
-"""How often a trial whose process died is restarted from its last report before it has failed. A new report resets the
-count; since a trial has finitely many reports, it always ends."""
+"""A trial whose process dies is restarted from its last report this many times before it counts as failed. A new report
+resets the count; since a trial has finitely many reports, it always ends."""
 
 
 class SearchCallback(Protocol):
@@ -37,7 +37,7 @@ class SearchCallback(Protocol):
     def on_node_excluded(self, trial: TrialRecord, reason: str) -> None:
         """The trial moves to another node, because no trial can run on its node any more.
 
-        Must raise an error that keeps this machine itself from running the search.
+        Must raise an error if this machine itself cannot run the search any more, for example because its disk is full.
         """
 
     def on_trial_end(self, trial: TrialRecord, trials: Sequence[TrialRecord]) -> None:
@@ -47,7 +47,7 @@ class SearchCallback(Protocol):
         """The trials have changed."""
 
     def on_step(self, steps: Steps) -> None:
-        """The running trials have made these steps. Called in a thread of its own; nothing is decided from it."""
+        """The running trials have made these steps. Called in another thread; for display only."""
 
 
 class TrialController:
@@ -75,7 +75,7 @@ class TrialController:
         self.halt_reason = ""
         self.crash_counts = Counter[int]()
         self.nodes, self.excluded_nodes = nodes, set[str]()
-        """Nodes that could run a trial, and ids of those on which none may start."""
+        """A function that returns the ids of nodes that could run a trial, and the ids on which none may start."""
         for trial in list(self.trials):
             if trial.state == "pending":
                 self._finish_or_prune(trial)
@@ -108,9 +108,9 @@ class TrialController:
         return not pending and why_no_more_trials(self.search.budget, self.trials) is not None
 
     def on_result(self, number: int, report: Mapping[str, Any]) -> bool:
-        """Records a trial's report and returns whether the trial may continue.
+        """Records a trial's report and returns whether the trial may continue; also True for a finished trial.
 
-        A report that is known already changes nothing.
+        A report that is recorded already changes nothing. HALT or FAILURE in `report` replace its figures.
         """
         trial = self.trials[number - 1]
         if trial.state != "running":
@@ -144,7 +144,7 @@ class TrialController:
             self._update(replace(trial, state="pending"))
 
     def _exclude_node(self, trial: TrialRecord, reason: str, node: str, host: str) -> None:
-        """Excludes a node on which no trial can run; stops the search if no other node is left."""
+        """Excludes `node`, on which no trial can run, and restarts its trial; if no other is left, stops the search."""
         self.excluded_nodes.add(node)
         if not self.nodes() - self.excluded_nodes:
             self.halt_reason = reason
@@ -197,11 +197,11 @@ class TrialController:
 
 
 class SearchFinished(Exception):
-    """No new trial starts, and the running ones are to be stopped."""
+    """The search is over: no new trial starts, and running trials must be stopped."""
 
 
 def learning_curves(trials: Sequence[TrialRecord]) -> dict[int, list[RungReport]]:
-    """Returns each trial's reports as pruning compares them."""
+    """Returns the reports of each trial, by number, in the form that pruning compares."""
     return {
         trial.number: [RungReport(float(r["percent"]), int(r["images_seen"]), float(r[METRIC])) for r in trial.reports]
         for trial in trials

@@ -1,4 +1,4 @@
-"""Why a search stops before its end."""
+"""Errors that say why a search stops before its end."""
 
 import threading
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ class TooManyFailures(Exception):
 def report_disk_full(folder: Path) -> Iterator[None]:
     """Converts disk-full errors inside the block to SearchInterrupted: nothing in `folder` is lost.
 
-    TensorBoard writes in a thread of its own, which would print a traceback before it passes the error on.
+    Keeps threads from printing a traceback of these errors: TensorBoard writes in a thread of its own.
     """
     original_hook = threading.excepthook
     threading.excepthook = lambda arguments: (

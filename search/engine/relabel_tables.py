@@ -1,4 +1,4 @@
-"""The probability tables that a search's policies read: each is made once, before the trials, and shared by them."""
+"""Makes the probability tables that a search's policies read: each once, before the trials, which share it."""
 
 import math
 import sys
@@ -40,10 +40,10 @@ def with_probability_tables(
     images_uri: str | None = None,
     earlier_folder: Path | None = None,
 ) -> RunConfig:
-    """Returns `base` with every table that a trial may read; makes the missing ones in `folder`, once.
+    """Returns `base` with the path of every table that a trial may read; makes missing tables in `folder`.
 
-    Image caches are shared at `images_uri`. Tables of an earlier search in `earlier_folder` are copied. Needs a running
-    Ray for the teacher. Raises InputError if a table cannot be made.
+    Copies tables of an earlier search in `earlier_folder`. Trains the teacher of self_trained in the running Ray, with
+    the image caches at `images_uri` if they are shared. Raises InputError if a table cannot be made.
     """
     paths = {}
     for kind in TABLE_POLICIES:

@@ -67,8 +67,9 @@ def run_search(
 
     Runs on this machine, or on the Ray cluster at the address `cluster`. Resumes where an earlier call for this search
     and folder stopped, unless `overwrite` empties the folder first. Probability tables are copied from the search in
-    `earlier_folder`. `previous` is the search in `folder` that is extended to `search`. Raises InputError before
-    anything is written or removed, SearchInterrupted if the search stops before its end, and TooManyFailures.
+    `earlier_folder`. `previous` is the search in `folder` before its extension to `search`. Raises InputError, before
+    anything is written or removed unless a probability table cannot be made; SearchInterrupted if the search stops
+    before its end; and TooManyFailures.
     """
     check_claim(folder, "search", "", search.base.data.root)
     if overwrite:
@@ -106,7 +107,7 @@ def run_search(
 
 
 def resume_search(folder: Path, cluster: str | None = None) -> list[TrialRecord]:
-    """Resumes the search in `folder`; otherwise as `run_search`."""
+    """Resumes the search in `folder`. Returns and raises like `run_search`."""
     return run_search(load_search_folder(folder), folder, overwrite=False, cluster=cluster)
 
 
@@ -115,8 +116,8 @@ def extend_search(
 ) -> list[TrialRecord]:
     """Adds to the budget of the search in `folder` and resumes it with the results of its trials.
 
-    Raises InputError if nothing is added, if the search does not have such a limit, or if trials are added to a grid;
-    otherwise as `run_search`.
+    Raises InputError if nothing is added, if the budget does not have a limit that is to be raised, or if trials are
+    added to a grid. Otherwise returns and raises like `run_search`.
     """
     previous = load_search_folder(folder)
     if trials and previous.sampler.kind == "grid":
@@ -141,7 +142,7 @@ def _run_trials(
     store = StudyStore(folder, search.search_space())
     tables = load_run_tables(without_tables(base))
     write_labels(folder, tables.scored, tables.observations)
-    for trial in ended(store.trials()):  # the process may have died before deleting them
+    for trial in ended(store.trials()):  # an earlier process may have died before it did so
         delete_checkpoints(trial_folder(folder, trial.number))
     last_words = f"chex-search: Ray has died; `chex-search resume {folder}` continues the search"
     try:
@@ -158,7 +159,7 @@ def _run_trials(
                     controller.close()
             gather(folder, [trial.number for trial in ended(controller.trials)])
             write_columns(folder, controller.trials)
-    except KeyboardInterrupt:  # before Tune handles it
+    except KeyboardInterrupt:  # Ctrl-C while Tune does not handle it
         raise SearchInterrupted("interrupted") from None
     except Unreachable as error:
         raise SearchInterrupted(str(error)) from error
@@ -198,14 +199,15 @@ def _artifact_callback(
 
 
 def _saved_threads(folder: Path) -> int | None:
-    """Returns the CPU threads of the trials in `folder`, the same on every machine; None without a base run."""
+    """Returns the CPU threads per trial that `folder` records, the same on every machine; None if it records none."""
     return load_run(folder / BASE).device.threads if (folder / BASE).exists() else None
 
 
 def _checked_base(search: SearchConfig, threads: int, decoded: bool) -> RunConfig:
-    """Returns the base run with the device of the trials, checked except for tables that are still to be made.
+    """Returns the base run with the device that trials use, checked except for tables that are still to be made.
 
-    With `decoded` its images are decoded now; otherwise the nodes that need them do it. Raises InputError.
+    With `decoded` its images are decoded now; otherwise each node decodes what it needs. Raises InputError if a check
+    fails. Prints a note on stderr about policies without effect.
     """
     check_given_tables(search.base, search.search_space())
     data = (preflight if decoded else check_run)(without_tables(search.base))

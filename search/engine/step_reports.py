@@ -1,6 +1,6 @@
-"""Progress of trials between two reports: their processes publish it, Ray keeps it in memory and the command reads it.
+"""Publishes and reads the progress of running trials between two reports; Ray keeps it in memory.
 
-It only moves the progress bars; nothing is decided from it. If it cannot be published or read, the bars stand still.
+It only moves progress bars; nothing is decided from it. If it cannot be published or read, the bars stand still.
 """
 
 import json
@@ -28,10 +28,10 @@ NAMESPACE = b"chex-search"
 def publish_steps(
     folder: str, batch_size: int, put: Callable[[bytes, bytes], object] | None = None
 ) -> Iterator[OnStep]:
-    """Yields a function for a run to call after each step; a thread publishes the last step once a second.
+    """Yields a function that a run calls after each step; a thread publishes the last step once a second.
 
-    `folder` is the trial's folder and the key in Ray's store; each step uses `batch_size` images. Errors while
-    publishing are ignored.
+    `folder` is the trial's folder, from which the key in Ray's store is made; each step uses `batch_size` images.
+    Errors while publishing are ignored.
     """
     stopped, counter = threading.Event(), _StepCounter(batch_size)
 
@@ -49,12 +49,12 @@ def publish_steps(
 
 
 class _StepCounter:
-    """The last step of a run, and the first one of its process."""
+    """Holds a run's last step and the first step of its process, to estimate the time left."""
 
     def __init__(self, batch_size: int, clock: Callable[[], float] = time.monotonic):
         self.batch_size, self.clock = batch_size, clock
         self.first_step = self.last_step = (0, 1, clock())
-        """Steps done, steps in total, and the time."""
+        """Each has the steps done, the steps in total, and the time in seconds."""
 
     def step(self, done: int, total: int) -> None:
         self.last_step = done, total, self.clock()
@@ -74,7 +74,7 @@ def follow_steps(
 ) -> Iterator[None]:
     """Calls `callback` once a second in a thread, while the block runs, with the steps of the running trials.
 
-    `running` returns the folder of each trial, below `folder`. Needs a running Ray.
+    `running` returns the folder, below `folder`, of each running trial by number. Needs a running Ray.
     """
     stopped = threading.Event()
 

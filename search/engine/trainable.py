@@ -32,7 +32,7 @@ from search.trials.artifacts import trial_config
 from search.trials.trial import FAILURE, HALT, HOST, NODE, is_complete
 
 NO_DIGESTS = HeadDigests()
-"""Makes a node accept any tables and dataset."""
+"""With these a node uses the paths in the base run and compares neither tables nor dataset with the head's."""
 
 
 def train_trial(
@@ -46,14 +46,14 @@ def train_trial(
 ) -> None:
     """Trains `base` with the values of trial["params"] in trial["folder"]; resumes from what the folder holds.
 
-    A dataset at `data_uri` is staged on this node, as far as the image caches at `images_uri` do not suffice (see
+    A dataset at `data_uri` is staged on this node; its images only if the image caches at `images_uri` lack them (see
     `resolve_data`). With a `lease` the run is on this node's disk (see `open_workspace`), and every report is in the
     storage before Tune gets it. Tables and dataset on the node must match the `digests`.
 
-    Reports every report to Tune, first those from before an interruption. A run that cannot give a result for a reason
-    that a retry would meet again reports FAILURE; a full disk or an unreachable storage is reported as HALT; any other
-    exception is left to Tune, which retries. Uses at most its `share` of a GPU, and frees its memory for the next trial
-    in the same process.
+    Passes every report to Tune, first those from before an interruption. Reports FAILURE if the run would fail again
+    (diverged loss, bad input), and HALT if this machine can run no trial (full disk, unreachable storage). Passes any
+    other exception to Tune, and the controller restarts the trial. Uses at most its `share` of a GPU's memory, and
+    frees it for the next trial in the same process.
     """
     with free_gpu_memory():
         failure = _run_trial(trial, base, share, lease, data_uri, images_uri, digests)
@@ -64,7 +64,7 @@ def train_trial(
 def read_reports(folder: Path) -> list[dict[str, Any]]:
     """Returns the reports that a run in `folder` resumes after; all of them if it is complete.
 
-    Leaves out a row of reports.csv whose state was not written yet: the run makes that report again.
+    Of an incomplete run, returns only the reports up to its last saved state: the run makes later ones again.
     """
     state = checkpoint.read_state(folder, torch.device("cpu"))
     if state:
@@ -84,7 +84,7 @@ def _run_trial(
     images_uri: str | None,
     digests: HeadDigests,
 ) -> dict[str, str]:
-    """Trains; returns what to report if there is no result, else nothing."""
+    """Trains the trial. Returns {} after its last report, or what to report if there is no result."""
     folder = Path(trial["folder"])
     search_folder, cache = folder.parents[1], Path(base["image"]["cache_dir"])
     try:
@@ -114,7 +114,7 @@ def _train(config: RunConfig, workspace: TrialWorkspace, open_images: ImageLoade
     for row in rows:
         tune.report(row)
     if rows and is_complete(rows[-1]):
-        return  # its state may be deleted by now, and it would start over
+        return  # the state of a complete run may be deleted by now, and the run would start over
     data = load_run_data(config, load_run_tables(config), load_images=open_images)
     with (
         publish_steps(trial_folder, batch_size(config.batches)) as step,

@@ -40,7 +40,7 @@ def run_trials(
     lease: Lease | None,
     images_uri: str | None,
 ) -> None:
-    """Runs trials until none is left, the search must stop, or Ctrl-C or SIGTERM.
+    """Runs trials until none is left, the search must stop, or the user sends Ctrl-C or SIGTERM.
 
     Needs a running Ray. Raises the errors of the controller.
     """
@@ -74,7 +74,7 @@ def run_trials(
             verbose=0,
             stop=BudgetStopper(bridge),
             callbacks=[ErrorCallback(bridge)],
-            failure_config=tune.FailureConfig(max_failures=0),  # Tune itself would not retry one that dies idle
+            failure_config=tune.FailureConfig(max_failures=0),  # the controller retries; Tune does not if one dies idle
         ),
     )
     with _tune_settings(slots), follow_steps(folder, bridge.running_folders, controller.callback.on_step):
@@ -102,14 +102,14 @@ def _tune_settings(slots: TrialSlots) -> Iterator[None]:
 
 
 class TuneBridge:
-    """Passes Tune's questions to the controller. An error of the controller ends the search: Tune would hide it."""
+    """Passes Tune's questions to the controller. Keeps the controller's first error, which ends the search."""
 
     def __init__(self, controller: TrialController, folder: Path):
         self.controller, self.folder = controller, folder
         self.error: BaseException | None = None
 
     def __reduce__(self) -> tuple[type, tuple[()]]:
-        return (object, ())  # Tune pickles its arguments, and nothing reads them
+        return (object, ())  # Tune pickles its arguments, and nothing reads the pickle
 
     def running_folders(self) -> dict[int, Path]:
         """Returns the folder of each running trial."""
@@ -117,7 +117,7 @@ class TuneBridge:
         return {trial.number: trial_folder(self.folder, trial.number) for trial in trials if trial.state == "running"}
 
     def call(self, function: Callable[[], T], default: T) -> T:
-        """Returns the result of `function`; after an error, `default`."""
+        """Returns the result of `function`; returns `default` if it raises, or if an earlier call has raised."""
         if self.error:
             return default
         try:
@@ -156,10 +156,10 @@ class StudySearcher(Searcher):
 
 
 class TrialGenerator(SearchGenerator):
-    """Finished while no trial is pending; may become unfinished again.
+    """A search generator that is finished while no trial is left to start; it may become unfinished again.
 
-    Until then Tune keeps the process of an ended trial for the next one. On a cluster that process would hold its node,
-    a paid machine, while the last trials run on other nodes.
+    While it is unfinished, Tune keeps the process of an ended trial for the next trial. On a cluster that process would
+    keep its node, a paid machine, alive while the last trials run on other nodes.
     """
 
     def __init__(self, bridge: TuneBridge):
@@ -188,7 +188,7 @@ class HistoryScheduler(FIFOScheduler):
 def request_on_other_nodes(resources: dict[str, float], excluded: Set[str]) -> tune.PlacementGroupFactory:
     """Returns the request for `resources` on a node whose id is not in `excluded`.
 
-    Tune does not reuse a process on an excluded node, because its request was a different one.
+    Tune reuses a process only for an equal request, so it does not reuse one on an excluded node.
     """
     bundle = {kind.upper(): count for kind, count in resources.items()}
     selector = {NODE_LABEL: f"!in({','.join(sorted(excluded))})"}
@@ -209,7 +209,7 @@ class ErrorCallback(tune.Callback):
         self.bridge = bridge
 
     def on_trial_error(self, iteration: int, trials: list[Trial], trial: Trial, **info: Any) -> None:
-        # not trial.get_error(): it looks where Tune has not copied the file yet
+        # not trial.get_error(): it reads the file from a place to which Tune has not copied it yet
         text = Path(trial.error_file).read_text(encoding="utf-8")
         self.bridge.call(lambda: self._record_error(trial.config["number"], text), None)
 

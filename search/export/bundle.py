@@ -57,15 +57,15 @@ FILES = (MARK, ABOUT, BEST, CARD, CONFIG, WEIGHTS, GRAPH)
 CHECK_IMAGES = 8
 """Number of images on which the exported network is compared with the original."""
 TOLERANCE = 1e-4
-"""Largest difference in log odds that another machine or timm's layout may cause."""
+"""The largest allowed difference in log odds between the original and the export, or between two machines."""
 
 
 def export_bundle(folder: Path, out: Path, estimate_auroc: Callable[[], Estimate], onnx: bool) -> str:
     """Writes the best network of the search in `folder` into `out` atomically and returns a message for the user.
 
-    `estimate_auroc` returns its AUROC corrected for its selection. Raises InputError before anything is written if
-    there is no network yet or `out` has other files than an earlier export, and if the exported network would not
-    reproduce the original's probabilities.
+    `estimate_auroc` returns the network's AUROC, corrected for its selection. Raises InputError, before anything is
+    written, if there is no network yet, if `out` has other files than an earlier export, or if the exported network
+    does not reproduce the original's probabilities.
     """
     check_output_folder(out)
     if onnx:
@@ -257,7 +257,7 @@ def _selection(
 
 
 def _write(folder: Path, metadata: BundleMetadata, layout: Layout, config: RunConfig, model: LoadedModel) -> None:
-    """Writes all files but the card and the graph."""
+    """Writes all files except the model card and the ONNX graph into `folder`."""
     provenance = {} if model.provenance is None else {KEY: dump_provenance(model.provenance)}
     (folder / WEIGHTS).write_bytes(save(layout.arrays, metadata={"format": "pt"} | provenance))
     (folder / CONFIG).write_text(json.dumps(_timm_config(metadata, layout), indent=2) + "\n", encoding="utf-8")
@@ -291,7 +291,7 @@ def _portable_yaml(config: RunConfig) -> str:
         "model.pretrained_file": config.model.pretrained_file,
         **{f"relabel.{kind}": getattr(config.relabel, kind) for kind in TABLE_POLICIES},
     }
-    weights = config.model.pretrained_file  # its name stays, so that other weights are not used instead
+    weights = config.model.pretrained_file  # the name is kept, so that no other weights are used
     omitted = [path for path, value in paths.items() if value is not None]
     portable = config.model_copy(
         update={

@@ -75,7 +75,7 @@ class CardFacts:
     """The mean AUROC of its config on new seeds, if `chex-search confirm` has trained it again."""
     selection: Selection
     tree: TreeSummary | str
-    """A string is the reason why the tree is not known."""
+    """The tree, or as a string the reason why it is not known."""
     onnx_difference: float | None
     """The largest difference between the ONNX graph's probabilities and the network's; None without a graph."""
 

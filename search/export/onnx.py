@@ -36,13 +36,14 @@ def check_packages() -> None:
 
 
 def export_graph(network: nn.Module, images: torch.Tensor) -> bytes:
-    """Returns the graph of a network in eval mode with outputs in log odds (B, K), traced with `images` (B, 1, H, W).
+    """Returns the ONNX graph of a `network` in eval mode, which outputs log odds (B, K); the graph has probabilities.
 
     The graph takes float32 (batch, 1, H, W) named INPUT for any batch size and gives float32 (batch, K) named OUTPUT.
+    It is traced with the first two of `images` (B, 1, H, W).
     """
     batch = {0: torch.export.Dim("batch")}
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the exporter itself
+        warnings.simplefilter("ignore")  # they are about the exporter itself
         program = torch.onnx.export(
             _Probabilities(network).eval(),
             (images[:2],),
@@ -61,9 +62,9 @@ def export_graph(network: nn.Module, images: torch.Tensor) -> bytes:
 
 
 def largest_difference(content: bytes, images: torch.Tensor, probability: np.ndarray) -> float:
-    """Returns the largest difference of the graph's probabilities from `probability` (B, K), in a batch and alone.
+    """Returns the largest absolute difference between the graph's probabilities and `probability` (B, K).
 
-    Raises InputError if it exceeds TOLERANCE.
+    Runs the graph on all `images` (B, 1, H, W), and on the first alone. Raises InputError if it exceeds TOLERANCE.
     """
     import onnxruntime
 

@@ -32,13 +32,13 @@ class ScoredImages:
     """One image of each unit (image or study) that a search scores."""
 
     rows: np.ndarray
-    """int64 (U,): the row of the unit's image in the tree; of a study, its first image."""
+    """int64 (U,): the row, in the tree's table, of the unit's image; for a study, of its first image."""
     load: Callable[[np.ndarray], Sequence[np.ndarray]]
-    """Loads the images of some rows, each uint8 (S, S)."""
+    """Loads the images of the given rows, each uint8 (S, S)."""
 
 
 def open_scored_images(base: RunConfig, data_uri: str | None = None, decoded: bool = True) -> ScoredImages:
-    """Opens the images on which every trial over `base` is scored. Raises InputError if the tree cannot be read.
+    """Opens the images on which all trials over `base` are scored. Raises InputError if the tree cannot be read.
 
     If `decoded`, they come from the cache of the whole tree. Otherwise each is decoded when loaded, and fetched from
     `data_uri` if this machine lacks it.
@@ -94,8 +94,8 @@ def most_confident(
 ) -> list[tuple[int, int]]:
     """Returns at most `count` (unit, observation) pairs with `label`, the most extreme probabilities first.
 
-    Observations take turns, because their probabilities are not comparable; no unit is returned twice. A unit in the
-    higher half of an observation's probabilities is not among its lowest.
+    Observations take turns, because their probabilities are not comparable; no unit is returned twice. The units of an
+    observation are split into a higher and a lower half, so that none is shown both as highest and as lowest.
     """
     ranked = []
     for column in range(truth.shape[1]):

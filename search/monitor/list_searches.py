@@ -40,7 +40,7 @@ class SearchSummary:
     best_auroc: float | None
     """The best validation AUROC so far, not corrected for selection; None without a result."""
     started: str | None
-    """When the first trial started, ISO 8601, by the clock of the machine that ran it; None before."""
+    """When the first trial started, ISO 8601, by the clock of the machine that ran it; None if none has started."""
     updated: str | None
     """When its study was last written, ISO 8601; None without a study."""
     data: str | None
@@ -111,7 +111,7 @@ def _iso(time: datetime | None) -> str | None:
 
 
 def as_records(searches: Sequence[SearchSummary]) -> list[dict[str, Any]]:
-    """Returns them for `--json`: the fields of `Listed`."""
+    """Returns the list for `--json`: a dict with the fields of SearchSummary for each search."""
     return [asdict(each) for each in searches]
 
 

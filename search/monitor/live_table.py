@@ -97,7 +97,7 @@ class LiveTable:
 
 
 class ImageRate:
-    """The training images per second of a search, measured from their first increase."""
+    """The training images per second of a search, measured from the first time that their number increases."""
 
     def __init__(self) -> None:
         self.initial_images: int | None = None
@@ -229,7 +229,8 @@ def time_left(
 ) -> float | None:
     """Returns the seconds until the search ends, at `rate` images per second; None if it cannot be estimated.
 
-    The estimate is at least the time left of each running trial, and at most the time left in `budget`.
+    The estimate is at least the longest time left of a running trial, and at most the time left in `budget`. `seconds`
+    is the running time so far.
     """
     left = images_left(rows, steps, budget)
     if left is None or not rate:
@@ -247,8 +248,8 @@ def images_done(rows: Sequence[TrialRecord], steps: Steps) -> int:
 def images_left(rows: Sequence[TrialRecord], steps: Steps, budget: Budget) -> float | None:
     """Estimates the number of training images still to be seen; None if there is nothing to estimate it from.
 
-    A future trial is expected to see as many as ended trials on average, including pruned ones; if none has ended, as
-    many as running trials will see until their ends.
+    A future trial is expected to see as many images as ended trials, also pruned ones, did on average; if none has
+    ended, as many as running trials will have seen at their ends.
     """
     started_trials = [row for row in rows if row.state not in ENDED and _share(row, steps)]
     images_per_trial = [_images(row, steps) / _share(row, steps) for row in started_trials]

@@ -24,8 +24,8 @@ DEFAULT_MAX_TRIALS = 40
 
 
 State = Literal["not started", "running", "ended", "stopped", "not run here", "interrupted"]
-"""`ended`: a limit of its budget is reached; `stopped`: too many consecutive trials failed; `not run here`: it is in a
-storage, so that another machine may run it; `interrupted`: `chex-search resume` continues it."""
+"""`ended`: a limit of its budget is reached; `stopped`: too many consecutive trials failed; `not run here`: it has a
+storage, so another machine may be running it; `interrupted`: `chex-search resume` continues it."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class SearchStatus:
     rows: Sequence[TrialRecord]
     """The trials that have started."""
     seconds: float
-    """Running time of the search, over all resumes."""
+    """Running time of the search in seconds, over all resumes."""
 
 
 def read_status(folder: Path) -> SearchStatus:

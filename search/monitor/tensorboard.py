@@ -33,16 +33,16 @@ from search.trials.layout import trial_folder
 from search.trials.trial import TrialRecord
 
 FOLDER, BEST_TRIAL, COLUMNS_FILE = "tensorboard", "best trial", "columns.tfevents"
-"""The folder of event files, the run for the best trial below it, and that run's file of HParams columns."""
+"""The folder of event files; below it, the name of the run for the best trial; that run's file of HParams columns."""
 
 
 class SearchLogs:
-    """Event files in FOLDER of a search's `folder`: a run per trial, named after its number and policies, and the run
-    BEST_TRIAL with images of the best trial so far and the columns of the HParams table.
+    """Writes event files into FOLDER of a search's `folder`: a run per trial, named after its number and policies, and
+    the run BEST_TRIAL with images of the best trial so far and the columns of the HParams table.
 
-    A resumed search writes further files: TensorBoard merges the files of a folder, and uses the first of repeated
-    entries of a trial's row. `data_uri` and `decoded` are those of `open_scored_images`. If a figure cannot be drawn, a
-    warning is printed on stderr and the figure is omitted.
+    A resumed search writes further files: TensorBoard merges the files of a folder, and if a row of the HParams table
+    was written twice, it uses the first. `data_uri` and `decoded` are those of `open_scored_images`. If a figure cannot
+    be drawn, a warning is printed on stderr and the figure is omitted.
     """
 
     def __init__(self, folder: Path, space: Space, base: RunConfig, data_uri: str | None = None, decoded: bool = True):
@@ -99,7 +99,7 @@ class SearchLogs:
     def _writer(self, row: TrialRecord) -> EventFileWriter:
         if row.number not in self.writers:
             writer = self.writers[row.number] = EventFileWriter(str(self.folder / FOLDER / run_name(row)))
-            if "images_seen" in row.report:  # replaces later entries of an earlier file
+            if "images_seen" in row.report:  # TensorBoard then drops later steps of an earlier file
                 log = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
                 writer.add_event(event_pb2.Event(session_log=log, step=_images_seen(row), wall_time=time.time()))
             _add_summary(writer, start_summary(row, self.space))

@@ -158,9 +158,9 @@ def pr_curve_summary(observation: str, truth: np.ndarray, probability: np.ndarra
 
 
 def pr_curve(truth: np.ndarray, probability: np.ndarray) -> np.ndarray:
-    """Returns float32 (6, THRESHOLDS): tp, fp, tn, fn, precision, recall.
+    """Returns float32 (6, 201): the counts tp, fp, tn and fn, then precision and recall, at each of THRESHOLDS.
 
-    Precision is 0 if no image is predicted positive, recall is 0 without positives.
+    Precision is 0 if no image is predicted positive, recall is 0 without positives. Both inputs are (N,).
     """
     predicted_positive = probability >= THRESHOLDS[:, None]
     positive, negative = truth == 1, truth == 0

@@ -10,11 +10,11 @@ from search.trials.layout import ERRORS, trial_folder
 from search.trials.trial import TrialRecord
 
 MAX_ERROR_LINES = 60
-"""The most lines shown of the errors of the trial's processes."""
+"""The maximum number of lines shown from the end of the trial's errors."""
 
 
 def trial_log(folder: Path, number: int) -> str:
-    """Returns state, parameters, reports and errors of a trial of the search in `folder`, the last errors in full.
+    """Returns state, parameters, reports and the last error lines of a trial of the search in `folder`.
 
     Raises InputError if there is no such search or trial.
     """

@@ -79,7 +79,7 @@ def _matrix(
 
 
 def _curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns false positive rates and recalls from (0, 0) to (1, 1); empty arrays if there is one class."""
+    """Returns false positive rates and recalls from (0, 0) to (1, 1); empty arrays if only one class is present."""
     positives, negatives = (truth == 1).sum(), (truth == 0).sum()
     if not positives or not negatives:
         return np.empty(0), np.empty(0)
@@ -88,5 +88,5 @@ def _curve(truth: np.ndarray, probability: np.ndarray) -> tuple[np.ndarray, np.n
 
 
 def _format_threshold(threshold: float) -> str:
-    """Formats with three significant digits, because thresholds may be very small; `-` if undefined."""
+    """Formats a threshold with three significant digits, because it may be very small; `-` if undefined."""
     return "-" if np.isnan(threshold) else f"{threshold:.3g}".removeprefix("0")

@@ -1,1 +1,1 @@
-"""What to try next and what to prune: pure functions of history and seed. May import space."""
+"""Decides which trial comes next and which is pruned: pure functions of history and seed. May import space."""

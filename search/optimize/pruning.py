@@ -21,7 +21,7 @@ class RungReport:
     images: int
     """Training images that the trial has seen so far."""
     value: float
-    """The value of METRIC; higher is better, NaN is undefined."""
+    """The value of METRIC, in [0, 1]; higher is better, NaN is undefined."""
 
 
 LearningCurves = Mapping[int, Sequence[RungReport]]
@@ -29,7 +29,7 @@ LearningCurves = Mapping[int, Sequence[RungReport]]
 
 
 class PruningConfig(Strict):
-    """ASHA (Li et al. 2018, arXiv:1810.05934), with rungs at grace_period, grace_period x reduction_factor, ...
+    """ASHA's settings (Li et al. 2018, arXiv:1810.05934). Rungs are grace_period, grace_period x reduction_factor, ...
 
     At each rung a trial continues only if it is among the best 1/reduction_factor of the trials that have reached it.
     """
@@ -49,11 +49,11 @@ class PruningConfig(Strict):
 def should_prune(rule: PruningConfig, trial: int, curves: LearningCurves) -> bool:
     """Returns whether `trial` is pruned at its last report.
 
-    A report belongs to the highest rung that it has reached and for which its trial has no earlier report, if any; so a
-    trial that jumps over a rung is compared there with a later report. The report's value is compared with the values
-    of the other trials in `curves` at this rung, pruned and finished ones included. The trial is pruned if its value is
-    below their (1 - 1/reduction_factor) quantile, linearly interpolated. It continues if no other trial has reached the
-    rung, if its value equals the quantile or is NaN, and at 100 percent. NaN values of other trials are ignored.
+    A report counts at the highest rung that it has reached and at which no earlier report of its trial counts, if there
+    is one; so a rung that was jumped over gets a later report. The report's value is compared with the values of the
+    other trials in `curves` at this rung, pruned and finished ones included. The trial is pruned if its value is below
+    their (1 - 1/reduction_factor) quantile, linearly interpolated. It continues if no other trial has reached the rung,
+    if its value equals the quantile or is NaN, and at 100 percent. NaN values of other trials are ignored.
 
     The answer depends on `curves` alone, not on the order in which the reports came.
     """
@@ -69,7 +69,7 @@ def should_prune(rule: PruningConfig, trial: int, curves: LearningCurves) -> boo
 
 
 def rungs_of(rule: PruningConfig, points: Sequence[RungReport]) -> dict[float, float]:
-    """Returns the value of a trial with these reports at each rung that it has reached."""
+    """Returns, by rung, the value that counts there for a trial with these reports (see `should_prune`)."""
     values: dict[float, float] = {}
     for point in points:
         new = [rung for rung in _rungs_reached(rule, point) if rung not in values]
@@ -79,7 +79,7 @@ def rungs_of(rule: PruningConfig, points: Sequence[RungReport]) -> dict[float, f
 
 
 def _rungs_reached(rule: PruningConfig, point: RungReport) -> list[float]:
-    """Returns the rungs up to a report, lowest first."""
+    """Returns the rungs that a report has reached, the lowest first."""
     done = point.percent if rule.time_attr == "percent" else point.images
     rungs: list[float] = []
     while (rung := rule.grace_period * rule.reduction_factor ** len(rungs)) <= done:

@@ -35,7 +35,7 @@ class SamplerConfig(Strict):
     scrambled Sobol points, which draws choices at random; `grid`: every combination of choices and whole numbers."""
     seed: int = Field(0, ge=0, lt=2**32)
     n_startup_trials: int = Field(6, ge=1)
-    """Trials drawn at random before tpe or gp propose."""
+    """How many trials are drawn at random before tpe or gp propose."""
 
     @model_validator(mode="before")
     @classmethod
@@ -52,9 +52,9 @@ def propose(
 ) -> dict[str, Any]:
     """Returns the values of the trial after those of `history`: the next of `points` if any is left, or a proposal.
 
-    The same arguments give the same values. A proposal repeats a trial of `history`, which would end as that trial did,
-    only if MAX_RANDOM_PROPOSALS in a row do so. Raises InputError if MAX_RANDOM_PROPOSALS in a row are infeasible, and
-    at the end of a grid.
+    The same arguments give the same values. A trial with the values of one in `history` would only repeat its result,
+    so such values are returned only if no other feasible proposal is found. Raises InputError if no proposal of
+    MAX_RANDOM_PROPOSALS is feasible, and at the end of a grid.
     """
     number = len(history)
     if number < len(points):
@@ -80,10 +80,10 @@ def propose(
 
 
 def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
-    """Yields proposals for one trial, first of the model and then random ones.
+    """Yields proposals for one trial: first those of the model, then random ones.
 
-    A refused proposal stays a running trial of the study: both models then look elsewhere, without a value that was
-    never measured. Optuna's `constraints_func` would need such a value.
+    A refused proposal stays in the study as a running trial, so that both models look elsewhere next. Optuna's
+    `constraints_func` is not used, because it would need a value for this trial, and none was measured.
     """
     seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
     trials = [_as_model_sees(config, trial) for trial in history]
@@ -99,10 +99,10 @@ def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTria
 
 
 def _as_model_sees(config: SamplerConfig, trial: FrozenTrial) -> FrozenTrial:
-    """Returns a trial as the model learns from it.
+    """Returns the trial in the form from which the model learns.
 
-    For the Gaussian process, which would ignore a pruned trial, such a trial is complete with its last value. TPE ranks
-    pruned trials below all finished ones.
+    The Gaussian process would ignore a pruned trial, so it gets the trial as complete, with its last value. TPE itself
+    ranks pruned trials below all finished ones.
     """
     if config.kind != "gp" or trial.state != TrialState.PRUNED or not trial.intermediate_values:
         return trial
@@ -111,7 +111,7 @@ def _as_model_sees(config: SamplerConfig, trial: FrozenTrial) -> FrozenTrial:
 
 
 def _sobol_points(config: SamplerConfig, space: Space, length: int) -> Iterator[dict[str, Any]]:
-    """Yields the first points of a scrambled Sobol sequence."""
+    """Yields the first `length` points of a scrambled Sobol sequence."""
     with _without_experimental_warnings():
         study = _new_study(QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False))
     study.add_trial(_trial_of_all_params(space))

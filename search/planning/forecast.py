@@ -29,9 +29,9 @@ class ImageCounts:
     """How many images pass through a network, repeats included."""
 
     trained: float
-    """Images to train on."""
+    """Images in training steps."""
     scored: float
-    """Images to validate at reports, and to recalibrate batch norm there."""
+    """Images that are scored at reports, and images that recalibrate batch norm there."""
 
     def __add__(self, other: "ImageCounts") -> "ImageCounts":
         return ImageCounts(self.trained + other.trained, self.scored + other.scored)
@@ -42,13 +42,13 @@ class ImageCounts:
 
 @dataclass(frozen=True)
 class Speed:
-    """How many images a trial trains on and scores in a second."""
+    """How many images per second one trial alone trains on, and scores."""
 
     trained: float
     scored: float
 
     def seconds(self, load: ImageCounts) -> float:
-        """Returns how many seconds one trial alone takes for `load`."""
+        """Returns how many seconds one trial alone takes for the images of `load`."""
         return load.trained / self.trained + load.scored / self.scored
 
 
@@ -58,7 +58,7 @@ def image_passes(config: RunConfig) -> float:
 
 
 class RunSizes:
-    """The sizes of runs on one dataset; rows are balanced once for runs with the same policies."""
+    """Counts the rows and images of runs on one dataset; counts balanced rows once for runs with the same policies."""
 
     def __init__(self, selection: RunTables):
         self.selection = selection
@@ -67,8 +67,8 @@ class RunSizes:
     def rows(self, config: RunConfig) -> int:
         """Returns about how many rows the run trains on.
 
-        A fraction of patients counts as that fraction of rows, and a cell of a probability table as negative. Raises
-        InputError if sampling leaves nothing to train on.
+        A fraction of patients counts as the same fraction of rows, and a label that a probability table replaces counts
+        as negative. Raises InputError if sampling leaves nothing to train on.
         """
         policies = tuple(policy_of(config.policy, name) for name in self.selection.observations)
         key = (config.sampling.balance, *map(str, policies))
@@ -100,7 +100,7 @@ def _zeros_for_table(policy: PolicyConfig) -> PolicyConfig:
 
 
 def rungs(grace: float, factor: float, reports: int) -> list[float]:
-    """Returns the percents of a run at which ASHA decides: at the reports that reach grace, grace x factor, ..."""
+    """Returns the percents of a run at which ASHA decides: at the first report from grace, grace x factor, ... on."""
     found = []
     while grace < 100:
         found.append(100 * math.ceil(grace * reports / 100 - 1e-9) / reports)
@@ -109,14 +109,14 @@ def rungs(grace: float, factor: float, reports: int) -> list[float]:
 
 
 def asha_cost_fraction(at: Sequence[float], factor: float) -> float:
-    """Returns the share of all steps that is run if exactly the best 1/factor of the trials continue at each rung."""
+    """Returns the share of all steps that run if exactly 1/factor of trials continue at each rung in `at` (percent)."""
     ends = [0, *at, 100]
     parts = [(end - start) / factor**passed for passed, (start, end) in enumerate(itertools.pairwise(ends))]
     return sum(parts) / 100
 
 
 def combinations(space: Space) -> int:
-    """Returns how many combinations the discrete parameters have under their conditions; 1 if all are continuous."""
+    """Returns how many combinations of values the discrete parameters have, given their conditions; 1 without any."""
     return _combinations(list(space), space, {})
 
 

@@ -1,4 +1,4 @@
-"""The page of `chex-search plan`: the space, its size, images, trials at once and hours. Starts and writes nothing."""
+"""Builds the page of `chex-search plan`: the space, its size, images, concurrent trials, hours. Starts no trial."""
 
 import math
 import tempfile
@@ -65,9 +65,9 @@ class Costs:
 
 
 def plan(search: SearchConfig, name: str, images_per_second: float | None = None) -> Group:
-    """Returns the page. Reads the dataset's tables, if it has one, and times a few steps if no speed is given.
+    """Returns the page. If `search` has a dataset, reads its tables, and times a few steps if no speed is given.
 
-    Raises InputError.
+    Raises InputError if the search, its dataset or the speed is not valid.
     """
     if images_per_second is not None and not 0 < images_per_second < math.inf:
         raise InputError(f"--images-per-second {images_per_second:g}: must be a number above 0; give images per second")
@@ -124,7 +124,7 @@ def space_table(search: SearchConfig) -> Table:
 
 
 def facts(title: str, rows: Sequence[Row]) -> Table | None:
-    """Returns a section of `rows`; None without rows. The second cell of rows of two has the rest of the width."""
+    """Returns a section of `rows`; None without rows. In a row of two cells the second takes the remaining width."""
     if not rows:
         return None
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -195,7 +195,7 @@ def _pruning(search: SearchConfig) -> tuple[str, str]:
 
 
 def pass_rows(search: SearchConfig) -> list[Row]:
-    """Returns how many passes runs make over the training images, if their number is unknown."""
+    """Returns how many passes runs make over the training images, for a search whose dataset is not known."""
     each = [image_passes(run) for run in _runs(search)]
     return [
         (
@@ -250,7 +250,7 @@ def image_rows(search: SearchConfig, costs: Costs) -> list[Row]:
 
 
 def time_rows(search: SearchConfig, costs: Costs, selection: RunTables, given: float | None) -> list[Row]:
-    """Returns the speed, trials at once and hours. Times a few steps unless the speed is `given`."""
+    """Returns the speed, the concurrent trials and the hours. Times a few steps unless the speed is `given`."""
     if given is not None:
         speed = Speed(given, given / SCORING_PER_TRAINING)
         note = "given, of all trials together; scoring 3 times as fast"
@@ -276,7 +276,7 @@ def time_rows(search: SearchConfig, costs: Costs, selection: RunTables, given: f
 
 
 def _hours(search: SearchConfig, costs: Costs, speed: Speed, times: float) -> list[Row]:
-    """Returns the estimated hours; `times`: how many trials the machine runs in the time that `speed` takes for one."""
+    """Returns the estimated hours; `times`: how many trials the machine runs in the time of one trial alone."""
     longest = max(map(speed.seconds, costs.trials))
     before = speed.seconds(costs.teacher)
     full = speed.seconds(costs.all(search.budget.trials))

@@ -19,14 +19,14 @@ from chex.uncertainty.targets import Targets
 from search.planning.forecast import Speed
 
 STEP_SECONDS, SECONDS = 1.0, 3.0
-"""About how many seconds a measured step, and all of them, may take."""
+"""About how many seconds one measured step may take, and all measured steps together."""
 MAX_STEPS = 8
 
 
 def measure_speed(config: RunConfig, selection: RunTables) -> tuple[Speed, str]:
     """Returns the speed of one run alone, and in words how it was measured. Leaves no file behind.
 
-    The network has random weights and no frozen layers. `config` has no `auto`.
+    The network has random weights and no frozen layers. `config` must have no `auto` settings.
     """
     size = int(config.batches.size)
     first = _seconds(config, selection, images=2, steps=1)
@@ -40,7 +40,7 @@ def measure_speed(config: RunConfig, selection: RunTables) -> tuple[Speed, str]:
 
 
 def _seconds(config: RunConfig, selection: RunTables, images: int, steps: int) -> float:
-    """Returns the seconds of a training step per image: the median, without the first step."""
+    """Returns the median seconds per image of a training step; the first step is slower and does not count."""
     seconds = []
     with tempfile.TemporaryDirectory() as folder:
         run = _build_trainer(config, selection, images, Path(folder))
@@ -65,7 +65,7 @@ def _seconds_to_score(config: RunConfig, selection: RunTables, images: int) -> f
 
 
 def _build_trainer(config: RunConfig, selection: RunTables, images: int, folder: Path) -> Trainer:
-    """Returns a trainer of steps of so many images, which are all of its data."""
+    """Returns a trainer whose only data are `images` images of random pixels, all of them in each step."""
     rows = np.resize(selection.trainable, images)
     cells = selection.targets
     data = RunData(

@@ -14,7 +14,7 @@ from search.config.resources import TrialSlots
 def resolve_auto_on_node(slots: TrialSlots, config: RunConfig, share: float) -> RunConfig:
     """Returns `config` with its `auto` settings resolved on a node of the running Ray with room for a trial.
 
-    Raises InputError.
+    Raises InputError if they cannot be resolved there.
     """
     if config.batches.size != "auto" and config.device.amp != "auto":
         return config

@@ -1,4 +1,4 @@
-"""Ray for a search: a session on this machine or an existing cluster, and what its nodes have."""
+"""Starts Ray on this machine or connects to a cluster, and reads which CPUs and GPUs its nodes have."""
 
 import os
 import socket
@@ -68,7 +68,7 @@ def _check_ray_is_unused() -> None:
 
 @contextmanager
 def _quiet_raylets() -> Iterator[None]:
-    """Hides the pages of internal state that dying raylets print; Ray has no setting for it."""
+    """Hides the internal state that raylets, Ray's processes on nodes, print when they die; Ray has no such setting."""
     worker = ray._private.worker
     original_print, worker.print_to_stdstream = worker.print_to_stdstream, lambda *_, **__: None
     try:
@@ -88,7 +88,7 @@ def _connection_error(address: str, head_address: str, reason: str) -> InputErro
 
 
 class _Probe:
-    """If only one side asks for a token, connecting may succeed, but then the first actor dies."""
+    """An actor that tests a connection: if only one side asks for a token, connecting may succeed but actors die."""
 
     def answer(self) -> bool:
         return True
@@ -137,7 +137,7 @@ def nodes_with_room(cpus: int, gpus: float) -> set[str]:
 
 
 def ray_addresses() -> list[str]:
-    """Returns where the head of the running Ray and the raylets on this machine listen."""
+    """Returns the addresses "host:port" of the running Ray's head and of the raylets on this machine."""
     context = ray.get_runtime_context()
     return [context.gcs_address] + [
         f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
@@ -178,7 +178,7 @@ def _to_node(resources: dict[str, float]) -> Node:
 
 
 def _head_address(address: str) -> str:
-    """Returns the head's "host:port". Raises InputError if nothing listens there: Ray would try for minutes."""
+    """Returns the head's "host:port". Raises InputError at once if nothing listens there; Ray would try for minutes."""
     if "://" in address:
         raise InputError(
             f"--cluster {address}: a search runs inside the cluster; give its head as HOST:PORT, or `auto` on the head"

@@ -19,11 +19,11 @@ from search.ray_nodes.ray_session import cluster_settings, ray_settings
 
 METADATA = "http://metadata.google.internal/computeMetadata/v1/instance/preempted"
 WAIT_SECONDS = 300
-"""How long the metadata server delays its answer while nothing changes."""
+"""How many seconds the metadata server delays its answer while nothing changes."""
 MAX_SILENCE = 60.0
 """Seconds without any answer after which this machine counts as one without a metadata server."""
 DRAIN_SECONDS = 25
-"""What is left of Google's 30 seconds when the notice has been read."""
+"""How many of Google's 30 seconds are left when the notice has been read."""
 
 
 def wait_for_notice(url: str = METADATA, retry_seconds: float = 2.0, max_silence: float = MAX_SILENCE) -> None:
@@ -66,7 +66,7 @@ def main(
     node: Callable[[], tuple[str, str]] = this_node,
     run: Callable[[list[str]], int] = subprocess.call,
 ) -> int:
-    """Waits for the notice and drains the node; returns 0 if the cluster accepted."""
+    """Waits for the notice and drains the node; returns 0 if the cluster accepted, else another exit code."""
     try:
         wait_for_notice(url)
     except OSError as error:
@@ -83,7 +83,7 @@ def main(
 
 
 def _ask(url: str, etag: str) -> tuple[bool, str]:
-    """Returns whether this VM is preempted, and the answer's tag; given the last tag, waits for a change."""
+    """Returns whether this VM is preempted, and the answer's tag; with the last answer's tag, waits for a change."""
     query = {"wait_for_change": "true", "timeout_sec": str(WAIT_SECONDS), "last_etag": etag} if etag else {}
     request = urllib.request.Request(f"{url}?{urllib.parse.urlencode(query)}", headers={"Metadata-Flavor": "Google"})
     with urllib.request.urlopen(request, timeout=WAIT_SECONDS + 10) as answer:

@@ -1,7 +1,7 @@
 """Sets Ray's settings while this process uses Ray, and restores the earlier ones afterwards.
 
-Ray reads its settings from the environment: some at each use, others once when it is imported; these are reloaded here.
-So nothing has to be set before Ray is imported, for example in a notebook.
+Ray reads its settings from the environment: some at each use, others only when it is imported. The latter are reloaded
+here, so Ray may be imported before they are set, for example in a notebook.
 """
 
 import os
@@ -11,14 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SETTINGS = {
-    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0: not a line from Tune
+    "RAY_AIR_NEW_OUTPUT": "0",  # with verbose=0, so that Tune prints nothing
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's future default; without it each start prints a warning
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",  # search/monitor/tensorboard.py writes them
     "TUNE_GLOBAL_CHECKPOINT_S": "86400",  # a search resumes from its study, not from Tune's snapshots
 }
 TRIAL_SETTINGS = {"TUNE_FUNCTION_THREAD_TIMEOUT_S": "60"}  # so that the actor of a stopped trial can run the next one
-"""Settings that a trial's process reads; on a cluster it has the environment of its node."""
+"""Settings that a trial's process reads; on a cluster it has its node's environment, so they are sent to it."""
 SET_BY_RAY = ("PYTHONBREAKPOINT",)
 """Variables that Ray sets in this process when it starts, and leaves set."""
 TOKEN_FILE = "~/.ray/auth_token"
@@ -70,7 +70,7 @@ def changed_environment(values: Mapping[str, str], also: Sequence[str] = ()) -> 
 
 
 def _reload_settings() -> None:
-    """Does what Ray does when it changes how it authenticates."""
+    """Makes Ray read its settings and its token again, as Ray itself does when it changes how it authenticates."""
     from ray._raylet import AuthenticationTokenLoader, Config  # type: ignore[attr-defined]
 
     Config.initialize("")

@@ -34,7 +34,7 @@ def exit_if_ray_dies(
 ) -> Iterator[None]:
     """Prints `message` on stderr and exits with `exit_code` if an address stops listening while the block runs.
 
-    Exits without any cleanup: a thread that does it would wait for the dead Ray.
+    Exits without any cleanup, because cleanup would wait for the dead Ray.
     """
     stopped = threading.Event()
     thread = threading.Thread(

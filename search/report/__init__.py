@@ -1,1 +1,1 @@
-"""The page and the last screen of a search, and their charts. May import monitor and the rooms below it; never ray."""
+"""Writes the page and the last screen of a search. May import monitor and the rooms below it; never ray."""

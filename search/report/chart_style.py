@@ -71,7 +71,7 @@ def add_trials(
     size: int = 10,
     paths: Sequence[str] | None = None,
 ) -> None:
-    """Adds a marker per trial, in the style of its state or of the winner; its hover text has `paths` (None: all)."""
+    """Adds a marker per trial, in the style of its state or of the winner; `paths` is as in `hover_text`."""
     if not rows:
         return
     symbol, color = WINNER_MARKER if name == "winner" else STATE_MARKERS[name]
@@ -92,7 +92,7 @@ def add_trials(
 
 
 def hover_text(row: TrialRecord, paths: Sequence[str] | None) -> str:
-    """Returns the hover text of a trial with its parameters `paths`; None: with all parameters."""
+    """Returns the hover text of a trial, with its parameters `paths` (None: with all parameters)."""
     outcome = f"pruned at {row.percent} %" if row.state == "pruned" else row.state
     lines = [f"trial {row.number}, {outcome}", f"AUROC {format_decimal(row.value)}, {row.images_seen:,} images"]
     lines += [f"{path} {format_value(value)}" for path, value in row.params.items() if paths is None or path in paths]
@@ -153,5 +153,5 @@ def format_signed(value: float) -> str:
 
 
 def format_bound(value: float) -> str:
-    """As `decimal`, of what may be negative."""
+    """Formats like `format_decimal` a value that may be negative."""
     return f"{MINUS}{format_decimal(-value)}" if value < 0 else format_decimal(value)

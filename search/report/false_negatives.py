@@ -1,4 +1,4 @@
-"""Shows the positives to which a search's winner gives the lowest probabilities, with Grad-CAM beside each image."""
+"""Shows the positive units to which a search's winner gives the lowest probabilities, with Grad-CAM maps."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ from search.storage.dataset import stage_some
 from search.trials.predictions import Predictions
 
 IMAGES_PER_OBSERVATION = 3
-"""One row on the page."""
+"""The number of images per observation; they fill one row on the page."""
 DISPLAY_SIZE = 320
-"""Side of a displayed image in pixels; the network's input has the size of its config."""
+"""Side of a displayed image in pixels; the network gets images of the size in its config."""
 PROBABILITY_TOLERANCE = 0.05
 """How far a recomputed probability may differ from the saved one, because machines compute in different precisions."""
 
@@ -47,7 +47,7 @@ class FalseNegative:
 
 @dataclass(frozen=True)
 class ShownImage:
-    """An image of such a unit."""
+    """The picture of a false negative for the page."""
 
     false_negative: FalseNegative
     picture: Image.Image
@@ -59,7 +59,10 @@ class ShownImage:
 def lowest_scored_positives(
     truth: np.ndarray, probability: np.ndarray, count: int = IMAGES_PER_OBSERVATION
 ) -> list[FalseNegative]:
-    """Returns, per observation, the `count` positives with the lowest probabilities, ascending; arrays are (U, K)."""
+    """Returns, per observation, the `count` positives with the lowest probabilities, ascending.
+
+    `truth` is (U, K) of 1, 0 or NaN (not scored), `probability` (U, K).
+    """
     lowest = []
     for column in range(truth.shape[1]):
         positives = np.flatnonzero(truth[:, column] == 1)
@@ -76,8 +79,8 @@ def false_negatives(
 ) -> list[ImageGrid | str]:
     """Returns a grid of images per observation, and a sentence in place of images that cannot be shown.
 
-    `probability` (U, K) are the outputs of the weights in `folder` for the units of `predictions`. Tables and images
-    that this machine lacks are fetched from `search.data_uri`.
+    `probability` (U, K) has the probabilities that the weights in `folder` give the units of `predictions`. Tables and
+    images that this machine lacks are fetched from `search.data_uri`.
     """
     positives = lowest_scored_positives(predictions.truth, probability)
     if not positives:
@@ -130,7 +133,10 @@ def _show_images(
     positives: Sequence[FalseNegative],
     feature_map: FeatureMap | None,
 ) -> list[ShownImage]:
-    """Raises InputError if the weights do not reproduce the saved probabilities, UNDECODABLE for a damaged image."""
+    """Returns the picture of each of `positives`.
+
+    Raises InputError if the weights do not reproduce the saved probabilities, and UNDECODABLE for a damaged image.
+    """
     shown_images = []
     for positive in positives:
         paths, column = files[positive.unit], model.observations.index(predictions.observations[positive.column])
@@ -155,7 +161,7 @@ def _show_images(
 def _grad_cam_map(
     model: LoadedModel, image: torch.Tensor, column: int, feature_map: FeatureMap
 ) -> tuple[bool, np.ndarray | None]:
-    """Returns whether there is evidence for the observation, and its map, or else the map of evidence against it."""
+    """Returns (True, map of the evidence for the observation), or (False, map of the evidence against it)."""
     evidence = grad_cam(model, image, [column], module=feature_map.module)[0, 0]
     if evidence.any():
         return True, evidence

@@ -25,7 +25,7 @@ from search.trials.trial_text import format_value
 
 
 def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfig) -> str | None:
-    """Analyses ended trials, writes the report into `folder` and returns it; None if all trials failed.
+    """Analyses ended trials, writes the report into `folder` and returns it; None if no trial has a result.
 
     The text has no paths, because the folder may be moved or copied; `files_and_commands` has them.
     """
@@ -49,9 +49,10 @@ def format_report(
     costs: Sequence[str] = (),
     unit: str = "images",
 ) -> str:
-    """Returns the results as text, the most important last, where a small screen still shows them.
+    """Returns the results as text; the most important ones are last, where a small screen still shows them.
 
-    `baseline` says that trial 1 is the base run; `costs` are lines on other training; `unit` names what was scored.
+    `baseline` says that trial 1 is the base run; `costs` are lines on training other than that of trials, for example a
+    teacher's; `unit` is the name of the scored units.
     """
     winner = next(row for row in rows if row.number == verdict.winner)
     counts = f"{len(rows)} trials, {verdict.pruned} pruned, {verdict.failed} failed"
@@ -88,7 +89,7 @@ def files_and_commands(folder: Path) -> str:
 
 
 def _format_params(winner: TrialRecord) -> list[str]:
-    """Returns the winner's values, wrapped at WIDTH."""
+    """Returns the winner's parameters and values, wrapped at WIDTH characters."""
     values = ",  ".join(f"{path} {format_value(value)}".replace(" ", "\0") for path, value in winner.params.items())
     indent = "  "
     lines = textwrap.wrap(values, WIDTH, initial_indent=indent, subsequent_indent=indent, break_long_words=False)

@@ -32,11 +32,11 @@ MISSING_HEIGHT = -0.14
 MAX_INTEGER_TICKS = 8
 """An axis with at most this many integers has a tick for each."""
 JITTER = 0.16
-"""How far trials with the same value are drawn apart; neighbouring values have distance 1."""
+"""Trials of a category are drawn at most this far from its position; neighbouring categories have distance 1."""
 
 
 def parallel_coordinates(data: ChartData) -> InteractivePlot:
-    """Draws a line per trial over all parameters to its AUROC; it passes below the axes of parameters it lacks."""
+    """Draws a line per trial over all parameters to its AUROC; below the axis of a parameter that the trial lacks."""
     paths = [path for path, param in data.space.items() if _varies(param) and any(path in r.params for r in data.rows)]
     scales = {path: _scale(data.space[path]) for path in paths}
     values = [row.value for row in data.rows if row.value == row.value]

@@ -43,8 +43,9 @@ MAX_NAMED_PAIRS = 3
 
 
 def images_spent_at_end(rows: Sequence[TrialRecord], order: Sequence[int]) -> dict[int, int]:
-    """Returns, per ended trial, the training images of all trials that had ended by then; `order` has their numbers.
+    """Returns, per ended trial, the training images of it and of all trials that ended before it.
 
+    `order` has the numbers of the ended trials in the order in which they ended.
     Images of trials that have not ended are omitted, because it is not known when they were seen.
     """
     images = {row.number: row.images_seen for row in rows}
@@ -111,10 +112,10 @@ def _describe_best_over_images(
 def comparison_plots(
     comparisons: Sequence[ValueComparison], winner_params: Mapping[str, Any]
 ) -> list[tuple[InteractivePlot, InteractivePlot | None]]:
-    """Draws two plots per parameter with the differences between its values, with intervals for averages.
+    """Draws, for each parameter, the differences between its values, with intervals for the averages.
 
-    If there are more than MAX_PAIRS pairs, the first plot has at most MAX_PAIRS, those that differ and those with the
-    value in `winner_params`, and the second has all; otherwise the second is None.
+    With at most MAX_PAIRS pairs of values the first plot has all, and the second is None. With more, the first has up
+    to MAX_PAIRS pairs that differ or contain the winner's value (in `winner_params`), and the second has all.
     """
     plots: list[tuple[InteractivePlot, InteractivePlot | None]] = []
     for param, group in groupby(comparisons, key=lambda each: each.param):

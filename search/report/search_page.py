@@ -76,7 +76,7 @@ class SearchResults:
     order: Sequence[int]
     """The numbers of ended trials in the order in which they ended."""
     seconds: float
-    """How long the search has run."""
+    """How many seconds the search has run, over all resumes."""
     predictions: Predictions
     verdict: Verdict
 
@@ -101,7 +101,7 @@ def write_search_page(folder: Path, recall: float, progress: ReportProgress = la
 
 
 def load_search_results(folder: Path, progress: ReportProgress) -> SearchResults:
-    """Loads the results of the search in `folder`. Raises InputError as `write_search_page`."""
+    """Loads the results of the search in `folder`. Raises InputError like `write_search_page`."""
     search = load_search_folder(folder)
     verdict = load_verdict(folder, progress)
     with read_study(folder, search.search_space()) as book:
@@ -161,7 +161,7 @@ def search_page(results: SearchResults, recall: float) -> Page:
 
 
 def _first_screen(results: SearchResults, strategies: Sequence[InteractivePlot]) -> list[Part]:
-    """Returns the best config, AUROC over images, and comparisons of strategies; a single one goes below the config."""
+    """Returns the best config, AUROC over images, and `strategies`; a single comparison goes below the config."""
     auroc_plot = auroc_over_images_plot(results.chart_data, results.order, results.verdict.debiased_auroc)
     if len(strategies) == 1:
         left_column: list[Block] = [config_table(results), *strategies, AVERAGES]

@@ -1,4 +1,4 @@
-"""Constraints between the parameters of a trial: arithmetic, comparisons, `and`, `or` and `not`.
+"""Parses and evaluates constraints between the parameters of a trial: arithmetic, comparisons, `and`, `or`, `not`.
 
 A constraint is parsed into a syntax tree that may have only the node types below. It is never run as code.
 """
@@ -30,7 +30,7 @@ EQUALITY: dict[type[ast.cmpop], Callable[[Any, Any], bool]] = {ast.Eq: operator.
 COMPARISONS = ORDER | EQUALITY
 EXAMPLE = "write for example `optimizer.lr_stem < optimizer.lr`, with + - * /, comparisons, and, or, not"
 MAX_LENGTH = 1000
-"""The most characters of a constraint."""
+"""The maximum number of characters of a constraint."""
 QUOTED = r"'[^']*'|\"[^\"]*\""
 FROM_BASE = "base"
 """Marks the constants of a tree that are values of the base run."""
@@ -40,18 +40,18 @@ ARTICLES = {"number": "a number", "word": "a word", "truth": "true or false", "e
 
 @dataclass(frozen=True)
 class Constraint:
-    """A constraint, checked."""
+    """A checked constraint."""
 
     text: str
     """The constraint as the user wrote it."""
     tree: ast.expr
     params: dict[str, str]
-    """The path of each name in the tree."""
+    """The dotted path of the searched parameter for which each name in the tree stands."""
 
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Returns whether a trial with these parameter values satisfies the constraint.
 
-        True where a parameter of the constraint is absent or blank; False where the constraint divides by 0.
+        True if the trial lacks a parameter of the constraint, or has it blank; False if the constraint divides by 0.
         """
         by_name = {name: values.get(path) for name, path in self.params.items()}
         if None in by_name.values():
@@ -93,9 +93,9 @@ class _Parser:
     def __init__(self, text: str, params: Mapping[str, Sequence[Any]], base: Mapping[str, Any]):
         self.text, self.params, self.base = text, params, base
         self.names: dict[str, str] = {}
-        """The paths in the text, by their names in the tree."""
+        """The dotted path for which each name in the tree stands."""
         self.words: dict[str, str] = {}
-        """The words in the text (quoted, or choices that are no Python names), by their names in the tree."""
+        """The word (quoted, or a choice that is not a Python name) for which each name in the tree stands."""
 
     def parse(self) -> Constraint:
         tree = self._resolve_names(self._parse_text())
@@ -108,7 +108,7 @@ class _Parser:
         return Constraint(self.text, tree, searched)
 
     def _parse_text(self) -> ast.expr:
-        """Returns the tree with a name in place of each path, quoted word, and choice with dots or hyphens."""
+        """Returns the syntax tree, with a name in place of each path, quoted word, and choice with dots or hyphens."""
         paths = {*known_paths(self.base), *self.params}
         choices = {value for values in self.params.values() for value in values if isinstance(value, str)}
         words = {word for word in choices if word[:1].isalpha() and not word.isidentifier()}
@@ -127,7 +127,7 @@ class _Parser:
             raise self._error("is not an expression", EXAMPLE) from None
 
     def _name_for(self, match: re.Match[str], paths: Collection[str]) -> str:
-        """Returns the name in the tree of a path or word, and records which it stands for."""
+        """Returns the name in the tree for a matched path or word, and records what the name stands for."""
         word = match["quoted"][1:-1] if match["quoted"] else match["name"]
         if match["quoted"] or word not in paths:
             name = f"word_{len(self.words)}"
@@ -138,7 +138,7 @@ class _Parser:
         return name
 
     def _resolve_names(self, tree: ast.expr) -> ast.expr:
-        """Returns the tree with constants, values of the base run or words, in place of names of no parameter."""
+        """Returns the tree with a constant (the base run's value, or a word) in place of each name of no parameter."""
         base_values = {name: self._base_value(path) for name, path in self.names.items() if path not in self.params}
         names, words = self.names, self.words | {"true": True, "false": False}
 
@@ -232,7 +232,7 @@ def _suggest_path(path: str, paths: Sequence[str]) -> str:
 
 
 def _evaluate(node: ast.expr, values: Mapping[str, Any]) -> Any:
-    """Returns the value of a tree that `_Parser` has checked; `values` has those of its names."""
+    """Returns the value of a tree that `_Parser` has checked; `values` has the value of each name in it."""
     if isinstance(node, ast.BoolOp):
         each = (_evaluate(part, values) for part in node.values)
         return all(each) if isinstance(node.op, ast.And) else any(each)

@@ -1,4 +1,4 @@
-"""Finds parameters without effect: the base run overrides them, or no label depends on them."""
+"""Finds parameters without effect: those that the base run overrides, and policies without an uncertain label."""
 
 from collections.abc import Sequence
 
@@ -27,9 +27,9 @@ def check_effects(space: Space, base: RunConfig) -> None:
 
 
 def idle_policies(space: Space, observations: Sequence[str], labels: np.ndarray) -> str | None:
-    """Returns a sentence that names the searched policies of observations without uncertain labels; None without any.
+    """Returns a sentence that names the searched policies of observations without uncertain labels; None if none are.
 
-    `labels` is int8 (N, 14): the labels of the images that may be trained on.
+    `labels` is int8 (N, 14) of 1, 0, -1 (uncertain) or -2 (blank): the labels of the images that may be trained on.
     """
     certain = [name for name in observations if not (labels[:, OBSERVATIONS.index(name)] == UNCERTAIN).any()]
     searched = [f"policy.{name}" for name in certain if f"policy.{name}" in space]

@@ -1,4 +1,4 @@
-"""Points of a space: the user's initial points, and random points by which the space is checked."""
+"""Reads the user's initial points of a space, and draws random points by which the space is checked."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -21,7 +21,7 @@ DRAWS = 1000
 def read_initial_points(
     raw_points: Sequence[Mapping[str, Any]], space: Space, base: Mapping[str, Any], rules: Constraints
 ) -> list[dict[str, Any]]:
-    """Returns the points in `raw_points`, each with all parameters that exist in it.
+    """Returns the points in `raw_points`, each with all parameters whose conditions hold in it.
 
     A parameter that a point leaves out has the base run's value, or the only value of its domain. Raises InputError if
     a path is no parameter or does not exist in its point, if a value lies outside its domain, if a point violates a
@@ -69,7 +69,7 @@ def _format_value(value: Any) -> str:
 
 
 def _only_value(domain: BaseDistribution) -> Any:
-    assert isinstance(domain, CategoricalDistribution)  # ranges have two ends
+    assert isinstance(domain, CategoricalDistribution)  # a range has more than one value
     return domain.choices[0]
 
 
@@ -96,7 +96,7 @@ def _draw_value(domain: BaseDistribution, rng: np.random.Generator) -> Any:
     if isinstance(domain, FloatDistribution):
         if domain.step is not None:
             steps = int(rng.integers(round((domain.high - domain.low) / domain.step) + 1))
-            return min(domain.high, domain.low + domain.step * steps)  # .1 three times is above .3
+            return min(domain.high, domain.low + domain.step * steps)  # 3 * .1 is above .3 in floating point
         low, high = (math.log(domain.low), math.log(domain.high)) if domain.log else (domain.low, domain.high)
         drawn = rng.uniform(low, high)
         return min(domain.high, max(domain.low, math.exp(drawn) if domain.log else drawn))

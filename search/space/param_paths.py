@@ -1,4 +1,4 @@
-"""The dotted paths of a run, and the value of a run at a path."""
+"""Lists the dotted paths of a run, and finds the value of a run at a path."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from chex.schema.labels import OBSERVATIONS
 
 
 def known_paths(run: Mapping[str, Any]) -> list[str]:
-    """Returns every path of a run (a RunConfig as JSON) with a single value, each observation's policy included.
+    """Returns every path of a run (a RunConfig as JSON) that has a single value, with each observation's policy.
 
     Lists, such as observations and phases, are left out.
     """
@@ -18,8 +18,8 @@ def known_paths(run: Mapping[str, Any]) -> list[str]:
 def get_path(run: Mapping[str, Any], path: str) -> Any:
     """Returns the run's value at `path`; an observation without its own policy has the default one.
 
-    None where the value is blank, for example the bounds of a policy without bounds. Raises KeyError if the run has no
-    such path.
+    Returns None for a blank value, for example the bounds of a policy without bounds. Raises KeyError if the run does
+    not have the path.
     """
     head, _, rest = path.partition(".")
     if head == "policy":
@@ -31,9 +31,10 @@ def get_path(run: Mapping[str, Any], path: str) -> Any:
 
 
 def effective_path(path: str, run: Mapping[str, Any], searched: Mapping[str, Any]) -> str:
-    """Returns the path whose value `path` has in a trial: that of `policy.default` for an observation without a policy.
+    """Returns the path that decides the value of `path` in a trial.
 
-    `searched` has the paths that a search varies.
+    That is `policy.default` for an observation without its own policy, else `path`. `searched` has the paths that a
+    search varies.
     """
     head, _, rest = path.partition(".")
     name, dot, bound = rest.partition(".")

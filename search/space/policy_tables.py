@@ -1,4 +1,4 @@
-"""Which observations may have a policy that reads a probability table, and whether the base run's tables suffice."""
+"""Finds the observations whose policy may read a probability table, and checks that the base run's tables suffice."""
 
 from optuna.distributions import CategoricalDistribution
 

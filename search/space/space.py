@@ -1,4 +1,4 @@
-"""Search spaces: Optuna distributions for dotted paths of RunConfig, checked against the run that they vary."""
+"""Builds search spaces: Optuna distributions for dotted paths of RunConfig, checked against the run that they vary."""
 
 import itertools
 import math
@@ -31,10 +31,10 @@ class Param:
 
     domain: BaseDistribution
     condition: dict[str, tuple[Any, ...]] = field(default_factory=dict)
-    """The parameter exists if each of these, all above it in the space, has one of these values; empty: always."""
+    """Allowed values of parameters above this one in the space: it exists if all have one of them; empty: always."""
 
     def exists(self, values: Mapping[str, Any]) -> bool:
-        """Returns whether a trial with these values of the parameters above has this one."""
+        """Returns whether a trial has this parameter, if it has `values` of the parameters above this one."""
         return all(path in values and values[path] in allowed for path, allowed in self.condition.items())
 
 
@@ -45,9 +45,9 @@ def build_space(raw: Mapping[str, Any], base: Mapping[str, Any], constraints: Se
     """Returns the space that `raw` describes, for example `{"optimizer.lr": {"loguniform": [1e-4, 1e-2]}}`.
 
     `condition: {path: value or list}` beside the domain makes a parameter conditional. `step: s` beside `int` or
-    `uniform` allows the lower end and every s-th value above it. Raises InputError if RunConfig does not have a path, a
-    search may not vary it, a range is upside down, a condition can never hold, or RunConfig refuses a value that no
-    constraint excludes.
+    `uniform` allows the lower end plus multiples of s. Raises InputError if RunConfig does not have a path, a search
+    may not vary it, a range's lower end is not below its upper end, a condition can never hold, or RunConfig refuses a
+    value that no constraint excludes.
     """
     if not raw:
         raise InputError(
@@ -71,7 +71,7 @@ def space_constraints(texts: Sequence[str], space: Space, base: Mapping[str, Any
 
 
 def base_point(space: Space, base: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the base run's value of every parameter that exists in it; None if one lies outside its domain."""
+    """Returns the base run's value of each parameter whose condition holds; None if one lies outside its domain."""
     point: dict[str, Any] = {}
     for path, param in space.items():
         if param.exists(point):
@@ -158,7 +158,7 @@ def _parse_condition(path: str, raw: object, space: Space) -> dict[str, tuple[An
 
 
 def _check_parent(path: str, space: Space) -> None:
-    """Raises InputError if `path` is a setting of a searched choice that its condition does not name."""
+    """Raises InputError if `path` is a setting of a searched parameter that its condition does not name."""
     for other in space:
         if path.startswith(f"{other}.") and other not in space[path].condition:
             raise InputError(
@@ -168,7 +168,10 @@ def _check_parent(path: str, space: Space) -> None:
 
 
 def _check_values(path: str, space: Space, base: Mapping[str, Any], rules: Constraints) -> None:
-    """Raises InputError if RunConfig refuses a feasible sample value, with any of the other settings of its policy."""
+    """Raises InputError if RunConfig refuses a sample value that no constraint excludes.
+
+    Settings of the same policy are tried in all combinations of their sample values.
+    """
     parent = path.rpartition(".")[0]
     others = [other for other in space if other != path and other.rpartition(".")[0] == parent and "." in parent]
     known = set(known_paths(base))
@@ -181,7 +184,7 @@ def _check_values(path: str, space: Space, base: Mapping[str, Any], rules: Const
 
 
 def _contexts(path: str, space: Space) -> list[dict[str, Any]]:
-    """Returns values of the parameters above under which the parameter exists, for each way to meet its condition."""
+    """Returns, for each way to meet the condition of `path`, values of the parameters above it with which it exists."""
     condition = space[path].condition
     contexts = []
     for values in itertools.product(*condition.values()):
@@ -241,7 +244,7 @@ def _range(path: str, kind: str, arguments: list[Any], step: object) -> BaseDist
 
 
 def _parse_step(path: str, step: object, width: float, whole: bool) -> float | None:
-    """Returns the step as a number, or None. Raises InputError if `width` is not a multiple of it."""
+    """Returns the step as a number, or None. Raises InputError if the range's `width` is not a multiple of it."""
     if step is None:
         return None
     size = float(step) if is_finite_number(step) else math.nan
@@ -254,9 +257,10 @@ def _parse_step(path: str, step: object, width: float, whole: bool) -> float | N
 
 
 def _sample_values(domain: BaseDistribution) -> list[Any]:
-    """Returns all choices of the domain, or both ends and, of a continuous one, a point between them.
+    """Returns all choices of the domain, or both ends and, if it is continuous, a point between them.
 
-    The point is not whole, so that a setting of whole numbers refuses it, and comes first if both ends are whole.
+    The point is not a whole number, so that RunConfig refuses it for a setting that must be whole. If both ends are
+    whole, the point comes first.
     """
     if isinstance(domain, CategoricalDistribution):
         return list(domain.choices)

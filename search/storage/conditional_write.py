@@ -1,6 +1,4 @@
-"""Conditional writes: a file is written only if it does not exist yet, so that of several machines exactly one
-succeeds.
-"""
+"""Writes a file only if it does not exist yet (a conditional write), so exactly one of several machines succeeds."""
 
 import configparser
 import errno
@@ -129,7 +127,7 @@ def _without_none(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _aws_keys() -> dict[str, str]:
-    """Returns the keys of the user's AWS profile unless the environment has keys: obstore does not read that file."""
+    """Returns the keys in the user's AWS profile, which obstore does not read; none if the environment has keys."""
     if "AWS_ACCESS_KEY_ID" in os.environ:
         return {}
     profiles = configparser.ConfigParser()

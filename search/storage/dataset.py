@@ -27,14 +27,14 @@ from search.storage.zip_reader import ZipArchive
 STAGE_ROOT = Path("~/.cache/chexpert-search/stage")
 """The folder for staged datasets unless another one is given."""
 STAGED_MARK = ".staged.json"
-"""In a completely staged dataset: where it came from, and the number and total size of its files."""
+"""The file that marks a completely staged dataset: it has the source, and the number and total bytes of the files."""
 FILE_LIST = ".listed.json"
-"""In a dataset that may lack images: size and time of every file of the original."""
+"""A file in a dataset that may lack images: it has the size and time of every file of the original dataset."""
 STAGING_FILES = (STAGED_MARK, FILE_LIST)
 OTHER_DISK = "give a folder on another disk: a search with image.cache_dir, `chex-search stage` with --to"
 TABLES = ("train.csv", "valid.csv")
 PARALLEL_FILES = 16
-"""Files that are fetched at once."""
+"""The number of files that are fetched at once."""
 
 
 def staging_path(uri: str, stage: Path = STAGE_ROOT) -> Path:
@@ -61,8 +61,9 @@ def stage(uri: str, root: Path, progress: ProgressCallback | None = None) -> Pat
 
 
 def stage_tables(uri: str, root: Path) -> Path:
-    """Returns `root` after it holds train.csv and valid.csv, for commands that open no image. Raises InputError as
-    `stage`.
+    """Returns `root` after it holds train.csv and valid.csv, for commands that open no image.
+
+    Raises InputError like `stage`.
     """
     return stage_some(uri, root, TABLES)
 
@@ -70,8 +71,8 @@ def stage_tables(uri: str, root: Path) -> Path:
 def stage_some(uri: str, root: Path, names: Iterable[str]) -> Path:
     """Returns `root` after it also holds the files `names` of the dataset, fetched one by one.
 
-    Asks the bucket nothing if they are there already. Raises InputError as `stage`, and if the dataset has no such
-    file.
+    Asks the bucket nothing if `root` has them already. Raises InputError like `stage`, and if the dataset lacks one of
+    the files.
     """
     missing = _missing_files(root, names)
     if not missing:
@@ -88,7 +89,7 @@ def stage_some(uri: str, root: Path, names: Iterable[str]) -> Path:
 def stage_list(uri: str, root: Path) -> Path:
     """Returns `root` after it holds the tables and a list of all other files (see `list_dataset`).
 
-    Raises InputError as `stage`.
+    Raises InputError like `stage`.
     """
     if not _is_listed(root):
         with _staging_lock(root):
@@ -109,7 +110,7 @@ def delete_tables(root: Path) -> None:
 
 @contextmanager
 def _staging_lock(root: Path) -> Iterator[None]:
-    """Creates `root` and keeps other processes from filling it while the block runs. Raises InputError."""
+    """Creates `root`, and keeps other processes from filling it while the block runs. Raises DiskFull if it cannot."""
     try:
         root.mkdir(parents=True, exist_ok=True)
         claim(root, "staged tree", "")
@@ -128,7 +129,10 @@ def _is_listed(root: Path) -> bool:
 
 
 def list_dataset(root: Path) -> dict[str, Fingerprint] | None:
-    """Returns size and time of each file of a dataset from `stage_list`, by name; None if all files are in `root`."""
+    """Returns, by name, the size in bytes and the time in ns of each file of a dataset from `stage_list`.
+
+    Returns None if all files are in `root`.
+    """
     if (root / STAGED_MARK).exists():
         return None
     stored = json.loads((root / FILE_LIST).read_text(encoding="utf-8"))
@@ -160,7 +164,7 @@ class FolderSource:
     parallel_files = PARALLEL_FILES
 
     def __init__(self, remote: RemotePath, only: Sequence[str]):
-        """With `only`, no other files will be asked for, nor listed if `remote` itself has the tables."""
+        """`only` names the files to ask for (empty: any); if `remote` has the tables, other files are not listed."""
         list_all = not only or not all((remote / name).is_file() for name in TABLES)
         files = remote.entries() if list_all else _info_of(remote, {*TABLES, *only})
         folder = _find_folder_of_tables(list(files), remote.uri)
@@ -208,7 +212,7 @@ class ZipSource:
 
 @contextmanager
 def _open_source(uri: str, only: Sequence[str] = ()) -> Iterator[DatasetSource]:
-    """Opens the dataset at `uri`; `only` these files will be asked for, if any are given."""
+    """Opens the dataset at `uri`; `only` names all files that will be asked for (empty: any)."""
     remote = connect_existing(uri)
     if not remote.is_file():
         yield FolderSource(remote, only)
@@ -218,12 +222,12 @@ def _open_source(uri: str, only: Sequence[str] = ()) -> Iterator[DatasetSource]:
 
 
 def _info_of(remote: RemotePath, names: Iterable[str]) -> dict[str, Any]:
-    """Returns the metadata of the files that exist."""
+    """Returns the metadata of those of the files `names` that exist."""
     return {name: info for name in names if (info := (remote / name).info()).is_file}
 
 
 def _find_folder_of_tables(names: list[str], uri: str) -> str:
-    """Returns the folder with both tables, "" for the topmost; checks all names on the way."""
+    """Returns the only folder with both tables, "" for the topmost. Raises InputError, also for an unsafe name."""
     files = set(names)
     for name in names:
         _check_name(name, uri)
@@ -269,7 +273,7 @@ def _fill(root: Path, source: DatasetSource, progress: ProgressCallback | None) 
                 progress(count, total)
     finally:
         pool.shutdown(cancel_futures=True)
-    os.sync()  # before the mark that says that they are complete
+    os.sync()  # all files must be on disk before the mark says so
     total_bytes = sum(map(source.size, source.names))
     write_text(root / STAGED_MARK, json.dumps({"from": source.uri, "files": total, "bytes": total_bytes}) + "\n")
 
@@ -277,7 +281,7 @@ def _fill(root: Path, source: DatasetSource, progress: ProgressCallback | None) 
 def _copy(source: DatasetSource, name: str, root: Path) -> None:
     with atomic_write(root / name, durable=False) as temporary:  # `_fill` syncs all files at once, before the mark
         source.copy(name, temporary)
-        os.utime(temporary, ns=(source.changed(name),) * 2)  # the image cache's identity depends on it
+        os.utime(temporary, ns=(source.changed(name),) * 2)  # the name of the image cache depends on it
 
 
 def _is_complete(path: Path, source: DatasetSource, name: str) -> bool:

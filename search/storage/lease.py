@@ -1,4 +1,4 @@
-"""The lease of a search: a numbered record in the search's storage, which exactly one machine can create.
+"""Takes and checks the lease of a search: a numbered record in its storage, which exactly one machine can create.
 
 A machine that takes over a search creates the record with the next number. From then on the machines with lower numbers
 write nothing more. Each machine writes only its own record.
@@ -30,11 +30,11 @@ class LeaseRecord:
     syncs: int = 0
     """How often it has synced the search with the storage."""
     previous: str = ""
-    """The version of the record that it took the search over from; blank for the first record."""
+    """The version that the previous machine's record had at the takeover; blank for the first record."""
 
     @property
     def version(self) -> str:
-        """Changes with each sync."""
+        """Identifies the record's state; it changes with each sync."""
         return f"{self.token} {self.syncs}"
 
     def descends_from(self, other: "LeaseRecord") -> bool:
@@ -68,7 +68,7 @@ class Lease:
         return f"{LEASE_FOLDER}/{self.number:06d}.json"
 
     def check(self) -> None:
-        """Raises LeaseLost if another machine has taken over the search, and Unreachable."""
+        """Raises LeaseLost if another machine has taken over the search, Unreachable if the storage does not answer."""
         latest = latest_record(connect_with_retries(self.uri))
         if latest is None or latest[1].token != self.record.token:
             raise LeaseLost(self.uri, latest and latest[1])
@@ -95,13 +95,13 @@ def take_lease(uri: str, folder: Path | None = None) -> Lease:
         write_record(lease, folder)
     if not _create_record(lease):
         latest = latest_record(remote)
-        if latest is None or latest[1].token != lease.record.token:  # ours: only the answer was lost
+        if latest is None or latest[1].token != lease.record.token:  # else it is ours: only the answer was lost
             raise LeaseLost(uri, latest and latest[1])
     return lease
 
 
 def latest_record(remote: RemotePath) -> tuple[int, LeaseRecord] | None:
-    """Returns the highest number and its record; None without a record. Raises Unreachable."""
+    """Returns the highest record number and its record; None if there is no record. Raises Unreachable."""
     numbers = [int(found[1]) for name in (remote / LEASE_FOLDER).entries() if (found := RECORD_NAME.fullmatch(name))]
     return (max(numbers), read_record(remote, max(numbers))) if numbers else None
 

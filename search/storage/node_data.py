@@ -25,7 +25,7 @@ def resolve_data(
 
     If image caches are shared at `images_uri`, only the tables of a dataset at `data_uri` are staged until images have
     to be decoded; otherwise the whole dataset is staged. `digest` is the digest of the tables on the head (see
-    `with_local_dataset`). Raises InputError.
+    `with_local_dataset`). Raises InputError like `with_local_dataset`.
     """
     if images_uri is None:
         return with_local_dataset(base, data_uri, cache, digest=digest), load_or_build

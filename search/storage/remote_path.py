@@ -1,4 +1,4 @@
-"""Files in a bucket (gs://, s3://) or on a disk, named by a URI; errors become a sentence for the user."""
+"""Reads and writes files in a bucket (gs://, s3://) or on a disk, by URI; errors become a sentence for the user."""
 
 import base64
 import hashlib
@@ -137,7 +137,7 @@ def connect_with_retries(uri: str) -> RemotePath:
 
 
 def connect_existing(uri: str) -> RemotePath:
-    """Returns the file or folder at `uri`. Raises InputError if nothing exists there; otherwise as `connect`."""
+    """Returns the file or folder at `uri`. Raises InputError if nothing exists there, and the errors of `connect`."""
     remote = connect(uri)
     if remote.info().type == fs.FileType.NotFound:
         raise InputError(f"{without_query(uri)}: nothing exists there{_missing_bucket(remote)}; correct the address")

@@ -41,7 +41,7 @@ class SearchStorage:
     """
 
     def __init__(self, folder: Path, uri: str):
-        """Takes the lease. Raises InputError if `folder` lacks what the storage has, LeaseLost and Unreachable."""
+        """Takes the lease. Raises InputError if `folder` lacks what the storage has, and the errors of `take_lease`."""
         self.folder, self.uri, self.remote = folder, uri, connect(uri)
         exists = (self.remote / CONFIG).is_file()
         if exists:
@@ -102,7 +102,7 @@ class SearchStorage:
             raise
 
     def _check_previous_did_not_sync(self) -> None:
-        """Raises InputError if the previous holder synced between this machine's check of the folder and its lease."""
+        """Raises InputError if the previous holder synced after the check of this folder and before this lease."""
         previous = read_record(self.remote, self.lease.number - 1)
         if self.lease.record.previous != previous.version:
             (self.folder / self.lease.name).unlink()
@@ -144,8 +144,8 @@ def upload_files(folder: Path, uri: str | None, *names: str) -> None:
 def check_storage(folder: Path, uri: str | None, overwrite: bool) -> None:
     """Checks that the search in `folder` may use the storage at `uri`.
 
-    Raises InputError if `uri` holds another search, or if another machine has continued the search since `folder` had
-    it; with `overwrite`, if `uri` holds something other than a search. Raises Unreachable if `uri` cannot be written.
+    Raises InputError if `uri` holds another search, or if another machine has continued the search since `folder` was
+    synced; with `overwrite`, if `uri` holds something other than a search. Raises Unreachable if `uri` is not writable.
     Warns on stderr if the storage has no conditional writes.
     """
     if uri is None:
@@ -181,7 +181,7 @@ def _check_is_a_search(remote: RemotePath) -> None:
 
 
 def _check_not_behind(folder: Path, remote: RemotePath) -> None:
-    """Raises InputError if `folder` lacks what another machine has synced since."""
+    """Raises InputError if `folder` lacks what another machine has synced since `folder` was synced."""
     remote_record, local_record = latest_record(remote), latest_local_record(folder)
     if remote_record and not (local_record and local_record.descends_from(remote_record[1])):
         raise _behind_error(folder, remote.uri, remote_record[1].host)

@@ -1,4 +1,4 @@
-"""The image cache in a bucket: one machine decodes the images, the others download the array.
+"""Shares an image cache in a bucket: one machine decodes the images, the others download the array.
 
 A cache is a folder with the name of the array. It holds the array in pieces, and `manifest.json`, which is written
 after all pieces and lists them with their SHA-256. A folder without a manifest is not a cache. A damaged cache, or a
@@ -48,12 +48,12 @@ def load_shared_images(
     uri: str,
     data_uri: str | None = None,
 ) -> np.ndarray:
-    """Returns the same array as `load_or_build`, downloaded from the caches below `uri` if one of these images exists.
+    """Returns the same array as `load_or_build`, downloaded if there is a cache of these images below `uri`.
 
-    If none exists, decodes the images and uploads them. On one machine only one process does so, and of several
-    machines that decode at once the first. A dataset at `data_uri` is in `root` as `stage_list` leaves it; its images
-    are staged only if they have to be decoded. A machine that has the array asks no one. Raises the errors of `stage`
-    and `load_or_build`.
+    Otherwise decodes the images and uploads them. On one machine only one process decodes; if several machines decode
+    at once, only the first uploads. A dataset at `data_uri` is in `root` as `stage_list` leaves it; its images are
+    staged only if they have to be decoded. A machine that has the array already does not contact the storage. Raises
+    the errors of `stage` and `load_or_build`.
     """
     fingerprints = list_dataset(root) if data_uri else None
     array, shape = array_path(root, paths, config, fingerprints), (len(paths), config.size, config.size)
@@ -72,7 +72,7 @@ def load_shared_images(
 
     def send(built: Path, images: np.ndarray) -> None:
         try:
-            # not the folder from before: images may have changed since they were listed
+            # not `remote`: images may have changed since they were listed, and then the cache has another name
             _upload(images, connect(uri) / built.stem, damaged_manifest)
         except (DamagedCache, Unreachable) as error:
             _warn(f"{error}; the decoded images stay on this machine")
@@ -122,7 +122,7 @@ def _upload(images: np.ndarray, remote: RemotePath, damaged_manifest: bytes | No
 
 
 def _another_machine_sends(remote: RemotePath, sender: str) -> bool:
-    """Returns whether another machine started to upload before this one and still does; all times are the storage's."""
+    """Returns whether another machine started to upload earlier and still uploads, by the times of the storage."""
     times: dict[str, list[int]] = {}
     for name, info in remote.entries().items():
         if match := PIECE_NAME.fullmatch(name):
@@ -216,7 +216,7 @@ def _write_piece(partial: ResumableMemmap, piece: _Piece, pixels: np.ndarray) ->
 
 
 def _rows_per_piece(shape: tuple[int, ...]) -> int:
-    """Returns a multiple of BLOCK_IMAGES."""
+    """Returns the number of images in a piece, a multiple of BLOCK_IMAGES."""
     return BLOCK_IMAGES * max(1, PIECE_BYTES // (BLOCK_IMAGES * shape[1] * shape[2]))
 
 

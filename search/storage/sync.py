@@ -40,12 +40,12 @@ class FileStat:
 
     size: int
     changed: int
-    """In ns since 1970."""
+    """The time of the last change, in ns since 1970."""
 
 
 @dataclass(frozen=True)
 class SyncedPair:
-    """A file that was the same on both sides."""
+    """A file that was the same on both sides at the last sync."""
 
     local: FileStat
     remote: FileStat
@@ -55,7 +55,7 @@ _Synced = dict[str, SyncedPair]
 
 
 def no_check() -> None:
-    """Checks nothing."""
+    """Allows every file to be written; the default `check` of `push`."""
 
 
 def push(
@@ -99,7 +99,7 @@ def pull(uri: str, folder: Path, wanted: FileFilter = all_files, retry: bool = F
 
     If a remote file has changed since the last sync, another machine has continued: every file that differs is then
     downloaded, and a synced file that is missing at `uri` is removed from `folder`. If nothing has changed, or `uri` is
-    empty, local files stay as they are. A file that cannot be downloaded whole stays as it was. Raises Unreachable, as
+    empty, local files stay as they are. A file that cannot be downloaded whole stays as it was. Raises Unreachable like
     `push`.
     """
     remote = connect_with_retries(uri) if retry else connect(uri)
@@ -139,7 +139,7 @@ def is_in_sync(folder: Path, uri: str, name: str) -> bool:
 
 
 def _copy_states_last(copy: Callable[[str], None], names: list[str]) -> None:
-    """Copies several files at once, and the states after all others."""
+    """Copies the files, several at once; copies states after all other files."""
     states = [name for name in names if _is_state(name)]
     with ThreadPoolExecutor(PARALLEL_FILES, "sync") as pool:
         for group in ([name for name in names if name not in states], states):

@@ -1,4 +1,4 @@
-"""URIs of buckets and folders: pure functions of their text, and the error that a place cannot be reached."""
+"""Handles the text of URIs of buckets and folders, and defines the error for a storage that cannot be used."""
 
 from chex.errors import InputError
 

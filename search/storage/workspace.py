@@ -1,4 +1,4 @@
-"""A trial's working folder: in the search's folder, or on the node's disk with a copy in the search's storage."""
+"""Opens a trial's working folder: in the search's folder, or on the node's disk with a copy in the search's storage."""
 
 import hashlib
 import shutil
@@ -29,7 +29,7 @@ SYNCED_FILES = (
     run_folder.STATE,
     TABLE,
 )
-"""The files of a run that are synced. The state before the last one is not: in a storage every file is whole."""
+"""The files of a run that are synced. The last but one state is not: a storage has no half-written state to replace."""
 LOCK, STAGE_FOLDER = "running.lock", "stage"
 
 
@@ -37,13 +37,13 @@ LOCK, STAGE_FOLDER = "running.lock", "stage"
 class HeadDigests:
     """SHA-256 digests, in hex, of what the head of a search has read; nodes train on exactly these files.
 
-    A node stores files by the address that they came from, and another file may be at the same address later.
+    A node keeps files by their address, and the file at an address may be replaced: the digests show that.
     """
 
     tables: Mapping[str, str] = field(default_factory=dict)
-    """Of each probability table that was made for the search, by policy."""
+    """The digest of each probability table that was made for the search, by policy."""
     dataset: str = ""
-    """Of train.csv and valid.csv together, for a dataset that each node stages; blank for one that all nodes read in
+    """The digest of train.csv and valid.csv together, if each node stages the dataset; blank if all nodes read it in
     place."""
 
 
@@ -66,7 +66,7 @@ class TrialWorkspace:
     folder: Path
     remote_uri: str | None = None
     lease: Lease | None = None
-    """The lease of the search; the copy is not written once it is lost."""
+    """The lease of the search; once it is lost, the copy is not written."""
 
     def download(self) -> None:
         """Fills the folder from its copy. Raises Unreachable."""
@@ -84,8 +84,8 @@ class TrialWorkspace:
 def open_workspace(folder: Path, search: Path, lease: Lease | None, cache: Path) -> Iterator[TrialWorkspace]:
     """Locks and yields a run's workspace; `folder` is below the `search`'s folder.
 
-    Without a `lease` the workspace is that folder. With one it is a folder on this node's disk below `cache`, filled
-    from the storage and deleted after the block, since the storage has everything that matters. Raises Unreachable, and
+    Without a `lease` the workspace is `folder`. With one it is a folder on this node's disk below `cache`, filled from
+    the storage and deleted after the block, since the storage has all that a resumed run needs. Raises Unreachable, and
     LeaseLost if another head has taken over the search.
     """
     if lease is None:
@@ -111,7 +111,7 @@ def open_workspace(folder: Path, search: Path, lease: Lease | None, cache: Path)
 def with_local_tables(
     base: dict[str, Any], search: Path, storage_uri: str | None, cache: Path, digests: HeadDigests
 ) -> dict[str, Any]:
-    """Returns `base` with this node's paths of the tables that were made for the `search`; fetches missing ones.
+    """Returns `base` with this node's paths of the probability tables made for the `search`; fetches missing tables.
 
     A table on this node is used only if its digest matches. Raises Unreachable, and InputError if the storage holds
     another table than the search made.
@@ -146,9 +146,9 @@ def with_local_dataset(
 ) -> dict[str, Any]:
     """Returns `base` with the dataset's path on this machine; stages a dataset at `data_uri` below `cache`.
 
-    Stages the whole dataset, or without `images` its tables and a list of the other files. If the tables staged from
-    this address have another `digest` than the head's, the dataset has changed since and is staged again beside the old
-    copy. Raises InputError, also if the dataset has other tables than the head has read.
+    Stages the whole dataset, or without `images` its tables and a list of the other files. `digest` is that of the
+    tables on the head: if those staged here differ, the dataset has changed and is staged again beside the old copy.
+    Raises InputError if it cannot be staged, or if its tables are not those that the head has read.
     """
     if data_uri is None:
         return base

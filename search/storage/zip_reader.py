@@ -14,15 +14,15 @@ from chex.errors import InputError
 from search.storage.remote_path import RemotePath, errors_as_unreachable
 
 BLOCK, SMALL_BLOCK = 8 * 2**20, 2**18
-"""Bytes per request: if most of an archive is wanted, and if only a few members are."""
+"""Bytes per request, if most members of an archive are wanted and if only a few are."""
 UNSUPPORTED_METHODS = {9: "Deflate64, as Windows does above 2 GB,", 93: "Zstandard", 98: "PPMd"}
 """Compression methods of zip archives that Python's zipfile cannot unpack."""
 PREFETCH_BLOCKS = 4
-"""Blocks that are fetched ahead while one is unpacked."""
+"""The number of blocks that are fetched ahead while one is unpacked."""
 
 
 class BlockReader(io.RawIOBase):
-    """A seekable file in a storage; reading it in order finds the next blocks fetched already."""
+    """A seekable file in a storage, read in blocks; the blocks after the current one are fetched ahead."""
 
     def __init__(self, remote: RemotePath, block: int):
         self.uri, self.file, self.block = remote.uri, remote.open(), block
@@ -80,7 +80,7 @@ class BlockReader(io.RawIOBase):
 
 
 class ZipArchive:
-    """The members of a zip archive, of which `most` are wanted, or a few.
+    """Reads members of a zip archive; `most` says whether most of them are wanted, or a few.
 
     Raises InputError if the file is not a zip archive or has members that are not plain files.
     """

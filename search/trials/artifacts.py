@@ -62,7 +62,7 @@ def export_best(folder: Path, row: TrialRecord, base: dict[str, Any], data_uri: 
 
 
 def _train_elsewhere(config: RunConfig, folder: Path) -> str:
-    """Returns the command that trains the run if its dataset, or the search's `folder` with tables, is elsewhere."""
+    """Returns the command that trains the run if its dataset, or the search's `folder` with its tables, was moved."""
     read = {kind: getattr(config.relabel, kind) for kind in TABLE_POLICIES if _reads_table(config, kind)}
     made = [f" relabel.{kind}={path.relative_to(folder)}" for kind, path in read.items() if path.is_relative_to(folder)]
     return f"chex train {BEST} --data TREE" + (f" --set{''.join(made)}" if made else "")
@@ -91,5 +91,5 @@ def _copy_file(source: Path, target: Path) -> None:
 
 
 def trial_config(base: dict[str, Any], params: dict[str, Any]) -> RunConfig:
-    """Returns the config of a trial: `base` with `params` in place. Raises InputError."""
+    """Returns the config of a trial: `base` overridden with `params`. Raises InputError if RunConfig refuses it."""
     return validate(RunConfig, apply_overrides(base, params), "trial")

@@ -1,4 +1,4 @@
-"""Records in environment.yaml on what a search ran, package versions and the machine, whenever they change."""
+"""Records in environment.yaml the package versions and the machine of a search, whenever they change."""
 
 import platform
 from importlib.metadata import version

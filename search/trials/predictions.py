@@ -1,4 +1,4 @@
-"""The predictions of all reports of a search in one columnar file, and the labels that they are scored on.
+"""Keeps the predictions of all reports of a search in one columnar file, and the labels that they are scored on.
 
 `predictions.parquet` has a row per trial, report and unit (image or study): `trial`, `images_seen` at the report,
 `unit` (the row of labels.csv, from 0), and the probability of each observation in [0, 1], float32. Its metadata, and
@@ -43,7 +43,7 @@ class Predictions:
     """float32 (R, U, K)."""
 
     def of(self, trial: int) -> np.ndarray:
-        """Returns int64: the indices, among the R, of a trial's reports."""
+        """Returns int64: the indices, from 0 to R - 1, of the reports of a trial."""
         return np.flatnonzero(self.trials == trial)
 
 
@@ -74,7 +74,7 @@ def load_predictions(folder: Path) -> Predictions:
 
 
 def gather(folder: Path, ended: Sequence[int]) -> None:
-    """Moves the predictions of the trials with these numbers into the search's file. Raises InputError as above."""
+    """Moves the predictions of the trials with these numbers into the search's file. Raises InputError."""
     paths = [path for number in ended if (path := trial_folder(folder, number) / run_folder.PROBABILITIES).exists()]
     if not paths:
         return
@@ -96,7 +96,7 @@ def _labels(folder: Path) -> tuple[tuple[str, ...], np.ndarray, np.ndarray, np.n
 
 
 def _read_tables(folder: Path, paths: Sequence[Path] | None = None) -> Iterator[pa.Table]:
-    """Yields the search's file, and those of trials that are not in it yet: all of them, or those in `paths`."""
+    """Yields the table of the search's file, and of each trial that is not in it yet: at `paths`, or of all (None)."""
     digest, whole, known = scored_on(folder), folder / FILE, set[int]()
     if whole.exists():
         yield _check_labels(table := parquet.read_table(whole), whole, digest)

@@ -1,4 +1,4 @@
-"""The study of a search: an Optuna study in a file, with every trial, its reports and how it ended."""
+"""Stores the study of a search: an Optuna study in a file, with every trial, its reports and how it ended."""
 
 import json
 import shutil
@@ -40,10 +40,10 @@ STATES: dict[TrialState, State] = {
 
 
 class StudyStore:
-    """The write-ahead record of a search: each event is on disk before anything acts on it.
+    """The record from which a search resumes: new trials and reports are on disk before anything acts on them.
 
-    A pruned trial is PRUNED, with its last intermediate value as its value, as in Optuna itself. A failed trial is
-    FAIL. A trial that has not ended is RUNNING, even if its process has died.
+    In Optuna's terms a finished trial is COMPLETE, a failed one FAIL, and a pruned one PRUNED, with its last
+    intermediate value as its value. A trial that has not ended is RUNNING, even if its process has died.
     """
 
     def __init__(self, folder: Path, space: Space, copy: Path | None = None):
@@ -95,11 +95,11 @@ class StudyStore:
 
     @property
     def elapsed_seconds(self) -> float:
-        """How long the search has run, over all resumes."""
+        """How many seconds the search has run, over all resumes."""
         return float(self.storage.get_study_user_attrs(self.study).get("seconds", 0.0))
 
     def set_elapsed(self, seconds: float) -> None:
-        """Records how long the search has run."""
+        """Records how many seconds the search has run, over all resumes."""
         self.storage.set_study_user_attr(self.study, "seconds", seconds)
 
     def close(self) -> None:
@@ -182,7 +182,7 @@ def _copy_database(path: Path, copy: Path) -> None:
 
 
 def _storage(file: Path, path: Path) -> RDBStorage:
-    """Opens the database in `file`; errors name it `path`."""
+    """Opens the database in `file`. Raises InputError, which names the file `path`, if that fails."""
     try:
         return RDBStorage(f"sqlite:///{file.absolute()}", engine_kwargs={"connect_args": {"timeout": LOCKED_SECONDS}})
     except (SQLAlchemyError, RuntimeError) as error:
@@ -202,7 +202,7 @@ def _space_to_json(space: Space) -> str:
 
 
 def _report_name(place: int) -> str:
-    """Returns the system attribute of a report's figures: optuna-dashboard does not show system attributes."""
+    """Returns the name of the system attribute with a report's figures; optuna-dashboard does not show these."""
     return f"report {place}"
 
 
@@ -212,7 +212,7 @@ def _reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
 
 
 def _space_from_json(text: str | None) -> Space:
-    """Returns the space that `_space_to_json` wrote, which another version of Optuna may write in another way."""
+    """Returns the space that `_space_to_json` wrote; texts cannot be compared, since Optuna's versions may differ."""
     return {
         path: Param(json_to_distribution(domain), {other: tuple(values) for other, values in condition.items()})
         for path, (domain, condition) in json.loads(text or "{}").items()

@@ -1,4 +1,4 @@
-"""Records of trials, and which trial is the best."""
+"""Defines the records of trials, and decides which trial is the best."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -98,7 +98,7 @@ class GroupResult:
     """The results of the trials with the same value of a parameter."""
 
     best: float
-    """The highest METRIC of the finished ones; NaN without any."""
+    """The highest METRIC of the finished trials; NaN if none has finished."""
     finished: int
     trials: int
 
@@ -106,7 +106,7 @@ class GroupResult:
 def best_by(rows: Sequence[TrialRecord], path: str) -> dict[str, GroupResult]:
     """Returns the results of the trials with each value of the parameter `path`.
 
-    A pruned trial counts as a trial, but its early AUROC does not count.
+    Pruned trials are counted in `trials`, but their early AUROCs do not count for `best`.
     """
     found: dict[str, list[TrialRecord]] = {}
     for row in rows:

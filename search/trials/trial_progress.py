@@ -1,4 +1,4 @@
-"""The progress of running trials between reports. Only progress bars use it; no decision depends on it."""
+"""Saves and loads the progress of running trials between reports, for progress bars; no decision depends on it."""
 
 import json
 from collections.abc import Mapping

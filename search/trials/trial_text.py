@@ -7,7 +7,7 @@ from search.trials.trial import TrialRecord
 
 
 def short_name(path: str) -> str:
-    """Returns a column's head: the last part of a dotted path, or `policy` for policy.default."""
+    """Returns a parameter's name for the head of a column: the path's last part, or `policy` for policy.default."""
     return "policy" if path == "policy.default" else path.rpartition(".")[2]
 
 

@@ -20,11 +20,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from chex.config import RunConfig
 from chex.runtime.rng import rng_for
-from search.space.space import Space, build_space
+from search.space.space import Space
 from tests.bench.curve_model import CurveModel, ModelTask, calibration, load_curves
-from tests.bench.curve_task import FILMS, PERCENTS, SPACE
+from tests.bench.curve_task import ONE_POLICY, PERCENTS
 from tests.bench.optuna_methods import (
     Method,
     as_complete,
@@ -40,7 +39,7 @@ from tests.bench.optuna_methods import (
 from tests.bench.points import draw, near
 from tests.bench.search_arena import Arena, Opening, Outcome
 
-BUDGET = 25 * 6 * (FILMS - FILMS % 32)
+BUDGET = 25 * 6 * (ONE_POLICY.images - ONE_POLICY.images % 32)
 MOMENTS = np.linspace(0.02, 1, 50)
 """Shares of the budget at which the leader is looked at."""
 BASELINE = "random"
@@ -54,8 +53,8 @@ METHODS: dict[str, Opening] = {
         Method("TPE", tpe(10)),
         Method("TPE, startup 20", tpe(20)),
         Method("TPE, univariate", tpe(10, multivariate=False)),
-        Method("TPE, images 500 x2", tpe(10), asha(500, 2, "images")),
-        Method("TPE, images 500 x3", tpe(10), asha(500, 3, "images")),
+        Method("TPE, images 500 x2", tpe(10), asha(500, 2, "images_seen")),
+        Method("TPE, images 500 x3", tpe(10), asha(500, 3, "images_seen")),
         Method("TPE, percent 12 x2", tpe(10), asha(12, 2)),
         Method("TPE, percent 12 x3", tpe(10), asha(12, 3)),
         Method("TPE, percent 25 x2", tpe(10), asha(25, 2)),
@@ -88,7 +87,7 @@ class Played:
     """float (50,): of the leader, without noise, at MOMENTS."""
     trials: int
     finished: int
-    stopped: int
+    pruned: int
     seconds: float
     """Of everything but training."""
 
@@ -97,9 +96,9 @@ class Bench:
     """The model, its space and the space's best."""
 
     def __init__(self) -> None:
-        self.curves = load_curves(list(SPACE))
+        self.curves = load_curves(ONE_POLICY)
         self.model = CurveModel(self.curves)
-        self.space = build_space(SPACE, RunConfig().model_dump(mode="json"))
+        self.space = ONE_POLICY.space
         self.best = best_of(self.model, self.space)
 
     def play(self, opening: Opening, seed: int, workers: int) -> Played:

@@ -24,11 +24,10 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from chex.config import RunConfig
 from search.optimize.pruning import PruningConfig, RungReport, should_prune
 from search.optimize.samplers import SamplerConfig, propose
-from search.space.space import Space, build_space
-from tests.bench.curve_task import FILMS, SPACE, base_run, curve
+from search.space.space import Space
+from tests.bench.curve_task import ONE_POLICY, base_run, curve
 from tests.bench.search_arena import Arena, Sample, Trial, highest
 
 METHODS = {
@@ -55,9 +54,9 @@ class RealTask:
     def run(self, sample: Sample, seed: int) -> Iterator[RungReport]:
         self.others.append({})
         seen = self.others[-1]
-        for row in curve(self.base, sample, seed):
-            seen[int(row["percent"])] = row["others"]
-            yield RungReport(int(row["percent"]), int(row["images"]), row["searched"])
+        for row in curve(ONE_POLICY, self.base, sample, seed):
+            seen[int(row["percent"])] = row["others Cardiomegaly"]
+            yield RungReport(int(row["percent"]), int(row["images"]), row["searched Cardiomegaly"])
 
 
 @dataclass
@@ -98,9 +97,11 @@ def searched(job: tuple[Path, str, int, int]) -> tuple[str, int, float, int, int
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler, rule = METHODS[name]
-    task = RealTask(base_run(folder), build_space(SPACE, RunConfig().model_dump(mode="json")))
+    task = RealTask(base_run(ONE_POLICY, folder), ONE_POLICY.space)
     product = Product(sampler.model_copy(update={"seed": seed}), rule, task.space)
-    outcome = Arena(task, product, budget=runs * 6 * (FILMS - FILMS % 32), workers=1, seed=seed).play()
+    outcome = Arena(
+        task, product, budget=runs * 6 * (ONE_POLICY.images - ONE_POLICY.images % 32), workers=1, seed=seed
+    ).play()
     lead = outcome.leads[-1] if outcome.leads else None
     quality = task.others[lead.trial][lead.percent] if lead else math.nan
     finished = sum(trial.state == "finished" for trial in outcome.trials)

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Iterator
 
 import numpy as np
-from simulated_search import PARAM, Scenario, Simulated, simulate
 
 from chex.statistics.bootstrap import PLAIN, BootstrapScores, bootstrap_scores, draw_bootstrap
 from chex.statistics.delong import auroc_influences, auroc_intervals
@@ -17,6 +16,7 @@ from search.analysis.ensemble import Reports, chosen_by, ensemble, mean_report_a
 from search.analysis.selection import choose
 from search.analysis.selection_bootstrap import SelectionBootstrap, bootstrap_selection, debiased_auroc
 from search.analysis.value_comparison import compare_values
+from tests.bench.simulated_search import PARAM, Scenario, Simulated, simulate
 
 SCENARIOS = (
     Scenario("all equal"),

@@ -1,61 +1,106 @@
-"""Trains the runs that the curve model is calibrated on, about 40 minutes on two cores, and writes curves.csv.
+"""Trains the runs that a curve model is calibrated on, and writes their table.
 
-    python tests/bench/collect_curves.py FOLDER PART PARTS      trains every PARTS-th run; FOLDER holds the phantom tree
-    python tests/bench/collect_curves.py FOLDER                 gathers what the parts left into tests/bench/curves.csv
+    python tests/bench/collect_curves.py TASK FOLDER PART PARTS  trains every PARTS-th run; FOLDER has the phantom
+    python tests/bench/collect_curves.py TASK FOLDER             gathers what the parts have into the task's table
 
-First come configs drawn at random, then some near the best so far, then some of both again under other seeds.
-A part that is started again goes on.
+TASK is `one-policy` (about 40 minutes on two cores) or `by-observation` (about 3 hours). First come configs drawn at
+random, then some near the best so far, then some of both again with other seeds. A part that is started again goes on.
 """
 
+import fcntl
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from chex.config import RunConfig
+from chex.config import RunConfig, apply_overrides, validate
 from chex.runtime.rng import rng_for
-from search.space.space import Space, build_space
-from tests.bench.curve_model import TABLE
-from tests.bench.curve_task import SPACE, base_run, curve
+from chex.training.preflight import teacher_config
+from chex.training.run_data import load_run_data
+from chex.training.run_tables import load_run_tables
+from chex.training.teacher import train_teacher
+from chex.uncertainty.probability_tables import TABLE
+from tests.bench.curve_task import BY_OBSERVATION, ONE_POLICY, TASKS, CurveTask, base_run, curve
 from tests.bench.points import draw, near
 
-RANDOM, NEAR, REPEATED, SEEDS = 220, 24, 16, 2
 BEST = 15
-PARAMS = list(SPACE)
+"""Configs are drawn near one of so many best ones."""
 
 
-def collect(folder: Path, part: int, parts: int) -> None:
-    base = base_run(folder)
-    space = build_space(SPACE, RunConfig().model_dump(mode="json"))
+@dataclass(frozen=True)
+class Numbers:
+    """How many runs of each kind a table has."""
+
+    random: int
+    near: int
+    repeated: int
+    """Configs that run again, half of them from those drawn at random, half from the best."""
+    seeds: int
+    """How often each of them runs again."""
+
+    @property
+    def runs(self) -> int:
+        return self.random + self.near + self.repeated * self.seeds
+
+
+NUMBERS = {ONE_POLICY.name: Numbers(220, 24, 16, 2), BY_OBSERVATION.name: Numbers(340, 40, 20, 2)}
+
+
+def collect(task: CurveTask, folder: Path, part: int, parts: int) -> None:
+    """Trains the runs of a part that are not in its file yet."""
+    base, numbers = base_with_teacher(task, folder), NUMBERS[task.name]
     mine = folder / f"curves-{part}.csv"
     done = set(pd.read_csv(mine)["run"]) if mine.exists() else set()
-    for number in range(part, RANDOM + NEAR + REPEATED * SEEDS, parts):
+    for number in range(part, numbers.runs, parts):
         if number in done:
             continue
-        config, sample = planned(folder, space, number)
-        rows = [{"run": number, "config": config} | sample | found for found in curve(base, sample, seed=number)]
+        config, sample = planned(task, folder, number)
+        rows = [{"run": number, "config": config} | sample | found for found in curve(task, base, sample, seed=number)]
         pd.DataFrame(rows).to_csv(mine, mode="a", header=not mine.exists(), index=False)
-        print(number, rows[-1]["images"], rows[-1]["others"], flush=True)
+        print(number, rows[-1]["images"], round(final_auroc(task, pd.DataFrame(rows)).iloc[-1], 3), flush=True)
 
 
-def planned(folder: Path, space: Space, number: int) -> tuple[int, dict[str, Any]]:
-    """Which config (the number of its first run) a run trains, and the config."""
-    rng = rng_for(number, "curves")
-    if number < RANDOM:
+def base_with_teacher(task: CurveTask, folder: Path) -> dict[str, Any]:
+    """Returns the base run, with the table of a teacher if a policy reads one. The first part trains the teacher."""
+    base = base_run(task, folder)
+    if not any("self_trained" in values for values in task.policy_choices):
+        return base
+    teacher, table = folder / "teacher", folder / "teacher" / TABLE
+    teacher.mkdir(exist_ok=True)
+    with (folder / "teacher.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not table.exists():
+            config = teacher_config(validate(RunConfig, apply_overrides(base, {"schedule.epochs": 6}), "teacher"))
+            for report in train_teacher(config, load_run_data(config, load_run_tables(config)), teacher):
+                print("teacher", report.percent, round(report.auroc, 3), flush=True)
+    return apply_overrides(base, {"relabel.self_trained": str(table.resolve())})
+
+
+def planned(task: CurveTask, folder: Path, number: int) -> tuple[int, dict[str, Any]]:
+    """Returns which config (the number of its first run) a run trains, and the config."""
+    rng, numbers, space = rng_for(number, "curves"), NUMBERS[task.name], task.space
+    if number < numbers.random:
         return number, draw(space, rng)
     ends = gathered(folder).groupby("run").last()
-    ends = ends[ends["config"] == ends.index].sort_values("others", ascending=False)
-    if number < RANDOM + NEAR:
-        return number, near(space, sample_of(ends.iloc[int(rng.integers(BEST))]), rng)
-    again = (number - RANDOM - NEAR) // SEEDS
-    config = again if again < REPEATED // 2 else int(ends.index[2 * (again - REPEATED // 2)])
-    return config, sample_of(ends.loc[config])
+    ends = ends[ends["config"] == ends.index]
+    best = ends.loc[final_auroc(task, ends).sort_values(ascending=False).index]
+    if number < numbers.random + numbers.near:
+        return number, near(space, sample_of(task, best.iloc[int(rng.integers(BEST))]), rng)
+    again = (number - numbers.random - numbers.near) // numbers.seeds
+    config = again if again < numbers.repeated // 2 else int(best.index[2 * (again - numbers.repeated // 2)])
+    return config, sample_of(task, ends.loc[config])
 
 
-def sample_of(row: pd.Series) -> dict[str, Any]:
-    sample = {param: row[param] for param in PARAMS}
+def final_auroc(task: CurveTask, rows: pd.DataFrame) -> pd.Series:
+    """Returns the mean AUROC over the observations on the images that a search does not see, of each row."""
+    return rows[task.columns["others"]].mean(axis=1)
+
+
+def sample_of(task: CurveTask, row: pd.Series) -> dict[str, Any]:
+    sample = {param: row[param] for param in task.space}
     return {param: value.item() if isinstance(value, np.generic) else value for param, value in sample.items()}
 
 
@@ -65,7 +110,8 @@ def gathered(folder: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
-        collect(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))
+    task, folder = TASKS[sys.argv[1]], Path(sys.argv[2])
+    if len(sys.argv) > 3:
+        collect(task, folder, int(sys.argv[3]), int(sys.argv[4]))
     else:
-        gathered(Path(sys.argv[1])).to_csv(TABLE, index=False, float_format="%.5g")
+        gathered(folder).to_csv(task.table, index=False, float_format="%.5g")

@@ -7,7 +7,6 @@ seeds: correlated along the run, larger where the mean curve is low.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,12 +18,10 @@ from sklearn.model_selection import KFold
 
 from search.optimize.pruning import RungReport
 from search.space.space import Space
-from tests.bench.curve_task import PERCENTS
+from tests.bench.curve_task import PERCENTS, CurveTask
 
-TABLE = Path(__file__).with_name("curves.csv")
 COMPONENTS = 3
 BATCH = 32
-TRUTH, SEEN = "others", "searched"
 BANDS = (0.0, 0.6, 0.75, 0.85, 0.9, 0.93, 1.0)
 """Of the mean curve; each has its own spread."""
 
@@ -40,15 +37,19 @@ class Curves:
     group: np.ndarray
 
 
-def load_curves(params: list[str], path: Path = TABLE) -> Curves:
-    """The table, each run's reports interpolated to PERCENTS; a diverged run stays at .5 from there on."""
-    table = pd.read_csv(path, keep_default_na=False, na_values=[""])
+def load_curves(task: CurveTask) -> Curves:
+    """Reads the table of a task with one observation.
+
+    Each run's reports are interpolated to PERCENTS; a diverged run stays at .5 from its end on.
+    """
+    (seen_column,), (truth_column,) = task.columns["searched"], task.columns["others"]
+    table = pd.read_csv(task.table, keep_default_na=False, na_values=[""])
     samples, truth, seen, images, group = [], [], [], [], []
     for _, rows in table.groupby("run"):
-        samples.append({param: rows[param].iloc[0] for param in params})
+        samples.append({param: rows[param].iloc[0] for param in task.space})
         filled = rows.fillna(0.5)
-        truth.append(np.interp(PERCENTS, filled["percent"], filled[TRUTH]))
-        seen.append(np.interp(PERCENTS, filled["percent"], filled[SEEN]))
+        truth.append(np.interp(PERCENTS, filled["percent"], filled[truth_column]))
+        seen.append(np.interp(PERCENTS, filled["percent"], filled[seen_column]))
         images.append(rows["images"].iloc[-1])
         group.append(rows["config"].iloc[0])
     return Curves(samples, np.array(truth), np.array(seen), np.array(images), np.array(group))
@@ -89,7 +90,7 @@ def features(samples: list[dict[str, Any]], rows: Rows) -> np.ndarray:
             np.log10(table["optimizer.weight_decay"]) / 2,
             table["model.dropout"] * 2,
             table["sampling.fraction"] * 2,
-            table["sampling.balance"] == "over",
+            table["sampling.balance"] == "oversample",
             table["schedule.epochs"] / 3,
             policy == "ones",
             policy == "ignore",

@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from search.optimize.pruning import COMPLETE_PERCENT
 from search.space.space import Space
-from tests.bench.curve_task import REPORTS, SPACE
+from tests.bench.curve_task import ONE_POLICY, REPORTS
 from tests.bench.search_arena import Sample, Trial, highest
 
 PEER = Path(__file__).with_name("syne_tune_peer.py")
@@ -60,7 +60,7 @@ class SyneTuneSearcher:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._say(SPACE)
+        self._say(ONE_POLICY.parameters)
 
     def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
         self._say("propose")

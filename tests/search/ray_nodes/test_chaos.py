@@ -18,20 +18,21 @@ from search.storage.shared_images import MANIFEST
 from search.trials.layout import BEST, TRIALS, trial_folder
 from tests.bench.cluster_chaos import EVENTS, NAME, search_file, undergo
 
+TRIALS_RUN, AT_ONCE = 6, 2
+"""Trials of the search, and how many of them run at once on a node."""
+
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-def test_a_search_that_loses_processes_nodes_and_its_head_ends_each_trial_once(
-    tmp_path: Path,
-) -> None:
-    config = search_file(tmp_path)
+def test_a_search_that_loses_processes_nodes_and_its_head_ends_each_trial_once(tmp_path: Path) -> None:
+    config = search_file(tmp_path, TRIALS_RUN, share=1 / AT_ONCE)
     storage = (tmp_path / "storage").as_uri()
     with tempfile.TemporaryDirectory(prefix="r") as scratch:
-        came = undergo(EVENTS, config, tmp_path / "results", Path(scratch), storage, None)
+        came = undergo(EVENTS, config, tmp_path / "results", Path(scratch), storage, None, AT_ONCE)
     assert [strike.event for strike in came.strikes] == list(EVENTS)
     assert all(strike.hit for strike in came.strikes)
-    assert (came.trials, came.not_once, came.lost, came.repeated) == (12, 0, 0, 0)
-    assert max(came.at_once.values()) == 4
+    assert (came.trials, came.not_once, came.lost, came.repeated) == (TRIALS_RUN, 0, 0, 0)
+    assert max(came.at_once.values()) == AT_ONCE
     assert set(came.caches.values()) == {1}
     assert len(list((tmp_path / "storage" / IMAGES_FOLDER).glob(f"*/{MANIFEST}"))) == 1
     assert "raylet" not in "".join(log.read_text() for log in (tmp_path / "results").glob("*.log"))
