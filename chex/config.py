@@ -164,7 +164,7 @@ def apply_overrides(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[
         if not dot:
             result[head] = value
             continue
-        inner = result.get(head) or {}
+        inner = {} if result.get(head) in (None, "") else result[head]
         if isinstance(inner, str):
             inner = {"kind": inner}
         if not isinstance(inner, Mapping):

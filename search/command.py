@@ -405,7 +405,7 @@ def _show_last_screen(options: argparse.Namespace, folder: Path, trials: "list[T
     text = finish_search(trials, folder, load_search_folder(folder))
     clear_activity()
     if text is None and any(trial.state == "pending" for trial in trials):
-        remedy = f"`chex-search extend {folder}` continues it"
+        remedy = f"`chex-search extend {folder} --trials N` continues it"
         _print_error(options, f"the budget is spent and no trial has a result; {remedy}")
         return EXIT_FAILED
     if text is None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from chex.cohort.patients_seen import check_unseen, selected_on
 from chex.cohort.split import EvaluationSet, split
@@ -52,7 +53,7 @@ def evaluate(weights: Path, tree: Path, sets: Sequence[str], recall: float, batc
     scored = split(loaded, config.data).scored
     if trained.provenance:
         check_unseen(trained.provenance, loaded, scored.patients, config.data, str(weights))
-    probability = _probability(trained, loaded, scored, config, batch)
+    probability = _probability(trained, loaded, scored, config, pick_device(config.device), batch)
     names = config.data.observations
     found = evaluate_probabilities(scored.truth, probability, scored.patients, names, recall, rng_for(0, "interval"))
     unit = {"image": ("image", "images"), "study": ("study", "studies")}[config.data.eval_unit]
@@ -101,7 +102,7 @@ def _seen_note(trained: LoadedModel, tree: Tree, scored: EvaluationSet) -> list[
         files = ", ".join(trained.provenance.unknown)
         return [f"It is not known which patients the weights saw that these started from ({files})."]
     chosen = len(selected_on(trained.provenance, tree, scored.patients))
-    luck = f"; {chosen:,} of them chose the best of its reports, which is optimistic" if chosen else ""
+    luck = f"; by the AUROC on {chosen:,} of them the best report was chosen, which is optimistic" if chosen else ""
     return [f"None of these patients was trained on{luck}."]
 
 
@@ -135,12 +136,16 @@ def _load_config(trained: LoadedModel, tree: Path, sets: Sequence[str]) -> Evalu
 
 
 def _probability(
-    trained: LoadedModel, tree: Tree, scored: EvaluationSet, config: EvaluationConfig, batch: int
+    trained: LoadedModel,
+    tree: Tree,
+    scored: EvaluationSet,
+    config: EvaluationConfig,
+    device: torch.device,
+    batch: int,
 ) -> np.ndarray:
     """Returns the probability of each configured observation in each scored unit, float32 (U, K)."""
     with progress_bar("decoding images") as advance:
         images = load_or_build(tree.root, tree.paths[scored.images], config.image, advance)
-    device = pick_device(config.device)
     rows = np.arange(len(images))
     with progress_bar("scoring images") as advance:
         logits = predict(trained.model.to(device), trained.outputs, images, rows, config.device, device, batch, advance)

@@ -105,7 +105,7 @@ def _one_class(train: ImageTable, valid: ImageTable) -> Iterable[Finding]:
         yield Finding(
             "warning",
             f"{format_names_have(never)} no positive and no uncertain label in train.csv's {len(train):,} rows: "
-            "it cannot be learnt.",
+            f"{'it' if len(never) == 1 else 'they'} cannot be learnt.",
         )
     few = []
     for name, codes in _by_observation(valid):

@@ -259,10 +259,10 @@ def _fine_print(result: ForestReport) -> list[str]:
         lines.append(
             f"{result.missing_ages:,} missing ages count as the median age of the rows that a forest learns from."
         )
-    for name, reason in (("ROC-AUC", "have one class"), ("precision", "have no probability of .5 or more")):
+    for name, reason in (("ROC-AUC", "with one class"), ("precision", "without a probability of .5 or more")):
         undefined = sum(np.isnan(FIGURES[name](fold)) for fold in result.folds)
         if undefined:
-            lines.append(f"{undefined} test folds {reason}: {name} is averaged over the others.")
+            lines.append(f"Test folds {reason}: {undefined}. {name} is averaged over the others.")
     return lines
 
 

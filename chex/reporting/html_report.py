@@ -262,7 +262,7 @@ def _render_table(part: Table) -> dict[str, Any]:
         ],
         "sortable": part.sortable,
         "collapsed": part.collapsed,
-        "more": f"{len(frame) - len(shown):,} more rows are in {part.name}.csv." if len(frame) > len(shown) else "",
+        "more": f"{len(frame) - len(shown):,} more in {part.name}.csv." if len(frame) > len(shown) else "",
     }
 
 

@@ -7,7 +7,7 @@ from pydantic import BaseModel
 
 MAX_SHOWN = 3
 """The largest number of differences that the text names. It only counts the others."""
-MISSING = "not there"
+MISSING = "missing"
 
 
 def describe_differences(here: BaseModel, there: BaseModel, there_is: str = "there") -> str:

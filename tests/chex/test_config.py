@@ -102,9 +102,11 @@ def test_a_wrong_config_is_refused_by_path_value_and_rule(content: dict[str, Any
         validate(RunConfig, content, "x.yaml")
 
 
-def test_a_path_through_a_value_is_refused() -> None:
-    with pytest.raises(InputError, match=r"seed.x: 'seed' has the value 3 and no fields below it; shorten the path"):
-        apply_overrides({"seed": 3}, {"seed.x": 1})
+@pytest.mark.parametrize("value", [3, 0, False])
+def test_a_path_through_a_value_is_refused(value: object) -> None:
+    message = rf"seed.x: 'seed' has the value {value} and no fields below it; shorten the path"
+    with pytest.raises(InputError, match=message):
+        apply_overrides({"seed": value}, {"seed.x": 1})
 
 
 @pytest.mark.parametrize(

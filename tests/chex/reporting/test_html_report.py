@@ -48,7 +48,7 @@ def test_numbers_have_thousands_separators_and_nan_is_a_dash(tmp_path: Path) -> 
 def test_a_long_table_is_cut_and_names_the_csv_with_the_rest(tmp_path: Path) -> None:
     html = write_page(page(Table("long", pd.DataFrame({"n": range(1003)}), "c", max_rows=3)), tmp_path).read_text()
     assert html.count("<tr>") == 4
-    assert "1,000 more rows are in long.csv." in html
+    assert "1,000 more in long.csv." in html
     assert len((tmp_path / "long.csv").read_text().splitlines()) == 1004
 
 
