@@ -64,6 +64,10 @@ class SearchConfig(Strict):
         point = base_point(self.search_space(), self.base.model_dump(mode="json"))
         return None if point is None or not self.checked_constraints().feasible(point) else point
 
+    def resolved_sampler(self) -> SamplerConfig:
+        """Returns the sampler with the kind that `auto` stands for. Raises InputError (see SamplerConfig.resolved)."""
+        return self.sampler.resolved(self.search_space())
+
     def initial_params(self) -> list[dict[str, Any]]:
         """Returns the points to try before the sampler proposes: the base run, if it is feasible, and `initial_points`.
 
@@ -114,6 +118,7 @@ def load_search(path: Path, sets: Sequence[str], data: str | Path | None) -> Sea
             "raise it, or use device.kind=auto"
         )
     _check_rungs(search)
+    search.resolved_sampler()
     _check_grid(search)
     _check_points(search)
     return search

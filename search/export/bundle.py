@@ -249,7 +249,7 @@ def _selection(
         trial=int(best["trial"]),
         states={str(state): int(count) for state, count in trials["state"].value_counts(sort=False).items()},
         search_finished=(folder / REPORT).is_file(),
-        sampler=search.sampler.kind,
+        sampler=search.resolved_sampler().kind,
         sampler_seed=search.sampler.seed,
         pruning=search.pruning is not None,
         params={path: format_value(get_path(run, path)) for path in search.space if pd.notna(best.get(path))},

@@ -16,8 +16,13 @@ from pydantic import Field, model_validator
 
 from chex.errors import InputError
 from chex.schema.strict_model import Strict
+from chex.statistics.metrics import METRIC
+from search.optimize.componentwise_sampler import ComponentwiseSampler
 from search.space.space import Space
+from search.trials.study_store import stored_reports
 
+AUROC_OF = "auroc/"
+"""What comes before the observation in a report's name of its AUROC."""
 MAX_RANDOM_PROPOSALS = 1000
 """The search gives up after this many random proposals that violate a constraint."""
 MAX_MODEL_PROPOSALS = 20
@@ -29,18 +34,60 @@ Feasible = Callable[[Mapping[str, Any]], bool]
 class SamplerConfig(Strict):
     """The sampler, which proposes trials."""
 
-    kind: Literal["tpe", "random", "gp", "qmc", "grid"] = "tpe"
-    """`tpe`: multivariate tree-structured Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018), which
-    counts running trials as poor ones; `gp`: Gaussian process, which draws conditional parameters at random; `qmc`:
-    scrambled Sobol points, which draws choices at random; `grid`: every combination of choices and whole numbers."""
+    kind: Literal["auto", "by_observation", "tpe", "random", "gp", "qmc", "grid"] = "auto"
+    """`auto`: `by_observation` for a space with policies of two or more observations, else `tpe`; `by_observation`:
+    each policy by the AUROC of its own observation (see ComponentwiseSampler); `tpe`: multivariate tree-structured
+    Parzen estimator (Bergstra et al. 2011; Falkner et al. 2018), which counts running trials as poor ones; `gp`:
+    Gaussian process, which draws conditional parameters at random; `qmc`: scrambled Sobol points, which draws choices
+    at random; `grid`: every combination of choices and whole numbers."""
     seed: int = Field(0, ge=0, lt=2**32)
     n_startup_trials: int = Field(6, ge=1)
-    """How many trials are drawn at random before tpe or gp propose."""
+    """How many trials are drawn at random before by_observation, tpe or gp propose."""
+
+    def resolved(self, space: Space) -> "SamplerConfig":
+        """Returns the config with the kind that `auto` stands for in `space`.
+
+        Raises InputError if the kind is `by_observation` and the space has policies of fewer than two observations.
+        """
+        observations = set(policy_observations(space).values())
+        if self.kind == "by_observation" and len(observations) < 2:
+            have = f"a policy of {', '.join(observations)} alone" if observations else "no policy of an observation"
+            raise InputError(
+                f"sampler.kind=by_observation: needs policies of two or more observations to tell apart, and the space "
+                f"has {have}; search policy.<observation> for more of data.observations, or use sampler.kind=tpe"
+            )
+        if self.kind != "auto":
+            return self
+        return self.model_copy(update={"kind": "by_observation" if len(observations) > 1 else "tpe"})
 
     @model_validator(mode="before")
     @classmethod
     def _kind_alone(cls, value: Any) -> Any:
         return {"kind": value} if isinstance(value, str) else value
+
+
+def policy_observations(space: Space) -> dict[str, str]:
+    """Returns the observation of each parameter that acts on the policy of one observation."""
+    paths = ((path, path.split(".")) for path in space)
+    return {path: names[1] for path, names in paths if names[0] == "policy" and names[1] != "default"}
+
+
+def observation_aurocs(trial: FrozenTrial) -> dict[int, dict[str, float]]:
+    """Returns the AUROC of each observation after each report, by the report's number from 1.
+
+    They are those of the weights that the trial keeps at that point: of its report with the highest mean AUROC so far.
+    Trials of one search report at equal shares of their schedules, so that equal numbers can be compared. An AUROC is
+    NaN if an observation has one class only.
+    """
+    aurocs: dict[int, dict[str, float]] = {}
+    kept: Mapping[str, Any] = {}
+    for number, report in enumerate(stored_reports(trial), 1):
+        if not kept or report[METRIC] > kept[METRIC]:
+            kept = report
+        aurocs[number] = {
+            name.removeprefix(AUROC_OF): value for name, value in kept.items() if name.startswith(AUROC_OF)
+        }
+    return aurocs
 
 
 def propose(
@@ -56,7 +103,7 @@ def propose(
     so such values are returned only if no other feasible proposal is found. Raises InputError if no proposal of
     MAX_RANDOM_PROPOSALS is feasible, and at the end of a grid.
     """
-    number = len(history)
+    config, number = config.resolved(space), len(history)
     if number < len(points):
         return dict(points[number])
     if config.kind == "grid":
@@ -88,7 +135,7 @@ def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTria
     seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
     trials = [_as_model_sees(config, trial) for trial in history]
     ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
-    if config.kind in ("tpe", "gp") and ended >= config.n_startup_trials:
+    if config.kind == "by_observation" or (config.kind in ("tpe", "gp") and ended >= config.n_startup_trials):
         study = _new_study(_model_sampler(config, space, seed))
         study.add_trials(trials)
         for _ in range(MAX_MODEL_PROPOSALS):
@@ -140,6 +187,9 @@ def _new_study(sampler: BaseSampler) -> optuna.Study:
 
 
 def _model_sampler(config: SamplerConfig, space: Space, seed: int) -> BaseSampler:
+    if config.kind == "by_observation":
+        owners = policy_observations(space)
+        return ComponentwiseSampler(owners, observation_aurocs, config.seed, config.n_startup_trials)
     if config.kind == "gp":
         with _without_experimental_warnings():
             return GPSampler(seed=seed, n_startup_trials=config.n_startup_trials)

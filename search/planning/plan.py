@@ -164,13 +164,14 @@ def search_rows(search: SearchConfig) -> list[Row]:
     rows: list[Row] = [("combinations", f"{combinations(params):,}", f"of {', '.join(rest) or 'no parameter'}{before}")]
     if continuous:
         rows.append(("continuous", f"{len(continuous)} parameters", ", ".join(continuous)))
-    return [*rows, ("sampler", *_sampler(search.sampler)), ("pruning", *_pruning(search))]
+    return [*rows, ("sampler", *_sampler(search.resolved_sampler())), ("pruning", *_pruning(search))]
 
 
 def _sampler(sampler: SamplerConfig) -> tuple[str, str]:
     """Returns the sampler's name, and how it proposes."""
     learns = f"seed {sampler.seed}; {sampler.n_startup_trials} trials at random before it learns"
     return {
+        "by_observation": ("by observation", f"{learns} each policy by the AUROC of its own observation"),
         "tpe": ("TPE", learns),
         "gp": ("Gaussian process", learns),
         "random": ("random", f"seed {sampler.seed}"),

@@ -389,7 +389,7 @@ def _images_saved_by_pruning(rows: Sequence[TrialRecord]) -> str:
 
 
 def _environment(results: SearchResults) -> list[Part]:
-    run, sampler = results.base, results.search.sampler
+    run, sampler = results.base, results.search.resolved_sampler()
     device = run.device
     threads = {None: "all threads", 1: "one thread"}.get(device.threads, f"{device.threads} threads")
     seeds = (

@@ -206,7 +206,8 @@ def _report_name(place: int) -> str:
     return f"report {place}"
 
 
-def _reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
+def stored_reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
+    """Yields the metrics of a trial's reports, in order."""
     places = takewhile(lambda place: _report_name(place) in trial.system_attrs, count(1))
     return (trial.system_attrs[_report_name(place)] for place in places)
 
@@ -228,6 +229,6 @@ def _record(trial: FrozenTrial) -> TrialRecord:
         number=trial.number + 1,
         state=STATES[trial.state],
         params=dict(trial.params),
-        reports=tuple(_reports(trial)),
+        reports=tuple(stored_reports(trial)),
         error=trial.user_attrs.get("error", ""),
     )

@@ -1,11 +1,12 @@
 """Which sampler and stopping rule find the best AUROC in a given number of training images.
 
-    python tests/bench/bench_search.py [--seeds 50] [--processes 2] [--workers 4] [--methods NAME,NAME]
+    python tests/bench/bench_search.py [--task by-observation] [--seeds 50] [--processes 2] [--workers 4]
+        [--methods NAME;NAME]
 
-The model is calibrated on curves.csv (see curve_model.py), and says first how well. Every method gets the images of 25
-runs of all images and six epochs. A winner is the trial with the best value, as in the product; regret is how far its
-quality without noise, of the weights that it keeps, lies below the best of the space. Ends with the same figures as a
-line of JSON.
+The model is calibrated on the task's table of real runs (observation_curve_model.py, curve_model.py), and says first
+how well. Every method gets the images of 50 runs (25 with one policy) of all images and six epochs, and does not know
+when they end. A winner is the trial with the best value, as in the product; regret is how far its quality without
+noise, of the weights that it keeps, lies below the best of the space. Ends with the same figures as a line of JSON.
 """
 
 import argparse
@@ -17,34 +18,40 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from chex.runtime.rng import rng_for
+from chex.schema.labels import FIVE
 from search.space.space import Space
-from tests.bench.curve_model import CurveModel, ModelTask, calibration, load_curves
-from tests.bench.curve_task import ONE_POLICY, PERCENTS
+from tests.bench import curve_model, observation_curve_model
+from tests.bench.curve_task import ONE_POLICY, PERCENTS, TASKS, CurveTask
 from tests.bench.optuna_methods import (
     Method,
     as_complete,
     asha,
+    by_observation,
     envelope,
     extrapolated,
     gp,
     left_out,
     median_rule,
+    optuna_default,
     random,
     tpe,
 )
 from tests.bench.points import draw, near
-from tests.bench.search_arena import Arena, Opening, Outcome
+from tests.bench.search_arena import Arena, Opening, Outcome, Sample, Task
 
-BUDGET = 25 * 6 * (ONE_POLICY.images - ONE_POLICY.images % 32)
+BATCH = 32
+CHECKPOINTS = {"one-policy": (25,), "by-observation": (12, 25, 50)}
+"""Runs whose images are the budgets; the last is that of the search, which does not know it."""
 MOMENTS = np.linspace(0.02, 1, 50)
 """Shares of the budget at which the leader is looked at."""
-BASELINE = "random"
+BASELINE, PEER = "random", "Optuna TPE"
 DRAWS = 2000
-METHODS: dict[str, Opening] = {
+ONE_POLICY_METHODS: dict[str, Opening] = {
     method.name: method
     for method in (
         Method("random", random),
@@ -78,6 +85,21 @@ METHODS: dict[str, Opening] = {
     )
 }
 
+OBSERVATION_METHODS: dict[str, Opening] = {
+    method.name: method
+    for method in (
+        Method("random", random),
+        Method("Optuna TPE", optuna_default),
+        Method("TPE", tpe(10)),
+        Method("by observation", by_observation(FIVE), one_seed=True),
+        Method("random, percent 25 x2", random, asha(25, 2)),
+        Method("Optuna TPE, percent 25 x2", optuna_default, asha(25, 2)),
+        Method("TPE, percent 25 x2", tpe(10), asha(25, 2)),
+        Method("by observation, percent 25 x2", by_observation(FIVE), asha(25, 2), one_seed=True),
+    )
+}
+METHODS = {"one-policy": ONE_POLICY_METHODS, "by-observation": OBSERVATION_METHODS}
+
 
 @dataclass(frozen=True)
 class Played:
@@ -93,19 +115,22 @@ class Played:
 
 
 class Bench:
-    """The model, its space and the space's best."""
+    """The model of a task, its space, and the best of the space."""
 
-    def __init__(self) -> None:
-        self.curves = load_curves(ONE_POLICY)
-        self.model = CurveModel(self.curves)
-        self.space = ONE_POLICY.space
-        self.best = best_of(self.model, self.space)
+    def __init__(self, name: str, runs: int):
+        task = TASKS[name]
+        self.checkpoints = CHECKPOINTS[name]
+        self.runs, self.budget = runs, runs * 6 * (task.images - task.images % BATCH)
+        self.space, self.trials, self.truth, self.calibration = (
+            one_policy(task) if task is ONE_POLICY else by_observation_task(task)
+        )
+        self.best = best_of(self.truth, self.space)
 
     def play(self, opening: Opening, seed: int, workers: int) -> Played:
         started = time.monotonic()
         searcher = opening(self.space, seed)
         try:
-            outcome = Arena(ModelTask(self.model, self.space), searcher, BUDGET, workers, seed).play()
+            outcome = Arena(self.trials, searcher, self.budget, workers, seed).play()
         finally:
             getattr(searcher, "close", lambda: None)()
         states = [trial.state for trial in outcome.trials]
@@ -113,20 +138,38 @@ class Bench:
         return Played(self.qualities(outcome), len(states), states.count("finished"), states.count("pruned"), seconds)
 
     def qualities(self, outcome: Outcome) -> np.ndarray:
-        curves = self.model.curves([lead.sample for lead in outcome.leads])
+        curves = self.truth([lead.sample for lead in outcome.leads])
         found = [clean[PERCENTS.index(lead.percent)] for clean, lead in zip(curves, outcome.leads, strict=True)]
-        since = [lead.images / BUDGET for lead in outcome.leads]
+        since = [lead.images / self.budget for lead in outcome.leads]
         return np.array([([0.5, *found])[np.searchsorted(since, moment, side="right")] for moment in MOMENTS])
 
 
-def best_of(model: CurveModel, space: Space) -> float:
+Truth = Callable[[list[Sample]], np.ndarray]
+"""From configs, float (N, 8): their mean AUROC without noise at PERCENTS."""
+Modelled = tuple[Space, Task, Truth, Callable[[], dict[str, Any]]]
+
+
+def one_policy(task: CurveTask) -> Modelled:
+    curves = curve_model.load_curves(task)
+    model = curve_model.CurveModel(curves)
+    trials = curve_model.ModelTask(model, task.space)
+    return task.space, trials, model.curves, lambda: curve_model.calibration(curves)
+
+
+def by_observation_task(task: CurveTask) -> Modelled:
+    curves = observation_curve_model.load_observation_curves(task)
+    model = observation_curve_model.ObservationCurveModel(task, curves)
+    trials = observation_curve_model.ObservationTask(model)
+    truth = lambda samples: model.curves(samples).mean(axis=1)  # noqa: E731
+    return task.space, trials, truth, lambda: observation_curve_model.calibration(task, curves)
+
+
+def best_of(truth: Truth, space: Space) -> float:
     """The highest quality of 20,000 points, improved near the best forty in a few rounds."""
     rng = rng_for(0, "best of the space")
     points = [draw(space, rng) for _ in range(20_000)]
     for _ in range(6):
-        quality = np.concatenate(
-            [model.curves(points[at : at + 1000]).max(axis=1) for at in range(0, len(points), 1000)]
-        )
+        quality = np.concatenate([truth(points[at : at + 1000]).max(axis=1) for at in range(0, len(points), 1000)])
         top = [points[at] for at in np.argsort(-quality)[:40]]
         points = top + [near(space, point, rng) for point in top for _ in range(50)]
     return float(quality.max())
@@ -137,10 +180,10 @@ OPENINGS: Mapping[str, Opening]
 """Both are made before processes fork."""
 
 
-def prepare(methods: Mapping[str, Opening]) -> None:
+def prepare(task: str, methods: Mapping[str, Opening]) -> None:
     global BENCH, OPENINGS
     warnings.simplefilter("ignore")
-    BENCH, OPENINGS = Bench(), methods
+    BENCH, OPENINGS = Bench(task, CHECKPOINTS[task][-1]), methods
 
 
 def played(job: tuple[str, int, int]) -> Played:
@@ -159,17 +202,26 @@ def play_all(names: Sequence[str], seeds: int, workers: int, processes: int) -> 
 
 
 def figures(found: Mapping[str, Sequence[Played]], name: str) -> dict[str, float]:
-    """Regret in thousandths of AUROC, and against random search, with 95 % intervals over seeds, paired."""
+    """Regret in thousandths of AUROC, and beside random search's and Optuna's TPE's, with paired 95 % intervals.
+
+    Without a number of runs in its name, a figure is of the whole budget.
+    """
     ours, theirs = (np.array([each.quality for each in found[key]]) for key in (name, BASELINE))
     drawn = rng_for(0, "bench search").integers(len(ours), size=(DRAWS, len(ours)))
-    regret, base = BENCH.best - ours[:, -1], BENCH.best - theirs[:, -1]
     gains = np.array([reached(ours[each], theirs[each]) for each in drawn])
     known = gains[~np.isnan(gains)]
-    return {
-        "regret": 1000 * regret.mean(),
-        **interval("regret", 1000 * regret[drawn].mean(axis=1)),
-        "ratio": regret.mean() / base.mean(),
-        **interval("ratio", regret[drawn].mean(axis=1) / base[drawn].mean(axis=1)),
+    result: dict[str, float] = {}
+    for runs in BENCH.checkpoints:
+        moment = int(np.argmin(np.abs(MOMENTS - runs / BENCH.runs)))
+        suffix = "" if runs == BENCH.runs else f" {runs}"
+        regret = 1000 * (BENCH.best - ours[:, moment])
+        result |= {f"regret{suffix}": regret.mean(), **interval(f"regret{suffix}", regret[drawn].mean(axis=1))}
+        for other, ratio in ((BASELINE, "ratio"), (PEER, "of TPE")):
+            if other in found:
+                base = 1000 * (BENCH.best - np.array([each.quality for each in found[other]])[:, moment])
+                draws = regret[drawn].mean(axis=1) / base[drawn].mean(axis=1)
+                result |= {f"{ratio}{suffix}": regret.mean() / base.mean(), **interval(f"{ratio}{suffix}", draws)}
+    return result | {
         "reached": reached(ours, theirs),
         "reached low": float(np.percentile(known, 2.5)) if len(known) else math.nan,
         "reached high": math.nan if len(known) < 0.975 * DRAWS else float(np.percentile(gains, 97.5)),
@@ -213,34 +265,30 @@ def bound(row: Mapping[str, float]) -> str:
     return "never" if math.isnan(row["reached high"]) else f"{row['reached high']:.2f}"
 
 
-def report(methods: Mapping[str, Opening], show_calibration: Callable[[], None]) -> None:
-    """Plays what the command line asks for and prints it."""
+def report(methods: Mapping[str, Mapping[str, Opening]], calibrate: bool = True) -> None:
+    """Plays what the command line asks for and prints it. `methods` are those of each task."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--task", choices=list(methods), default=next(iter(methods)))
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--workers", type=int, default=4)
     parser.add_argument("--methods", help="some of them, separated by semicolons; random is always there")
     given = parser.parse_args()
-    prepare(methods)
-    show_calibration()
-    wanted = given.methods.split(";") if given.methods else list(methods)
+    prepare(given.task, methods[given.task])
+    for name, value in BENCH.calibration().items() if calibrate else ():
+        print(f"{name}: {value}")
+    wanted = given.methods.split(";") if given.methods else list(methods[given.task])
     chosen = list(dict.fromkeys([BASELINE, *wanted]))
-    print(
-        f"\n{BUDGET:,} images, {given.workers} workers, {given.seeds} seeds, best of the space {BENCH.best:.4f}\n{HEAD}"
-    )
+    budget = f"{BENCH.budget:,} images, {given.workers} workers, {given.seeds} seeds"
+    print(f"\n{budget}, best of the space {BENCH.best:.4f}\n{HEAD}")
     found = play_all(chosen, given.seeds, given.workers, given.processes)
     rows = {name: rounded(figures(found, name)) for name in found}
-    print(json.dumps({"budget": BUDGET, "workers": given.workers, "seeds": given.seeds, "methods": rows}))
+    print(json.dumps({"budget": BENCH.budget, "workers": given.workers, "seeds": given.seeds, "methods": rows}))
 
 
 def rounded(row: Mapping[str, float]) -> dict[str, float | None]:
     return {key: None if math.isnan(value) else round(value, 3) for key, value in row.items()}
 
 
-def say_calibration() -> None:
-    for name, value in calibration(BENCH.curves).items():
-        print(f"{name}: {value}")
-
-
 if __name__ == "__main__":
-    report(METHODS, say_calibration)
+    report(METHODS)

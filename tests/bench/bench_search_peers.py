@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from search.space.space import Space
-from tests.bench.bench_search import METHODS, report
+from tests.bench.bench_search import ONE_POLICY_METHODS, report
 from tests.bench.peer_methods import HyperbandSearcher, SyneTuneSearcher
 from tests.bench.search_arena import Opening, Searcher
 
@@ -26,5 +26,5 @@ def syne_tune(python: Path, name: str, space: Space, seed: int) -> Searcher:
 if __name__ == "__main__":
     peer = Path(sys.argv.pop(1))
     theirs: dict[str, Opening] = {f"Syne Tune {name}": partial(syne_tune, peer, name) for name in SYNE_TUNE}
-    ours = {name: METHODS[name] for name in OURS}
-    report(ours | {"Optuna TPE and Hyperband": HyperbandSearcher} | theirs, lambda: None)
+    ours = {name: ONE_POLICY_METHODS[name] for name in OURS}
+    report({"one-policy": ours | {"Optuna TPE and Hyperband": HyperbandSearcher} | theirs}, calibrate=False)

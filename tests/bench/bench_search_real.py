@@ -24,11 +24,11 @@ import optuna
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.optimize.pruning import PruningConfig, RungReport, should_prune
+from search.optimize.pruning import PruningConfig, should_prune
 from search.optimize.samplers import SamplerConfig, propose
 from search.space.space import Space
 from tests.bench.curve_task import ONE_POLICY, base_run, curve
-from tests.bench.search_arena import Arena, Sample, Trial, highest
+from tests.bench.search_arena import Arena, Point, Sample, Trial, highest
 
 METHODS = {
     "random": (SamplerConfig(kind="random"), None),
@@ -51,12 +51,12 @@ class RealTask:
     space: Space
     others: list[dict[int, float]] = field(default_factory=list)
 
-    def run(self, sample: Sample, seed: int) -> Iterator[RungReport]:
+    def run(self, sample: Sample, seed: int) -> Iterator[Point]:
         self.others.append({})
         seen = self.others[-1]
         for row in curve(ONE_POLICY, self.base, sample, seed):
             seen[int(row["percent"])] = row["others Cardiomegaly"]
-            yield RungReport(int(row["percent"]), int(row["images"]), row["searched Cardiomegaly"])
+            yield Point(int(row["percent"]), int(row["images"]), row["searched Cardiomegaly"])
 
 
 @dataclass

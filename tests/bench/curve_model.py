@@ -16,9 +16,9 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
-from search.optimize.pruning import RungReport
 from search.space.space import Space
 from tests.bench.curve_task import PERCENTS, CurveTask
+from tests.bench.search_arena import Point
 
 COMPONENTS = 3
 BATCH = 32
@@ -164,11 +164,11 @@ class ModelTask:
     def __init__(self, model: CurveModel, space: Space):
         self.model, self.space = model, space
 
-    def run(self, sample: dict[str, Any], seed: int) -> Iterator[RungReport]:
+    def run(self, sample: dict[str, Any], seed: int) -> Iterator[Point]:
         images = self.model.images(sample)
         values = self.model.noisy(self.model.curves([sample])[0], np.random.default_rng(seed))
         for percent, value in zip(PERCENTS, values, strict=True):
-            yield RungReport(percent, max(1, images * percent // 100), float(value))
+            yield Point(percent, max(1, images * percent // 100), float(value))
 
 
 def logit(share: np.ndarray) -> np.ndarray:

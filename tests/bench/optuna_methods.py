@@ -12,6 +12,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.runtime.rng import rng_for, seed_for
+from search.optimize.componentwise_sampler import ComponentwiseSampler
 from search.optimize.pruning import LearningCurves, PruningConfig, RungReport, should_prune
 from search.space.space import Space
 from tests.bench.points import draw
@@ -114,6 +115,8 @@ class Method:
     """Only a finished trial can win."""
     first: Callable[[Space], list[Sample]] | None = None
     """Points to try before any proposal."""
+    one_seed: bool = False
+    """Whether the sampler has the same seed for all trials, because it draws from the trial's number by itself."""
     confirm: tuple[float, int] | None = None
     """From this share of the budget on, the best few (how many) run again under new seeds, and their means decide."""
 
@@ -179,7 +182,7 @@ def runs_of(trials: Sequence[Trial], sample: Sample) -> list[Trial]:
 
 def proposed(method: Method, space: Space, trials: Sequence[Trial], seed: int) -> Sample:
     """The next point: one ask of a sampler seeded anew, in a study that holds what is known of all trials."""
-    sampler = method.sampler(seed_for(seed, "propose", len(trials)) % 2**32)
+    sampler = method.sampler(seed if method.one_seed else seed_for(seed, "propose", len(trials)) % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([told for trial in trials if (told := frozen(method, space, trial, trials)) is not None])
     return dict(study.ask({path: param.domain for path, param in space.items()}).params)
@@ -197,15 +200,39 @@ def frozen(method: Method, space: Space, trial: Trial, trials: Sequence[Trial]) 
     if told is None:
         return None
     reports = {p.percent: p.value for p in trial.lifted} if told[0] == TrialState.PRUNED else {}
-    domains = {path: param.domain for path, param in space.items()}
+    domains = {path: space[path].domain for path in trial.sample}
     return create_trial(
-        state=told[0], value=told[1], params=trial.sample, distributions=domains, intermediate_values=reports
+        state=told[0],
+        value=told[1],
+        params=trial.sample,
+        distributions=domains,
+        intermediate_values=reports,
+        user_attrs={f"components:{step}": values for step, values in component_values(trial).items()},
     )
+
+
+def component_values(trial: Trial) -> dict[int, dict[str, float]]:
+    """The AUROC of each observation at each percentage, by the weights that the trial keeps then."""
+    values = {}
+    for place, point in enumerate(trial.points):
+        kept = max(trial.points[: place + 1], key=lambda each: each.value)
+        values[point.percent] = {str(k): value for k, value in enumerate(kept.values)}
+    return values
 
 
 def tpe(startup: int = 10, **settings: Any) -> Callable[[int], optuna.samplers.BaseSampler]:
     chosen = {"multivariate": True, "constant_liar": True} | settings
     return lambda seed: optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup, **chosen)
+
+
+def optuna_default(seed: int) -> optuna.samplers.BaseSampler:
+    """TPE as `optuna.create_study()` has it."""
+    return optuna.samplers.TPESampler(seed=seed)
+
+
+def by_observation(observations: Sequence[str], **settings: Any) -> Callable[[int], optuna.samplers.BaseSampler]:
+    owners = {f"policy.{name}": str(k) for k, name in enumerate(observations)}
+    return lambda seed: ComponentwiseSampler(owners, seed=seed, **settings)
 
 
 def random(seed: int) -> optuna.samplers.BaseSampler:

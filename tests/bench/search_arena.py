@@ -13,12 +13,19 @@ from search.space.space import Space
 Sample = dict[str, Any]
 
 
+@dataclass(frozen=True)
+class Point(RungReport):
+    """A report, with the AUROC of each observation if there are several."""
+
+    values: tuple[float, ...] = ()
+
+
 class Task(Protocol):
     """What trials train on."""
 
     space: Space
 
-    def run(self, sample: Sample, seed: int) -> Iterator[RungReport]:
+    def run(self, sample: Sample, seed: int) -> Iterator[Point]:
         """The reports of one run, one by one; each is made when it is asked for."""
         ...
 
@@ -29,12 +36,12 @@ class Trial:
 
     number: int
     sample: Sample
-    points: list[RungReport] = field(default_factory=list)
+    points: list[Point] = field(default_factory=list)
     lifted: list[RungReport] = field(default_factory=list)
     """The same with the best value so far in place of each report's own, as the product reports it."""
     state: str = "running"
 
-    def add(self, point: RungReport) -> None:
+    def add(self, point: Point) -> None:
         self.points.append(point)
         best = max([point.value, *(other.value for other in self.lifted[-1:])])
         self.lifted.append(RungReport(point.percent, point.images, point.value if math.isnan(point.value) else best))
@@ -49,7 +56,7 @@ class Trial:
         return self.points[-1].images if self.points else 0
 
     @property
-    def kept(self) -> RungReport:
+    def kept(self) -> Point:
         """The report whose weights the trial keeps."""
         return max(self.points, key=lambda point: point.value)
 
@@ -99,7 +106,7 @@ class Arena:
         self.task, self.searcher, self.budget, self.workers, self.seed = task, searcher, budget, workers, seed
         self.trials: list[Trial] = []
         self.leads: list[Lead] = []
-        self.queue: list[tuple[float, int, RungReport, Iterator[RungReport]]] = []
+        self.queue: list[tuple[float, int, Point, Iterator[Point]]] = []
 
     def play(self) -> Outcome:
         for _ in range(self.workers):

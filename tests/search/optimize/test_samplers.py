@@ -2,6 +2,7 @@ import itertools
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import optuna
 import pytest
 from optuna.distributions import FloatDistribution
@@ -9,6 +10,8 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.config import RunConfig
 from chex.errors import InputError
+from chex.schema.labels import FIVE
+from chex.statistics.metrics import METRIC
 from search.optimize import samplers
 from search.optimize.samplers import SamplerConfig, grid, propose
 from search.space.space import Param, Space, build_space
@@ -167,3 +170,65 @@ def test_a_space_of_real_numbers_has_no_grid() -> None:
     told = r"space.optimizer.lr: sampler.kind=grid needs a choice or whole numbers, without a condition; use choice: \["
     with pytest.raises(InputError, match=told):
         grid({"optimizer.lr": Param(FloatDistribution(0, 1))})
+
+
+FIVE_POLICIES = {f"policy.{name}": {"choice": ["zeros", "ones", "ignore"]} for name in FIVE}
+
+
+@pytest.mark.parametrize(
+    ("raw", "kind"),
+    [
+        (RATE, "tpe"),
+        (SMOOTHED, "tpe"),
+        ({"policy.default": {"choice": ["zeros", "ones"]}}, "tpe"),
+        (FIVE_POLICIES, "by_observation"),
+    ],
+)
+def test_policies_of_several_observations_are_searched_by_observation(raw: dict[str, Any], kind: str) -> None:
+    assert SamplerConfig().resolved(space_of(raw)).kind == kind
+    assert SamplerConfig(kind="random").resolved(space_of(raw)).kind == "random"
+
+
+@pytest.mark.parametrize(
+    ("raw", "have"), [(RATE, "no policy of an observation"), (SMOOTHED, "a policy of Edema alone")]
+)
+def test_a_space_with_nothing_to_tell_apart_is_refused_by_observation(raw: dict[str, Any], have: str) -> None:
+    message = (
+        "sampler.kind=by_observation: needs policies of two or more observations to tell apart, and the space has "
+        f"{have}; search policy.<observation> for more of data.observations, or use sampler.kind=tpe"
+    )
+    with pytest.raises(InputError) as refused:
+        SamplerConfig(kind="by_observation").resolved(space_of(raw))
+    assert str(refused.value) == message
+
+
+def reported(space: Space, values: dict[str, Any], *reports: dict[str, float]) -> FrozenTrial:
+    domains = {path: space[path].domain for path in values}
+    rows = {f"report {number}": report for number, report in enumerate(reports, 1)}
+    mean = max(report[METRIC] for report in reports)
+    return create_trial(value=mean, params=values, distributions=domains, system_attrs=rows)
+
+
+def test_a_trial_has_the_aurocs_of_the_weights_that_it_keeps() -> None:
+    rows = [
+        {METRIC: best, "auroc/Edema": edema, "auroc/Atelectasis": best, "recall/Edema": 0.1}
+        for best, edema in ((0.7, 0.6), (0.8, 0.9), (0.8, 0.2))
+    ]
+    space = space_of(RATE)
+    trial = reported(space, {"optimizer.lr": 1e-3, "schedule.epochs": 1}, *rows)
+    assert [values["Edema"] for values in samplers.observation_aurocs(trial).values()] == [0.6, 0.9, 0.9]
+    assert set(samplers.observation_aurocs(trial)[1]) == {"Edema", "Atelectasis"}
+
+
+def test_the_policy_that_helps_one_observation_is_proposed_for_that_one() -> None:
+    space, rng = space_of(RATE | FIVE_POLICIES), np.random.default_rng(0)
+    history: list[FrozenTrial] = []
+    for _ in range(30):
+        values = propose(SamplerConfig(), space, [], history)
+        aurocs = {name: 0.8 + 0.005 * rng.standard_normal() for name in FIVE}
+        aurocs["Edema"] += 0.05 * (values["policy.Edema"] == "ones")
+        report = {METRIC: float(np.mean(list(aurocs.values())))} | {f"auroc/{name}": aurocs[name] for name in FIVE}
+        history.append(reported(space, values, report))
+    late = [trial.params for trial in history[12:]]
+    assert [values["policy.Edema"] for values in late].count("ones") > 14
+    assert [values["policy.Atelectasis"] for values in late].count("ones") < 14
