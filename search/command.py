@@ -172,6 +172,9 @@ def _number(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from chex.config import read_yaml
+
+    read_yaml(options.config)  # a mistyped name is answered before Optuna is imported
     from chex.runtime.output_folder import check_can_empty
     from search.config.search_config import check_name, load_search, search_name
     from search.config.search_folder import check_folder
@@ -422,6 +425,9 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
+    from chex.config import read_yaml
+
+    read_yaml(options.config)
     from search.config.search_config import load_search
 
     search = load_search(options.config, options.sets, options.data)

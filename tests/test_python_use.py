@@ -1,10 +1,11 @@
-"""The code block on Python use in docs/searching.md runs as it stands, on a small search that nobody trains."""
+"""The code blocks in docs/searching.md run as they stand, on a small search that nobody trains."""
 
 import inspect
 import re
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import yaml
 
@@ -14,7 +15,8 @@ from search.engine import runner
 from search.trials.trial import TrialRecord
 from tests.made_search import made_search
 
-SECTION = Path("docs/searching.md").read_text(encoding="utf-8").split("## From Python", 1)[1].split("\n## ", 1)[0]
+PAGE = Path("docs/searching.md").read_text(encoding="utf-8")
+SECTION = PAGE.split("## From Python", 1)[1].split("\n## ", 1)[0]
 RUN_SEARCH = inspect.signature(runner.run_search)
 
 
@@ -43,6 +45,18 @@ def test_the_block_searches_and_analyzes(
     exec(compile(code, "docs/searching.md", "exec"), names)
     assert [row.number for row in names["trials"]] == [1, 2]
     assert capsys.readouterr().out.count("Estimate(value=") == 2
+
+
+def test_the_sampler_serves_a_plain_optuna_study(capsys: pytest.CaptureFixture[str]) -> None:
+    code = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)[0]
+    names: dict[str, Any] = {
+        "optuna": optuna,
+        "train": lambda lr, policies: {name: 0.8 + 0.1 * (policy == "ones") for name, policy in policies.items()},
+    }
+    exec(compile(code, "docs/searching.md", "exec"), names)
+    names["study"].optimize(names["objective"], 14)
+    best = {trial.params["policy.Edema"] + trial.params["policy.Atelectasis"] for trial in names["study"].trials[8:]}
+    assert best == {"onesones"}
 
 
 def test_functions_that_the_page_names_exist() -> None:

@@ -30,6 +30,7 @@ from search.engine.relabel_tables import with_probability_tables
 from search.engine.tune_bridge import run_trials
 from search.monitor.live_table import progress_reporter
 from search.monitor.tensorboard import SearchLogs
+from search.optimize.samplers import unjudged_policies_note
 from search.ray_nodes.auto_on_node import resolve_auto_on_node
 from search.ray_nodes.nodes import (
     autoscaler_nodes,
@@ -142,6 +143,8 @@ def _run_trials(
     store = StudyStore(folder, search.search_space())
     tables = load_run_tables(without_tables(base))
     write_labels(folder, tables.scored, tables.observations)
+    if note := unjudged_policies_note(search.sampler, search.search_space(), tables.scored_observations):
+        print(note, file=sys.stderr)
     for trial in ended(store.trials()):  # an earlier process may have died before it did so
         delete_checkpoints(trial_folder(folder, trial.number))
     last_words = f"chex-search: Ray has died; `chex-search resume {folder}` continues the search"

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
 
 OWN_RATIOS = (0.1, 0.3, 0.6, 1.0, 2.0)
 SHARED_RATIOS = (0.3, 1.0, 3.0, 10.0)
@@ -106,10 +105,10 @@ def _most_likely(design: np.ndarray, target: np.ndarray, weight: np.ndarray, own
     for own_ratio, shared_ratio in itertools.product(OWN_RATIOS, SHARED_RATIOS):
         ratio = np.full(len(normal), MEAN_RATIO)
         ratio[:own], ratio[own : own + trials] = own_ratio, shared_ratio
-        factor = cho_factor(normal + np.diag(ratio**-2.0))
-        mean = cho_solve(factor, right)
+        precision = normal + np.diag(ratio**-2.0)
+        mean = np.linalg.solve(precision, right)
         variance = max(total - float(right @ mean), 1e-12) / len(target)
-        evidence = -len(target) / 2 * np.log(variance) - np.log(np.diag(factor[0])).sum() - np.log(ratio).sum()
-        fits.append((float(evidence), mean, factor, variance))
-    evidence, mean, factor, variance = max(fits, key=lambda fit: fit[0])
-    return _Fit(mean, variance * cho_solve(factor, np.eye(len(normal))), float(np.sqrt(variance)), evidence)
+        evidence = -len(target) / 2 * np.log(variance) - np.linalg.slogdet(precision)[1] / 2 - np.log(ratio).sum()
+        fits.append((float(evidence), mean, precision, variance))
+    evidence, mean, precision, variance = max(fits, key=lambda fit: fit[0])
+    return _Fit(mean, variance * np.linalg.inv(precision), float(np.sqrt(variance)), evidence)

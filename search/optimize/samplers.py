@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from chex.schema.strict_model import Strict
 from chex.statistics.metrics import METRIC
 from search.optimize.componentwise_sampler import ComponentwiseSampler
 from search.space.space import Space
-from search.trials.study_store import stored_reports
+from search.trials.stored_reports import stored_reports
 
 AUROC_OF = "auroc/"
 """What comes before the observation in a report's name of its AUROC."""
@@ -70,6 +70,18 @@ def policy_observations(space: Space) -> dict[str, str]:
     """Returns the observation of each parameter that acts on the policy of one observation."""
     paths = ((path, path.split(".")) for path in space)
     return {path: names[1] for path, names in paths if names[0] == "policy" and names[1] != "default"}
+
+
+def unjudged_policies_note(config: SamplerConfig, space: Space, scored_observations: Collection[str]) -> str | None:
+    """Returns what happens to the policies of observations whose AUROC is undefined; None if it is defined for all."""
+    observations = policy_observations(space).values()
+    unjudged = [name for name in dict.fromkeys(observations) if name not in scored_observations]
+    if not unjudged or config.resolved(space).kind != "by_observation":
+        return None
+    return (
+        f"AUROC is undefined for {', '.join(unjudged)} (one class in the validation split): nothing tells their "
+        "policies apart, so they are drawn at random"
+    )
 
 
 def observation_aurocs(trial: FrozenTrial) -> dict[int, dict[str, float]]:

@@ -6,7 +6,6 @@ import sqlite3
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from itertools import count, takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,6 +22,7 @@ from chex.errors import InputError
 from chex.statistics.metrics import METRIC
 from search.space.space import Param, Space, condition_text, domain_yaml
 from search.trials.layout import LOCKED_SECONDS, STUDY
+from search.trials.stored_reports import report_name, stored_reports
 from search.trials.trial import State, TrialRecord
 
 METRIC_NAME = "validation AUROC"
@@ -82,7 +82,7 @@ class StudyStore:
         The place is Optuna's step: all trials of a search report at equal shares of their schedules.
         """
         trial = self._id(number)
-        self.storage.set_trial_system_attr(trial, _report_name(place), dict(report))
+        self.storage.set_trial_system_attr(trial, report_name(place), dict(report))
         self.storage.set_trial_intermediate_value(trial, place, float(report[METRIC]))
 
     def finish_trial(self, number: int, state: State, value: float, error: str = "") -> None:
@@ -199,17 +199,6 @@ def _space_to_json(space: Space) -> str:
             for path, param in space.items()
         }
     )
-
-
-def _report_name(place: int) -> str:
-    """Returns the name of the system attribute with a report's figures; optuna-dashboard does not show these."""
-    return f"report {place}"
-
-
-def stored_reports(trial: FrozenTrial) -> Iterator[Mapping[str, Any]]:
-    """Yields the metrics of a trial's reports, in order."""
-    places = takewhile(lambda place: _report_name(place) in trial.system_attrs, count(1))
-    return (trial.system_attrs[_report_name(place)] for place in places)
 
 
 def _space_from_json(text: str | None) -> Space:

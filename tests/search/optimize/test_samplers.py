@@ -202,6 +202,16 @@ def test_a_space_with_nothing_to_tell_apart_is_refused_by_observation(raw: dict[
     assert str(refused.value) == message
 
 
+def test_policies_that_no_auroc_can_judge_are_named() -> None:
+    space, four = space_of(FIVE_POLICIES), FIVE[1:]
+    assert samplers.unjudged_policies_note(SamplerConfig(), space, FIVE) is None
+    assert samplers.unjudged_policies_note(SamplerConfig(kind="tpe"), space, four) is None
+    assert samplers.unjudged_policies_note(SamplerConfig(), space, four) == (
+        f"AUROC is undefined for {FIVE[0]} (one class in the validation split): nothing tells their policies apart, so "
+        "they are drawn at random"
+    )
+
+
 def reported(space: Space, values: dict[str, Any], *reports: dict[str, float]) -> FrozenTrial:
     domains = {path: space[path].domain for path in values}
     rows = {f"report {number}": report for number, report in enumerate(reports, 1)}
