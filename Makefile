@@ -35,7 +35,7 @@ check: $(READY) ## format, lint, types, import directions
 	$(BIN)/lint-imports
 
 nih: $(READY) ## a small search on real images, where NIH=<tree> holds them
-	$(BIN)/chex-search run configs/search/nih-small.yaml --data $(NIH)
+	$(BIN)/chex-search run configs/search/nih-small.yaml --data $(NIH) $(SETS)
 
 bench-kill: $(READY) ## kills a run 100 times at random moments: about 5 minutes on one core
 	PYTHONPATH=. $(BIN)/python tests/bench/kill_run.py 100 0

@@ -8,20 +8,27 @@ random, then some near the best so far, then some of both again with other seeds
 """
 
 import fcntl
+import shutil
 import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from safetensors.torch import load_file, save_file
 
 from chex.config import RunConfig, apply_overrides, validate
+from chex.phantom.write import PhantomConfig, write_phantom
 from chex.runtime.rng import rng_for
+from chex.runtime.run_folder import WEIGHTS
 from chex.training.preflight import teacher_config
+from chex.training.report import Report
 from chex.training.run_data import load_run_data
 from chex.training.run_tables import load_run_tables
 from chex.training.teacher import train_teacher
+from chex.training.trainer import fit
 from chex.uncertainty.probability_tables import TABLE
 from tests.bench.curve_task import BY_OBSERVATION, ONE_POLICY, TASKS, CurveTask, base_run, curve
 from tests.bench.points import draw, near
@@ -51,7 +58,7 @@ NUMBERS = {ONE_POLICY.name: Numbers(220, 24, 16, 2), BY_OBSERVATION.name: Number
 
 def collect(task: CurveTask, folder: Path, part: int, parts: int) -> None:
     """Trains the runs of a part that are not in its file yet."""
-    base, numbers = base_with_teacher(task, folder), NUMBERS[task.name]
+    base, numbers = prepared_base(task, folder), NUMBERS[task.name]
     mine = folder / f"curves-{part}.csv"
     done = set(pd.read_csv(mine)["run"]) if mine.exists() else set()
     for number in range(part, numbers.runs, parts):
@@ -63,20 +70,60 @@ def collect(task: CurveTask, folder: Path, part: int, parts: int) -> None:
         print(number, rows[-1]["images"], round(final_auroc(task, pd.DataFrame(rows)).iloc[-1], 3), flush=True)
 
 
-def base_with_teacher(task: CurveTask, folder: Path) -> dict[str, Any]:
-    """Returns the base run, with the table of a teacher if a policy reads one. The first part trains the teacher."""
+def prepared_base(task: CurveTask, folder: Path) -> dict[str, Any]:
+    """Returns the base run with the weights to start from and the teacher's table, if the task's runs read them.
+
+    The first part makes both, while the others wait.
+    """
     base = base_run(task, folder)
-    if not any("self_trained" in values for values in task.policy_choices):
-        return base
-    teacher, table = folder / "teacher", folder / "teacher" / TABLE
-    teacher.mkdir(exist_ok=True)
-    with (folder / "teacher.lock").open("w") as lock:
+    with (folder / "prepare.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not table.exists():
-            config = teacher_config(validate(RunConfig, apply_overrides(base, {"schedule.epochs": 6}), "teacher"))
-            for report in train_teacher(config, load_run_data(config, load_run_tables(config)), teacher):
-                print("teacher", report.percent, round(report.auroc, 3), flush=True)
-    return apply_overrides(base, {"relabel.self_trained": str(table.resolve())})
+        if task.pretrained:
+            base = apply_overrides(base, {"model.pretrained_file": str(pretrained_backbone(base, folder))})
+        if any("self_trained" in choices for choices in task.policy_choices):
+            base = apply_overrides(base, {"relabel.self_trained": str(teachers_table(base, folder))})
+    return base
+
+
+def pretrained_backbone(base: dict[str, Any], folder: Path) -> Path:
+    """Returns a file of backbone weights that have learnt two other observations on another phantom."""
+    path = (folder / "pretrained.safetensors").resolve()
+    if not path.exists():
+        run: dict[str, Any] = {
+            "data.observations": ["No Finding", "Lung Opacity"],
+            "schedule.epochs": 8,
+            "optimizer.lr": 5e-3,
+        }
+        config = validate(
+            RunConfig, apply_overrides(base, run | {"data.root": str(phantom(folder / "other"))}), "first"
+        )
+        train(config, folder / "pretraining", fit)
+        weights, prefix = load_file(folder / "pretraining" / WEIGHTS), "backbone."
+        kept = {name.removeprefix(prefix): array for name, array in weights.items() if name.startswith(prefix)}
+        save_file(kept, path)
+    return path
+
+
+def phantom(folder: Path) -> Path:
+    """Returns the tree of a phantom of 4,000 training images with another seed than that of the runs."""
+    if not folder.exists():
+        write_phantom(folder, PhantomConfig(train=4000, valid=200, seed=1))
+    return next(folder.glob("CheXpert*")).resolve()
+
+
+def teachers_table(base: dict[str, Any], folder: Path) -> Path:
+    path = (folder / "teacher" / TABLE).resolve()
+    if not path.exists():
+        run = {"schedule.epochs": 4, "optimizer.lr": 5e-3}
+        train(teacher_config(validate(RunConfig, apply_overrides(base, run), "teacher")), path.parent, train_teacher)
+    return path
+
+
+def train(config: RunConfig, folder: Path, trained: Callable[..., Iterator[Report]]) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    for report in trained(config, load_run_data(config, load_run_tables(config)), folder):
+        print(folder.name, round(report.percent), round(report.auroc, 3), flush=True)
 
 
 def planned(task: CurveTask, folder: Path, number: int) -> tuple[int, dict[str, Any]]:

@@ -40,6 +40,9 @@ class CurveTask:
     """The space, as in a search's file."""
     table: Path
     """The CSV file of the runs' curves."""
+    batch: int = 32
+    pretrained: bool = False
+    """Whether runs start from a backbone that knows another phantom, as real ones start from ImageNet weights."""
 
     @cached_property
     def space(self) -> Space:
@@ -78,11 +81,13 @@ BY_OBSERVATION = CurveTask(
     observations=FIVE,
     parameters={
         **{f"policy.{name}": {"choice": POLICIES} for name in FIVE},
-        "optimizer.lr": {"loguniform": [3e-4, 3e-2]},
+        "optimizer.lr": {"loguniform": [1e-3, 3e-2]},
         "model.dropout": {"uniform": [0.0, 0.5]},
-        "sampling.fraction": {"uniform": [0.1, 1.0]},
-        "schedule.epochs": {"int": [1, 6]},
+        "sampling.fraction": {"uniform": [0.25, 1.0]},
+        "schedule.epochs": {"int": [1, 4]},
     },
+    batch=8,
+    pretrained=True,
     table=Path(__file__).with_name("observation_curves.csv"),
 )
 TASKS = {task.name: task for task in (ONE_POLICY, BY_OBSERVATION)}
@@ -105,6 +110,7 @@ def base_run(task: CurveTask, folder: Path) -> dict[str, Any]:
         "image.cache_dir": str((folder / "cache").resolve()),
         "model.backbone": "test_resnet",
         "model.bn_recalibration_images": 128,
+        "batches.size": task.batch,
         "reports": REPORTS,
         "device": {"kind": "cpu", "threads": 1, "amp": "off"},
     }
