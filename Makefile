@@ -20,7 +20,7 @@ help: ## this list
 setup: $(READY) ## the environment in .venv, from requirements.lock
 
 demo: $(READY) $(PHANTOM) ## a search on a phantom CheXpert tree, on this machine's CPUs
-	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM) $(DEMO)
+	$(BIN)/chex-search run configs/search/demo.yaml --data $(PHANTOM) $(SETS)
 
 test: $(READY) ## the tests without the slow ones: 5 minutes on 2 cores
 	$(BIN)/pytest $(TWO_AT_A_TIME) -m "not slow"

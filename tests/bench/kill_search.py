@@ -76,15 +76,20 @@ class Kill:
 
 
 def tiny(folder: Path) -> Path:
-    """Writes a search of 6 trials of up to 8 reports and its images, some with the wrong label; returns its file."""
-    write_split(folder / TREE, "train", range(1, 13), uncertain_every=5)
+    """Writes a search of 6 trials of up to 8 reports and its images, some with the wrong label; returns its file.
+
+    Two observations have the same labels and a policy each.
+    """
+    train = write_split(folder / TREE, "train", range(1, 13), uncertain_every=5)
     table = write_split(folder / TREE, "valid", range(101, 113))
     wrong = table.index % 5 == 0
     table.loc[wrong, "Cardiomegaly"] = (1 - table.loc[wrong, "Cardiomegaly"].astype(float)).astype(str)
-    table.to_csv(folder / TREE / "valid.csv", index=False)
+    for split, labels in (("train", train), ("valid", table)):
+        labels["Edema"] = labels["Cardiomegaly"]
+        labels.to_csv(folder / TREE / f"{split}.csv", index=False)
     search = {
         "base": {
-            "data": {"root": str(folder / TREE)},
+            "data": {"root": str(folder / TREE), "observations": ["Cardiomegaly", "Edema"]},
             "image": {"size": 32, "cache_dir": str(folder / "cache")},
             "model": {"backbone": "test_resnet", "dropout": 0.2},
             "batches": {"size": 8},
@@ -93,10 +98,11 @@ def tiny(folder: Path) -> Path:
             "device": {"amp": "off"},
         },
         "space": {
-            "policy.default": {"choice": ["zeros", "ones", "ignore"]},
+            "policy.Cardiomegaly": {"choice": ["zeros", "ones", "ignore"]},
+            "policy.Edema": {"choice": ["zeros", "ones", "ignore"]},
             "optimizer.lr": {"loguniform": [1e-5, 1e-1]},
         },
-        "sampler": {"kind": "tpe", "n_startup_trials": 2},
+        "sampler": {"kind": "by_observation", "n_startup_trials": 2},
         "pruning": {"grace_period": 25, "reduction_factor": 2},
         "resources": {"cpus_per_trial": 1},
         "budget": {"trials": 5},
