@@ -172,16 +172,13 @@ def _number(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from chex.config import read_yaml
-
-    read_yaml(options.config)  # a mistyped name is answered before Optuna is imported
+    sets = [*options.sets, *([f"storage_uri={options.storage}"] if options.storage else [])]
+    search = _load(options, sets)
     from chex.runtime.output_folder import check_can_empty
-    from search.config.search_config import check_name, load_search, search_name
+    from search.config.search_config import check_name, search_name
     from search.config.search_folder import check_folder
     from search.trials.layout import REPORT
 
-    sets = [*options.sets, *([f"storage_uri={options.storage}"] if options.storage else [])]
-    search = load_search(options.config, sets, options.data)
     name = search_name(options.config, options.sets) if options.name is None else options.name
     check_name(name)
     folder = (options.results / name).absolute()
@@ -195,6 +192,19 @@ def _run(options: argparse.Namespace) -> int:
     from search.engine.runner import run_search
 
     return _finish(options, folder, lambda: run_search(search, folder, options.overwrite, options.cluster))
+
+
+def _load(options: argparse.Namespace, sets: Sequence[str]) -> "SearchConfig":
+    """Returns the search that the options describe. A mistyped name of its file is answered before Optuna is imported.
+
+    Raises InputError as `load_search` does.
+    """
+    from chex.config import read_yaml
+
+    read_yaml(options.config)
+    from search.config.search_config import load_search
+
+    return load_search(options.config, sets, options.data)
 
 
 def _check_tables(search: "SearchConfig") -> None:
@@ -425,12 +435,7 @@ def _logs(options: argparse.Namespace) -> int:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    from chex.config import read_yaml
-
-    read_yaml(options.config)
-    from search.config.search_config import load_search
-
-    search = load_search(options.config, options.sets, options.data)
+    search = _load(options, options.sets)
     _check_tables(search)
     show_activity("loading torch")
     from search.planning.plan import plan, show

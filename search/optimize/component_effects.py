@@ -94,7 +94,6 @@ class _Fit:
     covariance: np.ndarray
     noise: float
     """Standard deviation of a value of weight 1."""
-    likelihood: float
 
 
 def _most_likely(design: np.ndarray, target: np.ndarray, weight: np.ndarray, own: int, trials: int) -> _Fit:
@@ -110,5 +109,5 @@ def _most_likely(design: np.ndarray, target: np.ndarray, weight: np.ndarray, own
         variance = max(total - float(right @ mean), 1e-12) / len(target)
         evidence = -len(target) / 2 * np.log(variance) - np.linalg.slogdet(precision)[1] / 2 - np.log(ratio).sum()
         fits.append((float(evidence), mean, precision, variance))
-    evidence, mean, precision, variance = max(fits, key=lambda fit: fit[0])
-    return _Fit(mean, variance * np.linalg.inv(precision), float(np.sqrt(variance)), evidence)
+    _, mean, precision, variance = max(fits, key=lambda fit: fit[0])
+    return _Fit(mean, variance * np.linalg.inv(precision), float(np.sqrt(variance)))

@@ -45,7 +45,8 @@ class ComponentwiseSampler(BaseSampler):
     - other parameters of a component, such as a number that only exists for one choice, are proposed by a TPE of their
       own, to which the value of a trial is what no other effect explains of the component.
 
-    Every `greedy_every`-th trial has the choices whose effects have the highest means, in place of a draw. The first
+    Every `greedy_every`-th trial has the choices whose effects have the highest means, in place of a draw, except for a
+    component without values, and trials that failed do not count. The first
     `n_startup_trials` trials are random, but try each choice of a categorical parameter equally often. A running or
     pruned trial counts with the values that it has; one without values is to TPE a poor one (`constant_liar`).
 
@@ -112,7 +113,7 @@ class ComponentwiseSampler(BaseSampler):
         return self._startup(trial, {param_name: param_distribution})[param_name]
 
     def _startup(self, trial: FrozenTrial, space: Mapping[str, BaseDistribution]) -> dict[str, Any]:
-        study, params = _new_study(RandomSampler(seed=self._seed(trial.number))), {}
+        study, params = new_study(RandomSampler(seed=self._seed(trial.number))), {}
         for name, domain in sorted(space.items()):
             if name in self.component_of and isinstance(domain, CategoricalDistribution):
                 block, place = divmod(trial.number, len(domain.choices))
@@ -129,15 +130,14 @@ class ComponentwiseSampler(BaseSampler):
     def _best_choices(
         self, effects: Effects, space: Mapping[str, CategoricalDistribution], number: int
     ) -> dict[str, Any]:
-        effect = effects.own_mean
-        if number % self.greedy_every:
-            rng = np.random.default_rng(self._seed(number))
-            effect = rng.multivariate_normal(effect, effects.own_covariance, method="cholesky")
-        ends = np.cumsum([len(domain.choices) for domain in space.values()])
-        parts = np.split(effect, ends[:-1]) if len(ends) else []
-        return {
-            name: domain.choices[int(part.argmax())] for (name, domain), part in zip(space.items(), parts, strict=True)
-        }
+        rng = np.random.default_rng(self._seed(number))
+        drawn = rng.multivariate_normal(effects.own_mean, effects.own_covariance, method="cholesky")
+        choices, start = {}, 0
+        for name, domain in space.items():
+            part = slice(start, start := start + len(domain.choices))
+            greedy = number % self.greedy_every == 0 and effects.own_mean[part].any()
+            choices[name] = domain.choices[int((effects.own_mean if greedy else drawn)[part].argmax())]
+        return choices
 
     def _tpe(
         self, space: Mapping[str, BaseDistribution], trials: Iterable[FrozenTrial], values: np.ndarray, number: int
@@ -145,14 +145,14 @@ class ComponentwiseSampler(BaseSampler):
         """Returns TPE's proposal in `space` for trials with these values; NaN is a running trial without a value."""
         if not space:
             return {}
-        with _quiet():
+        with quiet():
             sampler = TPESampler(
                 seed=self._seed(number),
                 n_startup_trials=0,
                 multivariate=True,
                 constant_liar=True,
             )
-        study = _new_study(sampler)
+        study = new_study(sampler)
         for trial, value in zip(trials, values, strict=True):
             params = {name: trial.params[name] for name in space if name in trial.params}
             running = bool(np.isnan(value))
@@ -168,19 +168,22 @@ class ComponentwiseSampler(BaseSampler):
 
 
 def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:
-    return [each for each in study.get_trials(deepcopy=False) if each.number != trial.number]
+    """Returns the other trials of the study but failed ones, whose values are those from before they failed."""
+    trials = study.get_trials(deepcopy=False)
+    return [each for each in trials if each.number != trial.number and each.state != TrialState.FAIL]
 
 
-def _new_study(sampler: BaseSampler) -> optuna.Study:
-    with _quiet():
+def new_study(sampler: BaseSampler) -> optuna.Study:
+    """Returns a study in memory that maximizes."""
+    with quiet():
         return optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=sampler)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Hides what Optuna says about studies and samplers that serve only to make one proposal."""
+def quiet() -> Iterator[None]:
+    """Hides what Optuna logs, and its warnings of experimental features, where a study serves only one proposal."""
     verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(max(verbosity, optuna.logging.WARNING))
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)

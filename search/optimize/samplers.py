@@ -1,23 +1,20 @@
 """Proposes the next trial, as a pure function of the trials so far: a sampler has no state besides the study."""
 
 import itertools
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from typing import Any, Literal
 
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import BaseSampler, GPSampler, QMCSampler, RandomSampler, TPESampler
-from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import Field, model_validator
 
 from chex.errors import InputError
 from chex.schema.strict_model import Strict
 from chex.statistics.metrics import METRIC
-from search.optimize.componentwise_sampler import ComponentwiseSampler
+from search.optimize.componentwise_sampler import ComponentwiseSampler, new_study, quiet
 from search.space.space import Space
 from search.trials.stored_reports import stored_reports
 
@@ -148,11 +145,11 @@ def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTria
     trials = [_as_model_sees(config, trial) for trial in history]
     ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     if config.kind == "by_observation" or (config.kind in ("tpe", "gp") and ended >= config.n_startup_trials):
-        study = _new_study(_model_sampler(config, space, seed))
+        study = new_study(_model_sampler(config, space, seed))
         study.add_trials(trials)
         for _ in range(MAX_MODEL_PROPOSALS):
             yield _suggest_values(study.ask(), space)
-    study = _new_study(RandomSampler(seed=seed))
+    study = new_study(RandomSampler(seed=seed))
     for _ in range(MAX_RANDOM_PROPOSALS):
         yield _suggest_values(study.ask(), space)
 
@@ -171,8 +168,8 @@ def _as_model_sees(config: SamplerConfig, trial: FrozenTrial) -> FrozenTrial:
 
 def _sobol_points(config: SamplerConfig, space: Space, length: int) -> Iterator[dict[str, Any]]:
     """Yields the first `length` points of a scrambled Sobol sequence."""
-    with _without_experimental_warnings():
-        study = _new_study(QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False))
+    with quiet():
+        study = new_study(QMCSampler(scramble=True, seed=config.seed, warn_independent_sampling=False))
     study.add_trial(_trial_of_all_params(space))
     for _ in range(length):
         yield _suggest_values(study.ask(), space)
@@ -194,18 +191,14 @@ def grid(space: Space) -> list[dict[str, Any]]:
     return [dict(zip(paths[::-1], values[::-1], strict=True)) for values in combinations]
 
 
-def _new_study(sampler: BaseSampler) -> optuna.Study:
-    return optuna.create_study(direction=StudyDirection.MAXIMIZE, sampler=sampler)
-
-
 def _model_sampler(config: SamplerConfig, space: Space, seed: int) -> BaseSampler:
     if config.kind == "by_observation":
         owners = policy_observations(space)
         return ComponentwiseSampler(owners, observation_aurocs, config.seed, config.n_startup_trials)
     if config.kind == "gp":
-        with _without_experimental_warnings():
+        with quiet():
             return GPSampler(seed=seed, n_startup_trials=config.n_startup_trials)
-    with _without_experimental_warnings():
+    with quiet():
         return TPESampler(
             seed=seed,
             n_startup_trials=config.n_startup_trials,
@@ -213,13 +206,6 @@ def _model_sampler(config: SamplerConfig, space: Space, seed: int) -> BaseSample
             group=any(param.condition for param in space.values()),
             constant_liar=True,
         )
-
-
-@contextmanager
-def _without_experimental_warnings() -> Iterator[None]:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        yield
 
 
 def _trial_of_all_params(space: Space) -> FrozenTrial:

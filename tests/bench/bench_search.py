@@ -4,8 +4,8 @@
         [--methods NAME;NAME]
 
 The model is calibrated on the task's table of real runs (observation_curve_model.py, curve_model.py), and says first
-how well. Every method gets the images of 50 runs (25 with one policy) of all images and six epochs, and does not know
-when they end. A winner is the trial with the best value, as in the product; regret is how far its quality without
+how well. Every method gets the images of 50 runs (25 with one policy) of all images and the most epochs, and does not
+know when they end. A winner is the trial with the best value, as in the product; regret is how far its quality without
 noise, of the weights that it keeps, lies below the best of the space. Ends with the same figures as a line of JSON.
 """
 
@@ -26,6 +26,7 @@ from chex.runtime.rng import rng_for
 from chex.schema.labels import FIVE
 from search.space.space import Space
 from tests.bench import curve_model, observation_curve_model
+from tests.bench.curve_table import load_curves
 from tests.bench.curve_task import ONE_POLICY, PERCENTS, TASKS, CurveTask
 from tests.bench.optuna_methods import (
     Method,
@@ -44,7 +45,6 @@ from tests.bench.optuna_methods import (
 from tests.bench.points import draw, near
 from tests.bench.search_arena import Arena, Opening, Outcome, Sample, Task
 
-BATCH = 32
 CHECKPOINTS = {"one-policy": (25,), "by-observation": (12, 25, 50)}
 """Runs whose images are the budgets; the last is that of the search, which does not know it."""
 MOMENTS = np.linspace(0.02, 1, 50)
@@ -120,7 +120,7 @@ class Bench:
     def __init__(self, name: str, runs: int):
         task = TASKS[name]
         self.checkpoints = CHECKPOINTS[name]
-        self.runs, self.budget = runs, runs * 6 * (task.images - task.images % BATCH)
+        self.runs, self.budget = runs, runs * task.longest
         self.space, self.trials, self.truth, self.calibration = (
             one_policy(task) if task is ONE_POLICY else by_observation_task(task)
         )
@@ -150,14 +150,14 @@ Modelled = tuple[Space, Task, Truth, Callable[[], dict[str, Any]]]
 
 
 def one_policy(task: CurveTask) -> Modelled:
-    curves = curve_model.load_curves(task)
+    curves = load_curves(task)
     model = curve_model.CurveModel(curves)
     trials = curve_model.ModelTask(model, task.space)
     return task.space, trials, model.curves, lambda: curve_model.calibration(curves)
 
 
 def by_observation_task(task: CurveTask) -> Modelled:
-    curves = observation_curve_model.load_observation_curves(task)
+    curves = load_curves(task)
     model = observation_curve_model.ObservationCurveModel(task, curves)
     trials = observation_curve_model.ObservationTask(model)
     truth = lambda samples: model.curves(samples).mean(axis=1)  # noqa: E731

@@ -99,9 +99,7 @@ def searched(job: tuple[Path, str, int, int]) -> tuple[str, int, float, int, int
     sampler, rule = METHODS[name]
     task = RealTask(base_run(ONE_POLICY, folder), ONE_POLICY.space)
     product = Product(sampler.model_copy(update={"seed": seed}), rule, task.space)
-    outcome = Arena(
-        task, product, budget=runs * 6 * (ONE_POLICY.images - ONE_POLICY.images % 32), workers=1, seed=seed
-    ).play()
+    outcome = Arena(task, product, budget=runs * ONE_POLICY.longest, workers=1, seed=seed).play()
     lead = outcome.leads[-1] if outcome.leads else None
     quality = task.others[lead.trial][lead.percent] if lead else math.nan
     finished = sum(trial.state == "finished" for trial in outcome.trials)

@@ -11,48 +11,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import spearmanr
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.model_selection import KFold
 
 from search.space.space import Space
-from tests.bench.curve_task import PERCENTS, CurveTask
+from tests.bench.curve_table import Curves, logit, r2, rank, root, scatter, spread_at
+from tests.bench.curve_task import PERCENTS
 from tests.bench.search_arena import Point
 
 COMPONENTS = 3
 BATCH = 32
 BANDS = (0.0, 0.6, 0.75, 0.85, 0.9, 0.93, 1.0)
 """Of the mean curve; each has its own spread."""
-
-
-@dataclass(frozen=True)
-class Curves:
-    """Curves at PERCENTS of configs: `samples` (N), `truth` and `seen` (N, 8), `group` (N,) of a config."""
-
-    samples: list[dict[str, Any]]
-    truth: np.ndarray
-    seen: np.ndarray
-    images: np.ndarray
-    group: np.ndarray
-
-
-def load_curves(task: CurveTask) -> Curves:
-    """Reads the table of a task with one observation.
-
-    Each run's reports are interpolated to PERCENTS; a diverged run stays at .5 from its end on.
-    """
-    (seen_column,), (truth_column,) = task.columns["searched"], task.columns["others"]
-    table = pd.read_csv(task.table, keep_default_na=False, na_values=[""])
-    samples, truth, seen, images, group = [], [], [], [], []
-    for _, rows in table.groupby("run"):
-        samples.append({param: rows[param].iloc[0] for param in task.space})
-        filled = rows.fillna(0.5)
-        truth.append(np.interp(PERCENTS, filled["percent"], filled[truth_column]))
-        seen.append(np.interp(PERCENTS, filled["percent"], filled[seen_column]))
-        images.append(rows["images"].iloc[-1])
-        group.append(rows["config"].iloc[0])
-    return Curves(samples, np.array(truth), np.array(seen), np.array(images), np.array(group))
 
 
 @dataclass(frozen=True)
@@ -107,12 +78,13 @@ class CurveModel:
         places = features(curves.samples, self.rows)
         self.scale = places.mean(axis=0), places.std(axis=0)
         self.places = (places - self.scale[0]) / self.scale[1]
-        target = logit(curves.truth)
+        target = logit(curves.truth[:, 0])
         self.mean = target.mean(axis=0)
         self.components = np.linalg.svd(target - self.mean, full_matrices=False)[2][:COMPONENTS]
         scores = (target - self.mean) @ self.components.T
         self.parts = [self._fitted(scores[:, k]) for k in range(COMPONENTS)]
-        self.factor, self.spread = self._scatter(curves)
+        self.spread, standard = scatter(curves, BANDS)
+        self.factor = root(np.corrcoef(standard[:, 0].T))
 
     def _fitted(self, scores: np.ndarray) -> tuple[np.ndarray, float, np.ndarray]:
         """Length scales, signal variance and weights of one score's process."""
@@ -134,24 +106,9 @@ class CurveModel:
         distance = np.sqrt(5 * np.sum(difference**2, axis=2))
         return signal * (1 + distance + distance**2 / 3) * np.exp(-distance) @ weights[:-1] + weights[-1]
 
-    def _scatter(self, curves: Curves) -> tuple[np.ndarray, np.ndarray]:
-        """A Cholesky factor (8, 8) of how a run's reports scatter together, and the spread in each of BANDS."""
-        levels, deviations = [], []
-        for group in set(curves.group.tolist()):
-            seen = curves.seen[curves.group == group]
-            if len(seen) > 1:
-                levels += [seen.mean(axis=0)] * len(seen)
-                deviations += list((seen - seen.mean(axis=0)) * np.sqrt(len(seen) / (len(seen) - 1)))
-        level, deviation = np.array(levels), np.array(deviations)
-        band = np.digitize(level, BANDS[1:-1])
-        spread = np.array([np.std(deviation[band == each]) for each in range(len(BANDS) - 1)])
-        correlation = np.corrcoef((deviation / spread[band]).T)
-        return np.linalg.cholesky(correlation + 1e-6 * np.eye(len(PERCENTS))), spread
-
     def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """float (8,): one run's reports around its clean curve."""
-        centres = np.convolve(BANDS, [0.5, 0.5], "valid")
-        spread = np.interp(clean, centres, self.spread)
+        spread = spread_at(clean, BANDS, self.spread)
         return np.clip(clean + spread * (self.factor @ rng.normal(size=len(clean))), 0, 1)
 
     def images(self, sample: dict[str, Any]) -> int:
@@ -171,46 +128,27 @@ class ModelTask:
             yield Point(percent, max(1, images * percent // 100), float(value))
 
 
-def logit(share: np.ndarray) -> np.ndarray:
-    inside = np.clip(share, 0.3, 0.99)
-    return np.log(inside / (1 - inside))
-
-
 def calibration(curves: Curves) -> dict[str, Any]:
     """How well a model predicts configs that it has not seen, in five folds; how early ranks tell late ones."""
-    predicted = np.empty_like(curves.truth)
+    truth, seen = curves.truth[:, 0], curves.seen[:, 0]
+    predicted = np.empty_like(truth)
     groups = np.unique(curves.group)
     for train, held_out in KFold(5, shuffle=True, random_state=0).split(groups):
         chosen = np.isin(curves.group, groups[train])
-        predicted[np.isin(curves.group, groups[held_out])] = CurveModel(part(curves, chosen)).curves(
-            part(curves, np.isin(curves.group, groups[held_out])).samples
+        predicted[np.isin(curves.group, groups[held_out])] = CurveModel(curves.part(chosen)).curves(
+            curves.part(np.isin(curves.group, groups[held_out])).samples
         )
     model = CurveModel(curves)
-    good = curves.truth[:, -1] > np.median(curves.truth[:, -1])
+    good = truth[:, -1] > np.median(truth[:, -1])
     return {
-        "runs": len(curves.truth),
+        "runs": len(truth),
         "configs": len(groups),
-        "r2": [r2(curves.truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
-        "rank correlation": [rank(curves.truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
-        "rank correlation, better half": rank(curves.truth[good, -1], predicted[good, -1]),
-        "rms error, better half": round(float(np.std(curves.truth[good, -1] - predicted[good, -1])), 4),
-        "early against final, real": [rank(curves.seen[:, k], curves.truth[:, -1]) for k in range(len(PERCENTS))],
-        "early against final, better half": [
-            rank(curves.seen[good, k], curves.truth[good, -1]) for k in range(len(PERCENTS))
-        ],
+        "r2": [r2(truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
+        "rank correlation": [rank(truth[:, k], predicted[:, k]) for k in range(len(PERCENTS))],
+        "rank correlation, better half": rank(truth[good, -1], predicted[good, -1]),
+        "rms error, better half": round(float(np.std(truth[good, -1] - predicted[good, -1])), 4),
+        "early against final, real": [rank(seen[:, k], truth[:, -1]) for k in range(len(PERCENTS))],
+        "early against final, better half": [rank(seen[good, k], truth[good, -1]) for k in range(len(PERCENTS))],
         "spread by AUROC": dict(zip(map(str, BANDS), model.spread.round(4).tolist(), strict=False)),
         "correlation of neighbouring reports": round(float(np.mean(np.diag(model.factor @ model.factor.T, 1))), 3),
     }
-
-
-def part(curves: Curves, chosen: np.ndarray) -> Curves:
-    samples = [sample for sample, take in zip(curves.samples, chosen, strict=True) if take]
-    return Curves(samples, *(each[chosen] for each in (curves.truth, curves.seen, curves.images, curves.group)))
-
-
-def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
-    return round(float(1 - np.var(truth - predicted) / np.var(truth)), 3)
-
-
-def rank(one: np.ndarray, other: np.ndarray) -> float:
-    return round(float(spearmanr(one, other)[0]), 3)

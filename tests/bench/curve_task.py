@@ -49,6 +49,11 @@ class CurveTask:
         return build_space(dict(self.parameters), RunConfig().model_dump(mode="json"))
 
     @property
+    def longest(self) -> int:
+        """Training images of the longest run: full batches of all images, and the most epochs."""
+        return int((self.images - self.images % self.batch) * self.parameters["schedule.epochs"]["int"][1])
+
+    @property
     def policy_choices(self) -> list[list[str]]:
         """The policies that each policy of the space chooses from."""
         return [domain["choice"] for name, domain in self.parameters.items() if name.startswith("policy.")]

@@ -14,45 +14,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from scipy.stats import spearmanr
 from sklearn.model_selection import KFold
 
+from tests.bench.curve_table import Curves, logit, r2, rank, root, scatter, spread_at
 from tests.bench.curve_task import PERCENTS, CurveTask
 from tests.bench.search_arena import Point
 
-PRINCIPAL, BATCH, STEPS = 3, 32, 120
+PRINCIPAL, STEPS = 3, 120
 BANDS = (0.0, 0.6, 0.7, 0.8, 0.86, 0.92, 1.0)
 """Of AUROC; each has its own scatter."""
-
-
-@dataclass(frozen=True)
-class ObservationCurves:
-    """Curves of N runs at S percentages of K observations."""
-
-    samples: list[dict[str, Any]]
-    truth: np.ndarray
-    """float (N, K, S): AUROC on the images that no search sees."""
-    seen: np.ndarray
-    """float (N, K, S): AUROC on the images of the search."""
-    group: np.ndarray
-    """int (N,): of each run's config; runs with the same one differ by their seed."""
-
-    def part(self, chosen: np.ndarray) -> "ObservationCurves":
-        samples = [sample for sample, take in zip(self.samples, chosen, strict=True) if take]
-        return ObservationCurves(samples, self.truth[chosen], self.seen[chosen], self.group[chosen])
-
-
-def load_observation_curves(task: CurveTask) -> ObservationCurves:
-    """Reads the task's table; reports are interpolated to PERCENTS, and a diverged run stays at .5 from its end on."""
-    table = pd.read_csv(task.table, keep_default_na=False, na_values=[""])
-    samples, curves, group = [], {images: [] for images in task.columns}, []
-    for _, rows in table.groupby("run"):
-        samples.append({param: rows[param].iloc[0] for param in task.space})
-        group.append(rows["config"].iloc[0])
-        for images, columns in task.columns.items():
-            values = rows[columns].fillna(0.5).to_numpy()
-            curves[images].append([np.interp(PERCENTS, rows["percent"], column) for column in values.T])
-    return ObservationCurves(samples, np.array(curves["others"]), np.array(curves["searched"]), np.array(group))
 
 
 @dataclass(frozen=True)
@@ -121,7 +91,7 @@ def matern(one: torch.Tensor, other: torch.Tensor, lengths: torch.Tensor) -> tor
 class ObservationCurveModel:
     """Noise-free curves of configs, and noisy runs of them."""
 
-    def __init__(self, task: CurveTask, curves: ObservationCurves):
+    def __init__(self, task: CurveTask, curves: Curves):
         self.task = task
         shared = self._shared(curves.samples)
         self.standard = shared.mean(axis=0), shared.std(axis=0)
@@ -133,12 +103,14 @@ class ObservationCurveModel:
             basis = np.linalg.svd(centered, full_matrices=False)[2][:PRINCIPAL]
             self.bases.append(basis)
             self.processes.append([ScoreProcess(places, scores, k) for scores in (centered @ basis.T).T])
-        self.spread, self.between, self.along = scatter(curves)
+        self.spread, standard = scatter(curves, BANDS)
+        observations, percents = standard.transpose(1, 0, 2), standard.transpose(2, 0, 1)
+        self.between, self.along = (root(np.corrcoef(each.reshape(len(each), -1))) for each in (observations, percents))
 
     def images(self, sample: dict[str, Any]) -> int:
         """Training images of the whole run: full batches only, one at least."""
         rows = round(sample["sampling.fraction"] * self.task.images)
-        return int(max(1, rows // BATCH) * BATCH * sample["schedule.epochs"])
+        return int(max(1, rows // self.task.batch) * self.task.batch * sample["schedule.epochs"])
 
     def curves(self, samples: list[dict[str, Any]]) -> np.ndarray:
         """Returns float (N, K, S): AUROC without noise at PERCENTS."""
@@ -151,7 +123,7 @@ class ObservationCurveModel:
 
     def noisy(self, clean: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """Returns float (K, S): one run's reports around its clean curves."""
-        spread = np.interp(clean, np.convolve(BANDS, [0.5, 0.5], "valid"), self.spread)
+        spread = spread_at(clean, BANDS, self.spread)
         return np.clip(clean + spread * (self.between @ rng.normal(size=clean.shape) @ self.along.T), 0, 1)
 
     def _shared(self, samples: list[dict[str, Any]]) -> np.ndarray:
@@ -186,34 +158,7 @@ class ObservationTask:
             yield Point(percent, seen, float(report.mean()), tuple(report.tolist()))
 
 
-def scatter(curves: ObservationCurves) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the scatter of one run's reports around their config's mean, from configs with several seeds.
-
-    The standard deviation in each of BANDS, and Cholesky factors of its correlation between observations (K, K) and
-    between percentages (S, S).
-    """
-    levels, deviations = [], []
-    for group in np.unique(curves.group):
-        seen = curves.seen[curves.group == group]
-        if len(seen) > 1:
-            levels += [seen.mean(axis=0)] * len(seen)
-            deviations += list((seen - seen.mean(axis=0)) * np.sqrt(len(seen) / (len(seen) - 1)))
-    level, deviation = np.array(levels), np.array(deviations)
-    band = np.digitize(level, BANDS[1:-1])
-    spread = np.array([np.std(deviation[band == each]) for each in range(len(BANDS) - 1)])
-    standard = deviation / spread[band]
-    between = np.corrcoef(standard.transpose(1, 0, 2).reshape(standard.shape[1], -1))
-    along = np.corrcoef(standard.transpose(2, 0, 1).reshape(standard.shape[2], -1))
-    jitter = 1e-6
-    return spread, *(np.linalg.cholesky(each + jitter * np.eye(len(each))) for each in (between, along))
-
-
-def logit(share: np.ndarray) -> np.ndarray:
-    inside = np.clip(share, 0.3, 0.99)
-    return np.asarray(np.log(inside / (1 - inside)))
-
-
-def calibration(task: CurveTask, curves: ObservationCurves) -> dict[str, Any]:
+def calibration(task: CurveTask, curves: Curves) -> dict[str, Any]:
     """Returns how well a model predicts configs that it has not seen, in five folds, and the sizes of its parts."""
     predicted = np.empty_like(curves.truth)
     groups = np.unique(curves.group)
@@ -241,11 +186,3 @@ def calibration(task: CurveTask, curves: ObservationCurves) -> dict[str, Any]:
         "scatter by AUROC": dict(zip(map(str, BANDS), model.spread.round(4).tolist(), strict=False)),
         "correlation between observations": (model.between @ model.between.T).round(2).tolist(),
     }
-
-
-def r2(truth: np.ndarray, predicted: np.ndarray) -> float:
-    return round(float(1 - np.var(truth - predicted) / np.var(truth)), 3)
-
-
-def rank(one: np.ndarray, other: np.ndarray) -> float:
-    return round(float(spearmanr(one, other)[0]), 3)

@@ -6,7 +6,7 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from search.optimize.component_effects import OwnParameter, fit_effects
-from search.optimize.componentwise_sampler import ComponentwiseSampler, report_components, reported_components
+from search.optimize.componentwise_sampler import ComponentwiseSampler, quiet, report_components, reported_components
 
 CHOICES = ("zeros", "ones", "ignore", "forest")
 GAINS = np.array([[0, 0.03, 0.01, -0.01], [0.02, 0, -0.04, 0.01], [0, 0, 0.01, 0.03]])
@@ -129,6 +129,37 @@ def test_a_running_trial_counts_with_the_values_that_it_has() -> None:
     after = study.sampler.sample_relative(study, study.trials[-1], running.distributions)
     assert before != after
     assert reported_components(study.trials[running.number]) == {1: {"0": 0.99, "1": 0.99, "2": 0.99}}
+
+
+def test_a_failed_trial_does_not_count_with_what_it_had_before_it_failed() -> None:
+    study = run_study(ComponentwiseSampler(OWNERS, seed=0), 8)
+    copies = [study_of(ComponentwiseSampler(OWNERS, seed=0)) for _ in range(2)]
+    for copy, value in zip(copies, (0.1, 0.99), strict=True):
+        failed = study.trials[5]
+        failed.user_attrs |= {f"components:{step}": dict.fromkeys("012", value) for step in (1, 2)}
+        failed.state, failed.values = TrialState.FAIL, None
+        copy.add_trials([*study.trials[:5], failed, *study.trials[6:]])
+    first, second = (run_trial(copy, np.random.default_rng(0)).params for copy in copies)
+    assert first == second
+
+
+def test_choices_of_a_component_without_values_are_drawn_in_greedy_trials_too() -> None:
+    sampler = ComponentwiseSampler({"choice": "0", "other": "1"}, seed=0, n_startup_trials=4, greedy_every=1)
+    study = study_of(sampler)
+    for _ in range(24):
+        trial = study.ask()
+        value = 0.8 + 0.1 * (trial.suggest_categorical("choice", CHOICES) == "ones")
+        trial.suggest_categorical("other", CHOICES)
+        report_components(trial, {"0": value, "1": float("nan")}, 1)
+        study.tell(trial, value)
+    assert {trial.params["choice"] for trial in study.trials[6:]} == {"ones"}
+    assert {trial.params["other"] for trial in study.trials[6:]} == set(CHOICES)
+
+
+def test_what_the_user_hides_of_optunas_log_stays_hidden() -> None:
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    with quiet():
+        assert optuna.logging.get_verbosity() == optuna.logging.ERROR
 
 
 def test_a_study_with_another_direction_is_refused() -> None:

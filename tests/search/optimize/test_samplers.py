@@ -123,8 +123,8 @@ def test_a_grid_that_has_been_tried_proposes_nothing_else() -> None:
 @pytest.mark.parametrize("kind", ["tpe", "gp"])
 def test_a_model_is_told_no_value_of_a_proposal_that_was_not_taken(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     studies: list[optuna.Study] = []
-    make = samplers._new_study
-    monkeypatch.setattr(samplers, "_new_study", lambda by: studies.append(make(by)) or studies[-1])
+    make = samplers.new_study
+    monkeypatch.setattr(samplers, "new_study", lambda by: studies.append(make(by)) or studies[-1])
     space = space_of(RATE)
     history = [trial(space, {"optimizer.lr": 0.001 * k, "schedule.epochs": 4}, 0.1 * k) for k in range(1, 7)]
     propose(SamplerConfig(kind=kind), space, [], history, lambda values: values["schedule.epochs"] == 1)
