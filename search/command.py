@@ -95,7 +95,7 @@ def _parser() -> Parser:
     confirm.add_argument("--top", type=_positive, default=3, metavar="N", help="number of configs (default: 3)")
     confirm.add_argument("--seeds", type=_positive, default=5, metavar="N", help="number of seeds (default: 5)")
     for command in (resume, extend, confirm):
-        _add_cluster_address(command)
+        _add_ray_options(command)
     export.add_argument("out", type=Path, metavar="OUT", help="a new or empty folder, or an earlier export")
     export.add_argument("--onnx", action="store_true", help="also write an ONNX graph, checked with onnxruntime")
     logs.add_argument("trial", type=_positive, metavar="TRIAL", help="the trial's number, from 1")
@@ -114,8 +114,9 @@ def _add_run_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--name", help="folder below --results (default: name of SEARCH.yaml and values of --set)")
     command.add_argument("--results", type=Path, default=Path("results"), help="folder of searches (default: results)")
     command.add_argument("--storage", metavar="URI", help="also store the search there: gs://BUCKET/searches")
+    command.add_argument("--from", metavar="DIR", dest="earlier", help="learn from the trials of this search too")
     command.add_argument("--overwrite", action="store_true", help="delete the folder's content and start over")
-    _add_cluster_address(command)
+    _add_ray_options(command)
 
 
 def _add_plan_options(command: argparse.ArgumentParser) -> None:
@@ -134,10 +135,11 @@ def _add_search_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--set", nargs="+", action="extend", default=[], metavar="a.b=value", dest="sets")
 
 
-def _add_cluster_address(command: argparse.ArgumentParser) -> None:
+def _add_ray_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--cluster", metavar="ADDRESS", help="run the trials on the Ray cluster with its head at HOST:PORT, or `auto`"
     )
+    command.add_argument("--dashboard", action="store_true", help="start Ray's dashboard on this machine")
 
 
 def _positive(text: str) -> int:
@@ -172,6 +174,7 @@ def _number(text: str) -> float:
 
 
 def _run(options: argparse.Namespace) -> int:
+    where = _where(options)
     sets = [*options.sets, *([f"storage_uri={options.storage}"] if options.storage else [])]
     search = _load(options, sets)
     from chex.runtime.output_folder import check_can_empty
@@ -182,8 +185,9 @@ def _run(options: argparse.Namespace) -> int:
     name = search_name(options.config, options.sets) if options.name is None else options.name
     check_name(name)
     folder = (options.results / name).absolute()
+    learn_from = _earlier_folder(options)
     if options.overwrite:
-        check_can_empty(folder, "--results and --name", {"the config": options.config})
+        check_can_empty(folder, "--results and --name", {"the config": options.config, "--from": learn_from})
     if (folder / REPORT).exists() and not options.overwrite:
         check_folder(search, folder)
         return _show_finished(folder, "--overwrite starts it over")
@@ -191,7 +195,29 @@ def _run(options: argparse.Namespace) -> int:
     show_activity("loading torch and Ray")
     from search.engine.runner import run_search
 
-    return _finish(options, folder, lambda: run_search(search, folder, options.overwrite, options.cluster))
+    return _finish(
+        options, folder, lambda: run_search(search, folder, options.overwrite, *where, learn_from=learn_from)
+    )
+
+
+def _earlier_folder(options: argparse.Namespace) -> Path | None:
+    """Returns the folder of the search from whose trials the sampler learns. Downloads a search at a URI."""
+    if options.earlier is None:
+        return None
+    from search.config.download import resolve_search_dir
+
+    return resolve_search_dir(options.earlier, options.results)
+
+
+def _where(options: argparse.Namespace) -> tuple[str | None, bool]:
+    """Returns the address of the cluster and whether to start a dashboard. Raises InputError if both are asked for."""
+    from chex.errors import InputError
+
+    if options.cluster and options.dashboard:
+        raise InputError(
+            f"--dashboard: the cluster {options.cluster} has a dashboard of its own on its head; leave --dashboard out"
+        )
+    return options.cluster, options.dashboard
 
 
 def _load(options: argparse.Namespace, sets: Sequence[str]) -> "SearchConfig":
@@ -218,6 +244,7 @@ def _check_tables(search: "SearchConfig") -> None:
 
 
 def _resume(options: argparse.Namespace) -> int:
+    where = _where(options)
     from search.trials.layout import REPORT
 
     folder = _search_folder(options, resumes=True)
@@ -226,7 +253,7 @@ def _resume(options: argparse.Namespace) -> int:
     show_activity("loading torch and Ray")
     from search.engine.runner import resume_search
 
-    return _finish(options, folder, lambda: resume_search(folder, options.cluster))
+    return _finish(options, folder, lambda: resume_search(folder, *where))
 
 
 def _search_folder(options: argparse.Namespace, resumes: bool = False) -> Path:
@@ -255,12 +282,13 @@ def _show_finished(folder: Path, remedy: str) -> int:
 
 
 def _extend(options: argparse.Namespace) -> int:
+    where = _where(options)
     folder = _search_folder(options, resumes=True)
     show_activity("loading torch and Ray")
     from search.engine.runner import extend_search
 
     budget = options.trials, options.images, options.hours
-    return _finish(options, folder, lambda: extend_search(folder, *budget, options.cluster))
+    return _finish(options, folder, lambda: extend_search(folder, *budget, *where))
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -326,6 +354,7 @@ def _print(text: str) -> int:
 
 
 def _confirm(options: argparse.Namespace) -> int:
+    where = _where(options)
     from search.trials.layout import CONFIRM_FOLDER, PAGE
 
     folder = _search_folder(options, resumes=True)
@@ -333,7 +362,7 @@ def _confirm(options: argparse.Namespace) -> int:
     from search.engine.confirm import confirm
 
     def work() -> int:
-        _print(confirm(folder, options.top, options.seeds, options.cluster))
+        _print(confirm(folder, options.top, options.seeds, *where))
         return _write_page(options, folder, RECALL, PAGE)
 
     remedy = f"`chex-search confirm {folder} --top {options.top} --seeds {options.seeds}`"

@@ -29,7 +29,7 @@ from search.trials.trial import TrialRecord, ranked_trials
 SEED = "seed"
 
 
-def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> str:
+def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None, dashboard: bool = False) -> str:
     """Trains the `top` best configs of the search in `folder` on `seeds` new seeds each; returns the result as text.
 
     The runs are a search of their own in folder/confirm, which resumes if it was interrupted. The figures are written
@@ -51,7 +51,9 @@ def confirm(folder: Path, top: int, seeds: int, cluster: str | None = None) -> s
             f"{confirm_folder} holds a confirmation of other trials or seeds ({difference}); use the same --top and "
             "--seeds, or move the folder away"
         )
-    trials = run_search(confirmation, confirm_folder, overwrite=False, cluster=cluster, earlier_folder=folder)
+    trials = run_search(
+        confirmation, confirm_folder, overwrite=False, cluster=cluster, dashboard=dashboard, earlier_folder=folder
+    )
     text = confirmation_summary(chosen, trials, confirm_folder, search.base.seed, seeds)
     write_text(confirm_folder / CONFIRM_TEXT, text + "\n")
     upload_files(confirm_folder, storage_of(confirmation, confirm_folder), CONFIRM_TEXT, CONFIRMED)

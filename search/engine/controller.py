@@ -16,6 +16,7 @@ from search.config.budget import too_many_failures, why_no_more_trials, why_stop
 from search.config.search_config import SearchConfig
 from search.optimize.pruning import RungReport, should_prune
 from search.optimize.samplers import propose
+from search.trials.earlier_trials import as_history
 from search.trials.study_store import StudyStore
 from search.trials.trial import FAILURE, HALT, HOST, NODE, State, TrialRecord, is_complete
 from search.trials.trial_progress import Steps
@@ -61,8 +62,12 @@ class TrialController:
         max_concurrent_trials: int,
         clock: Callable[[], float] = time.monotonic,
         nodes: Callable[[], Set[str]] = frozenset,
+        earlier: Sequence[TrialRecord] = (),
     ):
-        """`nodes` returns the ids of the nodes that could run a trial if they were idle."""
+        """`nodes` returns the ids of the nodes that could run a trial if they were idle.
+
+        The sampler also learns from the `earlier` trials, of another search.
+        """
         self.search, self.store, self.callback = search, store, callback
         self.max_concurrent_trials, self.clock = max_concurrent_trials, clock
         self.space, self.initial_params, self.feasible = (
@@ -70,6 +75,7 @@ class TrialController:
             search.initial_params(),
             search.checked_constraints().feasible,
         )
+        self.earlier_history = as_history(earlier, self.space)
         self.trials = store.trials()
         self.started, self.seconds_before = clock(), store.elapsed_seconds
         self.halt_reason = ""
@@ -95,7 +101,14 @@ class TrialController:
                 raise SearchFinished
             if self.is_exhausted():
                 return None
-            values = propose(self.search.sampler, self.space, self.initial_params, self.store.history(), self.feasible)
+            values = propose(
+                self.search.sampler,
+                self.space,
+                self.initial_params,
+                self.store.history(),
+                self.feasible,
+                self.earlier_history,
+            )
             trial = TrialRecord(self.store.create_trial(values), "pending", values)
             self.trials.append(trial)
             self.callback.on_trial_start(trial)

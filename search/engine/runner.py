@@ -19,6 +19,7 @@ from chex.training.preflight import read_by
 from chex.training.run_tables import load_run_tables
 from chex.training.train import check_run, preflight, with_resolved_auto
 from search.config.budget import extend_budget, too_many_failures, why_no_more_trials, why_stop
+from search.config.earlier_search import check_same_source, earlier_trials
 from search.config.local_data import images_of, with_local_data
 from search.config.resources import TrialSlots, plan_slots, this_machine
 from search.config.search_config import SearchConfig
@@ -27,11 +28,12 @@ from search.engine.artifact_callback import ArtifactCallback
 from search.engine.controller import TrialController
 from search.engine.interruption import SearchInterrupted, TooManyFailures
 from search.engine.relabel_tables import with_probability_tables
-from search.engine.tune_bridge import run_trials
+from search.engine.tune_experiment import run_trials
 from search.monitor.live_table import progress_reporter
 from search.monitor.tensorboard import SearchLogs
 from search.optimize.samplers import unjudged_policies_note
 from search.ray_nodes.auto_on_node import resolve_auto_on_node
+from search.ray_nodes.dashboard import check_dashboard
 from search.ray_nodes.nodes import (
     autoscaler_nodes,
     check_shared_folder,
@@ -47,6 +49,7 @@ from search.space.policy_tables import check_given_tables, without_tables
 from search.storage.search_storage import SearchStorage, check_storage, delete_remote, sync_search
 from search.storage.uri import Unreachable
 from search.trials.artifacts import delete_checkpoints, write_columns
+from search.trials.earlier_trials import EarlierTrials, load_earlier_trials, save_earlier_trials
 from search.trials.environment import environment, record_environment
 from search.trials.layout import BASE, CONFIG, LOCK, PAGE, REPORT, STEPS, trial_folder
 from search.trials.predictions import gather, write_labels
@@ -61,16 +64,20 @@ def run_search(
     folder: Path,
     overwrite: bool,
     cluster: str | None = None,
+    dashboard: bool = False,
     earlier_folder: Path | None = None,
     previous: SearchConfig | None = None,
+    learn_from: Path | None = None,
 ) -> list[TrialRecord]:
     """Runs all trials and returns them; `folder` then holds trials.csv, best.yaml, best.safetensors and logs.
 
-    Runs on this machine, or on the Ray cluster at the address `cluster`. Resumes where an earlier call for this search
-    and folder stopped, unless `overwrite` empties the folder first. Probability tables are copied from the search in
-    `earlier_folder`. `previous` is the search in `folder` before its extension to `search`. Raises InputError, before
-    anything is written or removed unless a probability table cannot be made; SearchInterrupted if the search stops
-    before its end; and TooManyFailures.
+    Runs on this machine, with Ray's `dashboard` if that is wanted, or on the Ray cluster at the address `cluster`.
+    Resumes where an earlier call for this search and folder stopped, unless `overwrite` empties the folder first.
+    Probability tables are copied from the search in `earlier_folder`. `previous` is the search in `folder` before its
+    extension to `search`. The sampler also learns from the trials of the search in the folder `learn_from`.
+
+    Raises InputError, before anything is written or removed unless a probability table cannot be made;
+    SearchInterrupted if the search stops before its end; and TooManyFailures.
     """
     check_claim(folder, "search", "", search.base.data.root)
     if overwrite:
@@ -79,6 +86,12 @@ def run_search(
         check_folder(previous or search, folder)
     uri = storage_of(search, folder)
     check_storage(folder, uri, overwrite)
+    if dashboard:
+        check_dashboard()
+    is_new = overwrite or not (folder / CONFIG).exists()
+    if learn_from and not is_new:
+        check_same_source(folder, learn_from)
+    earlier = earlier_trials(search, learn_from) if learn_from and is_new else None
     show_activity("connecting to the cluster" if cluster else "reading the tables")
     with connect_cluster(cluster) if cluster else nullcontext():
         if cluster:
@@ -100,20 +113,27 @@ def run_search(
             for name in (REPORT, PAGE) if previous else ():
                 delete_remote(uri, name)
                 (folder / name).unlink(missing_ok=True)
+            if is_new:
+                save_earlier_trials(folder, earlier)
             write_text(folder / CONFIG, to_yaml(search))
             write_text(folder / BASE, to_yaml(base))
             record_environment(folder, environment())
-            with nullcontext() if cluster else local_ray():
-                return _run_trials(search, base, folder, slots, uri, earlier_folder, decoded=not cluster)
+            with nullcontext() if cluster else local_ray(dashboard):
+                return _run_trials(search, base, folder, slots, uri, earlier_folder or learn_from, decoded=not cluster)
 
 
-def resume_search(folder: Path, cluster: str | None = None) -> list[TrialRecord]:
+def resume_search(folder: Path, cluster: str | None = None, dashboard: bool = False) -> list[TrialRecord]:
     """Resumes the search in `folder`. Returns and raises like `run_search`."""
-    return run_search(load_search_folder(folder), folder, overwrite=False, cluster=cluster)
+    return run_search(load_search_folder(folder), folder, overwrite=False, cluster=cluster, dashboard=dashboard)
 
 
 def extend_search(
-    folder: Path, trials: int | None, images: int | None, hours: float | None, cluster: str | None = None
+    folder: Path,
+    trials: int | None,
+    images: int | None,
+    hours: float | None,
+    cluster: str | None = None,
+    dashboard: bool = False,
 ) -> list[TrialRecord]:
     """Adds to the budget of the search in `folder` and resumes it with the results of its trials.
 
@@ -127,7 +147,7 @@ def extend_search(
             "a search over a larger space under another --name"
         )
     extended = previous.model_copy(update={"budget": extend_budget(previous.budget, trials, images, hours)})
-    return run_search(extended, folder, overwrite=False, cluster=cluster, previous=previous)
+    return run_search(extended, folder, overwrite=False, cluster=cluster, dashboard=dashboard, previous=previous)
 
 
 def _run_trials(
@@ -145,6 +165,9 @@ def _run_trials(
     write_labels(folder, tables.scored, tables.observations)
     if note := unjudged_policies_note(search.sampler, search.search_space(), tables.scored_observations):
         print(note, file=sys.stderr)
+    earlier = load_earlier_trials(folder) or EarlierTrials("", ())
+    if earlier.trials:
+        print(f"the sampler also learns from {len(earlier.trials)} trials of {earlier.source}", file=sys.stderr)
     for trial in ended(store.trials()):  # an earlier process may have died before it did so
         delete_checkpoints(trial_folder(folder, trial.number))
     last_words = f"chex-search: Ray has died; `chex-search resume {folder}` continues the search"
@@ -155,7 +178,9 @@ def _run_trials(
             config = with_tables.model_dump(mode="json")
             with _artifact_callback(search, config, folder, store, storage, decoded) as callback:
                 nodes = partial(nodes_with_room, slots.cpus_per_trial, slots.gpus_per_trial)
-                controller = TrialController(search, store, callback, slots.max_concurrent_trials, nodes=nodes)
+                controller = TrialController(
+                    search, store, callback, slots.max_concurrent_trials, nodes=nodes, earlier=earlier.trials
+                )
                 try:
                     run_trials(controller, folder, config, slots, storage.lease if storage else None, images_uri)
                 finally:

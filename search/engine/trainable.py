@@ -29,14 +29,25 @@ from search.storage.node_data import resolve_data
 from search.storage.uri import Unreachable
 from search.storage.workspace import HeadDigests, TrialWorkspace, open_workspace, with_local_tables
 from search.trials.artifacts import trial_config
+from search.trials.layout import number_of, trial_folder
 from search.trials.trial import FAILURE, HALT, HOST, NODE, is_complete
 
 NO_DIGESTS = HeadDigests()
 """With these a node uses the paths in the base run and compares neither tables nor dataset with the head's."""
 
 
-def train_trial(
-    trial: dict[str, Any],
+def train_trial(config: dict[str, Any], search_folder: str, **options: Any) -> None:
+    """Ray Tune's trainable: calls `run_trial` in the folder of the trial that Tune has started.
+
+    `config` has the trial's parameters: dotted paths to values. `options` are those of `run_trial`.
+    """
+    name = tune.get_context().get_trial_name()
+    run_trial(config, trial_folder(Path(search_folder), number_of(name)), **options)
+
+
+def run_trial(
+    params: dict[str, Any],
+    folder: Path,
     base: dict[str, Any],
     share: float,
     lease: Lease | None = None,
@@ -44,7 +55,7 @@ def train_trial(
     images_uri: str | None = None,
     digests: HeadDigests = NO_DIGESTS,
 ) -> None:
-    """Trains `base` with the values of trial["params"] in trial["folder"]; resumes from what the folder holds.
+    """Trains `base` with the values of `params` in `folder`; resumes from what the folder holds.
 
     A dataset at `data_uri` is staged on this node; its images only if the image caches at `images_uri` lack them (see
     `resolve_data`). With a `lease` the run is on this node's disk (see `open_workspace`), and every report is in the
@@ -56,7 +67,7 @@ def train_trial(
     frees it for the next trial in the same process.
     """
     with free_gpu_memory():
-        failure = _run_trial(trial, base, share, lease, data_uri, images_uri, digests)
+        failure = _run_trial(params, folder, base, share, lease, data_uri, images_uri, digests)
     if failure:
         tune.report({METRIC: math.nan} | failure)
 
@@ -76,7 +87,8 @@ def read_reports(folder: Path) -> list[dict[str, Any]]:
 
 
 def _run_trial(
-    trial: dict[str, Any],
+    params: dict[str, Any],
+    folder: Path,
     base: dict[str, Any],
     share: float,
     lease: Lease | None,
@@ -85,14 +97,13 @@ def _run_trial(
     digests: HeadDigests,
 ) -> dict[str, str]:
     """Trains the trial. Returns {} after its last report, or what to report if there is no result."""
-    folder = Path(trial["folder"])
     search_folder, cache = folder.parents[1], Path(base["image"]["cache_dir"])
     try:
         limit_gpu_memory(share)
         with open_workspace(folder, search_folder, lease, cache) as workspace:
             local = with_local_tables(base, search_folder, lease.uri if lease else None, cache, digests)
             local, open_images = resolve_data(local, data_uri, images_uri, cache, digests.dataset)
-            _train(trial_config(local, trial["params"]), workspace, open_images, trial["folder"])
+            _train(trial_config(local, params), workspace, open_images, str(folder))
     except (Unreachable, DiskFull) as error:
         return _halt_report(str(error))
     except (TrainingDiverged, InputError) as error:
@@ -109,7 +120,7 @@ def _halt_report(reason: str) -> dict[str, str]:
     return {HALT: reason, NODE: node, HOST: socket.gethostname()}
 
 
-def _train(config: RunConfig, workspace: TrialWorkspace, open_images: ImageLoader, trial_folder: str) -> None:
+def _train(config: RunConfig, workspace: TrialWorkspace, open_images: ImageLoader, folder: str) -> None:
     rows = read_reports(workspace.folder)
     for row in rows:
         tune.report(row)
@@ -117,7 +128,7 @@ def _train(config: RunConfig, workspace: TrialWorkspace, open_images: ImageLoade
         return  # the state of a complete run may be deleted by now, and the run would start over
     data = load_run_data(config, load_run_tables(config), load_images=open_images)
     with (
-        publish_steps(trial_folder, batch_size(config.batches)) as step,
+        publish_steps(folder, batch_size(config.batches)) as step,
         closing(fit(config, data, workspace.folder, step)) as reports,
     ):
         for report in reports:

@@ -105,12 +105,14 @@ def propose(
     points: Sequence[Mapping[str, Any]],
     history: Sequence[FrozenTrial],
     feasible: Feasible = lambda params: True,
+    earlier: Sequence[FrozenTrial] = (),
 ) -> dict[str, Any]:
     """Returns the values of the trial after those of `history`: the next of `points` if any is left, or a proposal.
 
-    The same arguments give the same values. A trial with the values of one in `history` would only repeat its result,
-    so such values are returned only if no other feasible proposal is found. Raises InputError if no proposal of
-    MAX_RANDOM_PROPOSALS is feasible, and at the end of a grid.
+    The sampler also learns from trials of an `earlier` search, and may repeat one. The same arguments give the same
+    values. A trial with the values of one in `history` would only repeat its result, so such values are returned only
+    if no other feasible proposal is found. Raises InputError if no proposal of MAX_RANDOM_PROPOSALS is feasible, and at
+    the end of a grid.
     """
     config, number = config.resolved(space), len(history)
     if number < len(points):
@@ -120,7 +122,7 @@ def propose(
     if config.kind == "qmc":
         proposals = _sobol_points(config, space, MAX_RANDOM_PROPOSALS + number)
     else:
-        proposals = _proposals(config, space, history)
+        proposals = _proposals(config, space, history, earlier)
     tried = [trial.params for trial in history]
     repeated = None
     for values in filter(feasible, proposals):
@@ -135,14 +137,16 @@ def propose(
     return repeated
 
 
-def _proposals(config: SamplerConfig, space: Space, history: Sequence[FrozenTrial]) -> Iterator[dict[str, Any]]:
+def _proposals(
+    config: SamplerConfig, space: Space, history: Sequence[FrozenTrial], earlier: Sequence[FrozenTrial]
+) -> Iterator[dict[str, Any]]:
     """Yields proposals for one trial: first those of the model, then random ones.
 
     A refused proposal stays in the study as a running trial, so that both models look elsewhere next. Optuna's
     `constraints_func` is not used, because it would need a value for this trial, and none was measured.
     """
     seed = int(np.random.SeedSequence([config.seed, len(history)]).generate_state(1)[0])
-    trials = [_as_model_sees(config, trial) for trial in history]
+    trials = [_as_model_sees(config, trial) for trial in (*earlier, *history)]
     ended = sum(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
     if config.kind == "by_observation" or (config.kind in ("tpe", "gp") and ended >= config.n_startup_trials):
         study = new_study(_model_sampler(config, space, seed))

@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +15,10 @@ from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from chex.errors import InputError
-from chex.reporting.console import show_activity
+from chex.reporting.console import clear_activity, show_activity
 from chex.runtime.signals import restore_sigterm
 from search.config.resources import Node, this_machine
+from search.ray_nodes.dashboard import where_to_look
 from search.ray_nodes.ray_session import TRIAL_SETTINGS, cluster_settings, local_settings, ray_settings
 
 QUIET = {"log_to_driver": False, "logging_level": "ERROR"}
@@ -25,14 +27,22 @@ BOOTSTRAP = "~/ray_bootstrap_config.yaml"
 
 
 @contextmanager
-def local_ray() -> Iterator[None]:
-    """Runs Ray on this machine for this process alone. Raises InputError if the process already uses Ray."""
+def local_ray(dashboard: bool = False) -> Iterator[None]:
+    """Runs Ray on this machine for this process alone. Raises InputError if the process already uses Ray.
+
+    With `dashboard` also starts Ray's dashboard and prints its address and its token on stderr.
+    """
     _check_ray_is_unused()
     machine = this_machine()
     show_activity("starting Ray")
     with ray_settings(local_settings()), _quiet_raylets():
         with restore_sigterm():
-            ray.init(address="local", num_cpus=machine.cpus, num_gpus=machine.gpus, include_dashboard=False, **QUIET)
+            started = ray.init(
+                address="local", num_cpus=machine.cpus, num_gpus=machine.gpus, include_dashboard=dashboard, **QUIET
+            )
+        if dashboard:
+            clear_activity()
+            print(where_to_look(started.dashboard_url, os.environ["RAY_AUTH_TOKEN"]), file=sys.stderr)
         try:
             yield
         finally:

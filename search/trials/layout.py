@@ -21,6 +21,25 @@ def trial_number(trial: Path) -> int:
     return int(trial.name)
 
 
+TUNE_FOLDER = "tune"
+"""Ray Tune's experiment folder, for readers alone; never uploaded to a storage."""
+
+
+def tune_name(number: int) -> str:
+    """Returns the name of trial `number` in Ray Tune, and of its folder in TUNE_FOLDER: "trial_007".
+
+    Tune appends a code to the folder's name for a trial that it starts again.
+    """
+    return f"trial_{number:03d}"
+
+
+def number_of(tune_name: str) -> int:
+    """Returns the number in a name that `tune_name` made."""
+    return int(tune_name.removeprefix("trial_"))
+
+
+EARLIER = "earlier.json"
+"""The trials of another search from which the sampler learns."""
 TABLES_FOLDER = "tables"
 STEPS = "steps.json"
 """The progress of running trials; never uploaded to a storage."""

@@ -80,16 +80,16 @@ def plain(configs: list[dict[str, Any]], workers: int, events: Path) -> None:
 def searched(search: Path, folder: Path, events: Path) -> None:
     """Runs the search, whose trials are told to `events`. All that is known here of how a search runs."""
     from search.config.search_config import load_search
-    from search.engine import runner, tune_bridge
+    from search.engine import runner, tune_experiment
 
-    train_trial = tune_bridge.train_trial
+    train_trial = tune_experiment.train_trial
 
-    def timed(trial: dict[str, Any], **given: Any) -> None:
+    def timed(config: dict[str, Any], **given: Any) -> None:
         started, worked = time.time(), time.process_time()
-        train_trial(trial, **given)
+        train_trial(config, **given)
         tell(events, started, worked)
 
-    tune_bridge.train_trial = timed
+    tune_experiment.train_trial = timed
     runner.run_search(load_search(search, [], None), folder, overwrite=False)
 
 

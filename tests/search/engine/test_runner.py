@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from ray import tune
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
@@ -21,10 +22,12 @@ from chex.config import load_run
 from chex.data import prediction_files
 from chex.models import checkpoint
 from chex.runtime import run_folder
-from chex.statistics.metrics import METRIC, auroc
+from chex.statistics.metrics import METRIC, MODE, auroc
 from chex.uncertainty.policies import TABLE_POLICIES
 from chex.uncertainty.probability_tables import TABLE
 from search.command import main as chex_search
+from search.engine.trainable import train_trial
+from search.trials.layout import TUNE_FOLDER
 from search.trials.predictions import load_predictions
 from tests.conftest import TREE, write_split
 
@@ -222,6 +225,19 @@ def test_each_table_is_made_once_and_best_yaml_says_where_it_is(results: Path) -
     assert {kind: getattr(load_run(results / "best.yaml").relabel, kind) for kind in tables} == tables
     report = (results / "report.txt").read_text()
     assert re.search(r"Trained once for self_trained: a teacher of validation AUROC [\d.]+: 32 images, \d+ s\.", report)
+
+
+def test_tunes_own_classes_read_the_finished_search(results: Path) -> None:
+    folder = str(results / TUNE_FOLDER)
+    analysis = tune.ExperimentAnalysis(folder, default_metric=METRIC, default_mode=MODE)
+    grid = tune.Tuner.restore(folder, trainable=train_trial).get_results()
+    trials = pd.read_csv(results / "trials.csv")
+    for config in (analysis.best_config, grid.get_best_result().config):
+        same = (trials[list(config)] == list(config.values())).all(axis=1)
+        assert trials[METRIC][same].tolist() == [trials[METRIC].max()]
+    assert len(grid) == TRIALS
+    assert not grid.errors
+    assert {len(reports) for reports in analysis.trial_dataframes.values()} <= {3, 4}
 
 
 def test_no_large_file_is_left_of_ended_trials(results: Path) -> None:

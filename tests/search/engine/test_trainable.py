@@ -22,7 +22,7 @@ from chex.statistics.metrics import METRIC
 from chex.training import trainer
 from chex.training.run_tables import load_run_tables
 from search.engine import trainable
-from search.engine.trainable import train_trial
+from search.engine.trainable import run_trial
 from search.trials.artifacts import delete_checkpoints, trial_config
 from search.trials.trial import HALT
 
@@ -30,13 +30,13 @@ Make = Callable[..., RunConfig]
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> Callable[..., dict[str, Any]]:
-    """A trial of these parameters, as Tune hands it to its process."""
-    return lambda params=None: {"number": 1, "params": params or {}, "folder": str(tmp_path / "trials" / "001")}
+def trial(tmp_path: Path) -> Callable[..., tuple[dict[str, Any], Path]]:
+    """The parameters and the folder of a trial."""
+    return lambda params=None: (params or {}, tmp_path / "trials" / "001")
 
 
 def test_a_trial_reports_every_report_of_its_run(make_run: Make, reported: list[dict[str, Any]], trial: Make) -> None:
-    train_trial(trial({"schedule.epochs": 4}), make_run().model_dump(mode="json"), share=0)
+    run_trial(*trial({"schedule.epochs": 4}), make_run().model_dump(mode="json"), share=0)
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[-1][METRIC] == max(row["auroc"] for row in reported)
 
@@ -54,14 +54,14 @@ def test_a_restarted_trial_reports_what_it_had_and_trains_only_the_rest(
     with monkeypatch.context() as first:
         first.setattr(tune, "report", dies)
         with pytest.raises(ConnectionError):
-            train_trial(trial(), base, share=0)
+            run_trial(*trial(), base, share=0)
     before, steps = list(reported), list[int]()
     train = trainer.Trainer.train_step
     monkeypatch.setattr(
         trainer.Trainer, "train_step", lambda run, *how: (steps.append(run.progress.step), train(run, *how))
     )
     reported.clear()
-    train_trial(trial(), base, share=0)
+    run_trial(*trial(), base, share=0)
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[:2] == before
     assert min(steps) == max(steps) + 1 - len(steps) > 0
@@ -81,9 +81,9 @@ def test_a_trial_killed_before_its_state_was_written_makes_that_report_again(
     with monkeypatch.context() as first:
         first.setattr(trainer.checkpoint, "save_state", dies)
         with pytest.raises(ConnectionError):
-            train_trial(trial(), base, share=0)
+            run_trial(*trial(), base, share=0)
     reported.clear()
-    train_trial(trial(), base, share=0)
+    run_trial(*trial(), base, share=0)
     written = pd.read_csv(tmp_path / "trials" / "001" / "reports.csv")
     assert [row["seconds"] for row in reported] == written["seconds"].tolist()
     assert len(reported) == 4
@@ -93,7 +93,7 @@ def test_a_trial_killed_before_its_last_report_was_received_reports_it_and_train
     make_run: Make, reported: list[dict[str, Any]], trial: Make, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     base = make_run().model_dump(mode="json")
-    train_trial(trial(), base, share=0)
+    run_trial(*trial(), base, share=0)
     before, steps = list(reported), list[int]()
     monkeypatch.setattr(trainer.Trainer, "train_step", lambda run, *how: steps.append(run.progress.step))
     reported.clear()
@@ -104,7 +104,7 @@ def test_a_trial_killed_before_its_last_report_was_received_reports_it_and_train
             delete_checkpoints(tmp_path / "trials" / "001")
 
     monkeypatch.setattr(tune, "report", tidied)
-    train_trial(trial(), base, share=0)
+    run_trial(*trial(), base, share=0)
     assert reported == before
     assert steps == []
 
@@ -116,7 +116,7 @@ def test_a_full_disk_halts_the_search_and_does_not_fail_the_trial(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(trainer.checkpoint, "save_state", full)
-    train_trial(trial(), make_run().model_dump(mode="json"), share=0)
+    run_trial(*trial(), make_run().model_dump(mode="json"), share=0)
     assert len(reported) == 1
     assert re.fullmatch(
         r".*/trials/001 cannot be written \(No space left on device\); free disk space there", reported[0][HALT]
@@ -139,7 +139,7 @@ def test_a_sample_is_laid_over_the_base(make_run: Make) -> None:
 def test_a_trial_that_cannot_give_a_result_fails_with_its_reason(
     make_run: Make, reported: list[dict[str, Any]], trial: Make, sample: dict[str, Any], why: str
 ) -> None:
-    train_trial(trial(sample), make_run().model_dump(mode="json"), share=0)
+    run_trial(*trial(sample), make_run().model_dump(mode="json"), share=0)
     assert len(reported) == 1
     assert math.isnan(reported[0][METRIC])
     assert why in reported[0]["failure"]
@@ -152,7 +152,7 @@ def test_a_trial_with_too_little_gpu_memory_fails_with_its_reason(
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(Classifier, "forward", no_memory)
-    train_trial(trial(), make_run().model_dump(mode="json"), share=0)
+    run_trial(*trial(), make_run().model_dump(mode="json"), share=0)
     assert len(reported) == 1
     assert "the GPU has too little memory for test_resnet at 32 px" in reported[0]["failure"]
 
@@ -163,7 +163,7 @@ def test_a_trials_memory_is_limited_before_it_does_anything(
     order: list[Any] = []
     monkeypatch.setattr(trainable, "limit_gpu_memory", order.append)
     monkeypatch.setattr(trainable, "load_run_tables", lambda config: order.append("select") or load_run_tables(config))
-    train_trial(trial(), make_run().model_dump(mode="json"), share=0.25)
+    run_trial(*trial(), make_run().model_dump(mode="json"), share=0.25)
     assert order == [0.25, "select"]
 
 
@@ -215,7 +215,7 @@ def test_an_ended_trial_leaves_neither_model_nor_reader_in_its_process(
     gc.disable()
     try:
         # the thread in which Ray runs a trial, whose errors it keeps
-        thread = RunnerThread(target=lambda: train_trial(trial(), base, share=0), error_queue=errors)
+        thread = RunnerThread(target=lambda: run_trial(*trial(), base, share=0), error_queue=errors)
         thread.start()
         thread.join()
         assert len(models) == 1

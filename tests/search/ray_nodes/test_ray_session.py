@@ -1,11 +1,15 @@
 """What this process has of Ray's settings, and that it has them for a session only."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 from ray._raylet import AuthenticationTokenLoader, get_authentication_mode
 
+from chex.errors import InputError
+from search.command import EXIT_BAD_INPUT, main
+from search.ray_nodes.dashboard import check_dashboard
 from search.ray_nodes.ray_session import cluster_settings, local_settings, ray_settings
 from tests.test_imports import ran
 
@@ -58,3 +62,42 @@ assert dict(os.environ) == before, set(os.environ.items()) ^ set(before.items())
 @pytest.mark.slow
 def test_a_notebook_that_has_imported_ray_can_start_a_search_and_keeps_no_token(tmp_path: Path) -> None:
     ran(NOTEBOOK, tmp_path)
+
+
+DASHBOARD = """
+import io
+import os
+from contextlib import redirect_stderr
+from urllib.request import Request, urlopen
+from search.ray_nodes.nodes import local_ray
+with redirect_stderr(io.StringIO()) as shown, local_ray(dashboard=True):
+    line = shown.getvalue().removeprefix("Ray's dashboard: ").rstrip(")\\n")
+    address, token = line.split(" (paste this token there: ")
+    assert token == os.environ["RAY_AUTH_TOKEN"]
+    allowed = Request(f"{address}/api/version", headers={"Authorization": f"Bearer {token}"})
+    assert urlopen(allowed, timeout=60).status == 200
+"""
+
+
+@pytest.mark.slow
+def test_the_dashboard_answers_where_it_says_and_with_its_token(tmp_path: Path) -> None:
+    ran(DASHBOARD, tmp_path)
+
+
+def test_a_dashboard_that_is_not_installed_is_refused_with_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray.dashboard.optional_deps", None)
+    with pytest.raises(
+        InputError,
+        match=r"^--dashboard: Ray's dashboard is not installed \(.*\); install the extra: "
+        r"pip install 'chexpert-search\[cluster\]'$",
+    ):
+        check_dashboard()
+
+
+@pytest.mark.parametrize("command", [["run", "any.yaml"], ["resume", "any"], ["extend", "any"], ["confirm", "any"]])
+def test_a_cluster_has_its_own_dashboard(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command, "--cluster", "head:6379", "--dashboard"]) == EXIT_BAD_INPUT
+    assert capsys.readouterr().err == (
+        f"chex-search {command[0]}: --dashboard: the cluster head:6379 has a dashboard of its own on its head; leave "
+        "--dashboard out\n"
+    )

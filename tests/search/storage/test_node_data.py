@@ -17,7 +17,7 @@ from chex.training.run_tables import load_run_tables
 from search.config.local_data import images_of
 from search.config.search_config import SearchConfig
 from search.engine.runner import CONFIG
-from search.engine.trainable import train_trial
+from search.engine.trainable import run_trial
 from search.storage import dataset, shared_images
 from search.storage.dataset import STAGED_MARK
 from search.storage.lease import take_lease
@@ -55,9 +55,9 @@ def train(
 
     def trained(name: str, source: str, number: int = 1) -> list[dict[str, Any]]:
         received.clear()
-        trial = {"number": number, "params": {}, "folder": str(tmp_path / "head" / "s" / "trials" / f"{number:03d}")}
+        folder = tmp_path / "head" / "s" / "trials" / f"{number:03d}"
         stored, images = take_lease((tmp_path / "storage" / "s").as_uri()), image_cache_uri(bucket("searches"))
-        train_trial(trial, node(name), share=0, lease=stored, data_uri=source, images_uri=images)
+        run_trial({}, folder, node(name), share=0, lease=stored, data_uri=source, images_uri=images)
         return [{name: value for name, value in row.items() if name != "seconds"} for row in received]
 
     return trained

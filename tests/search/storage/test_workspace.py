@@ -12,7 +12,7 @@ from chex.config import RunConfig
 from chex.errors import InputError
 from chex.runtime import run_folder
 from chex.uncertainty.probability_tables import TABLE
-from search.engine.trainable import train_trial
+from search.engine.trainable import run_trial
 from search.storage import workspace as homes
 from search.storage.lease import Lease, LeaseLost, take_lease
 from search.storage.uri import Unreachable
@@ -40,9 +40,9 @@ def stored(storage: str) -> Lease:
 
 
 @pytest.fixture
-def trial(tmp_path: Path) -> dict[str, Any]:
-    """A trial as the head hands it out: the folder is on the head's disk."""
-    return {"number": 1, "params": {}, "folder": str(tmp_path / "head" / "search" / "trials" / "001")}
+def trial(tmp_path: Path) -> Path:
+    """The folder of a trial, on the head's disk."""
+    return tmp_path / "head" / "search" / "trials" / "001"
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def on_node(make_run: Make, tmp_path: Path) -> Callable[[str], dict[str, Any]]:
 def test_a_trial_of_a_lost_node_resumes_elsewhere_after_its_last_report(
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
-    trial: dict[str, Any],
+    trial: Path,
     stored: Lease,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -73,10 +73,10 @@ def test_a_trial_of_a_lost_node_resumes_elsewhere_after_its_last_report(
     with monkeypatch.context() as first:
         first.setattr(tune, "report", dies)
         with pytest.raises(ConnectionError):
-            train_trial(trial, on_node("first"), share=0, lease=stored)
+            run_trial({}, trial, on_node("first"), share=0, lease=stored)
     before = list(reported)
     reported.clear()
-    train_trial(trial, on_node("second"), share=0, lease=stored)
+    run_trial({}, trial, on_node("second"), share=0, lease=stored)
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     assert reported[:2] == before
     assert {path.name for path in copy.iterdir()} == {*homes.SYNCED_FILES} - {TABLE}
@@ -188,7 +188,7 @@ def test_a_dataset_that_differs_from_the_heads_is_refused_until_it_is_restored(t
 def test_an_unreachable_storage_halts_the_search_and_does_not_fail_the_trial(
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
-    trial: dict[str, Any],
+    trial: Path,
     stored: Lease,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -196,7 +196,7 @@ def test_an_unreachable_storage_halts_the_search_and_does_not_fail_the_trial(
         raise Unreachable("gs://images", "its storage cannot be reached", "check the network")
 
     monkeypatch.setattr(homes, "push", gone)
-    train_trial(trial, on_node("first"), share=0, lease=stored)
+    run_trial({}, trial, on_node("first"), share=0, lease=stored)
     assert [row[HALT] for row in reported] == ["gs://images: its storage cannot be reached; check the network"]
 
 
@@ -220,12 +220,12 @@ def test_a_trial_whose_head_lost_the_lease_writes_nothing_and_says_why(
 
 
 def test_a_run_that_is_complete_in_the_storage_is_reported_and_not_trained(
-    on_node: Callable[[str], dict[str, Any]], reported: list[dict[str, Any]], trial: dict[str, Any], stored: Lease
+    on_node: Callable[[str], dict[str, Any]], reported: list[dict[str, Any]], trial: Path, stored: Lease
 ) -> None:
-    train_trial(trial, on_node("first"), share=0, lease=stored)
+    run_trial({}, trial, on_node("first"), share=0, lease=stored)
     before = list(reported)
     reported.clear()
-    train_trial(trial, on_node("second"), share=0, lease=stored)
+    run_trial({}, trial, on_node("second"), share=0, lease=stored)
     assert reported == before
     assert is_complete(reported[-1])
 
@@ -233,14 +233,14 @@ def test_a_run_that_is_complete_in_the_storage_is_reported_and_not_trained(
 def test_a_dataset_with_a_uri_is_staged_on_the_training_node(
     on_node: Callable[[str], dict[str, Any]],
     reported: list[dict[str, Any]],
-    trial: dict[str, Any],
+    trial: Path,
     stored: Lease,
     tree: Path,
     tmp_path: Path,
 ) -> None:
     base = on_node("first")
     base["data"]["root"] = "/head/has/it/here"
-    train_trial(trial, base, share=0, lease=stored, data_uri=tree.as_uri())
+    run_trial({}, trial, base, share=0, lease=stored, data_uri=tree.as_uri())
     assert [row["percent"] for row in reported] == [25, 50, 75, 100]
     (staged,) = (tmp_path / "first" / "stage").glob("*/train.csv")
     assert staged.read_bytes() == (tree / "train.csv").read_bytes()
