@@ -61,15 +61,16 @@ bench-policies: $(READY) ## what each policy is worth for each observation, on a
 	$(BIN)/chex-search run configs/search/policies.yaml --data data/policies/CheXpert-v1.0-small
 	$(BIN)/python tests/bench/bench_policies.py results/policies
 
-bench-search: $(READY) ## which sampler and stopping rule find most in a given number of images, on a model of real curves
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search.py
+bench-search: $(READY) ## which sampler and stopping rule find most in a given number of images, on a model of real curves; TASK=by-observation
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search.py $(if $(TASK),--task $(TASK))
 
-bench-search-real: $(READY) ## the default against random search in real small runs: about 20 minutes on 2 cores
-	test -d data/curves || $(BIN)/chex phantom data/curves --set train=1000 valid=1000
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_real.py data/curves
+bench-search-real: IMAGES = $(if $(TASK),2000,1000)
+bench-search-real: $(READY) ## the default against random search in real small runs: about 20 minutes on 2 cores; TASK=by-observation: 3 hours
+	test -d data/curves-$(or $(TASK),one-policy) || $(BIN)/chex phantom data/curves-$(or $(TASK),one-policy) --set train=$(IMAGES) valid=$(IMAGES)
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_real.py data/curves-$(or $(TASK),one-policy) $(if $(TASK),--task $(TASK))
 
-bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna's Hyperband
-	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_peers.py data/peers/bin/python
+bench-search-peers: $(READY) data/peers ## the same against Syne Tune and Optuna's Hyperband; TASK=by-observation
+	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python -W ignore tests/bench/bench_search_peers.py data/peers/bin/python $(if $(TASK),--task $(TASK))
 
 bench-verdict: $(READY) ## whether verdicts hold, on SEARCHES (500) a scenario with known truth: about 40 minutes on one core
 	PYTHONPATH=. OMP_NUM_THREADS=1 $(BIN)/python tests/bench/bench_verdict.py $(or $(SEARCHES),500) $(or $(SEED),2000)

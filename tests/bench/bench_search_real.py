@@ -1,11 +1,13 @@
-"""Real searches of small runs: the product's default against random search and TPE without stopping.
+"""Real searches of small runs: the product's samplers and stopping rule against random search.
 
-    python tests/bench/bench_search_real.py FOLDER [--seeds 8] [--runs 8] [--processes 2]
+    python tests/bench/bench_search_real.py FOLDER [--task by-observation] [--seeds 8] [--runs 8] [--processes 2]
+        [--methods NAME;NAME]
 
-FOLDER holds a phantom tree of 1,000 + 1,000 images. Trials run one at a time; every method gets the images of `runs`
-runs of all images and six epochs. Proposals and cuts are the product's. The winner is the trial with the highest value
-on the images that a search sees, and its quality the AUROC of the weights that it keeps on the others, which no search
-sees. Ends with the same figures as a line of JSON.
+FOLDER holds a phantom tree with the task's images. Trials run one at a time; every method gets the images of `runs`
+runs of all images and the most epochs. Proposals and cuts are the product's. The winner is the trial with the highest
+value on the images that a search sees, and its quality the mean AUROC of the weights that it keeps on the others, which
+no search sees. Each search that ends is kept in FOLDER, so that a bench that is started again goes on. Ends with the
+same figures as a line of JSON.
 """
 
 import argparse
@@ -13,28 +15,40 @@ import itertools
 import json
 import math
 import multiprocessing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
+import pandas as pd
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from chex.statistics.metrics import METRIC
 from search.optimize.pruning import PruningConfig, should_prune
-from search.optimize.samplers import SamplerConfig, propose
+from search.optimize.samplers import AUROC_OF, SamplerConfig, propose
 from search.space.space import Space
-from tests.bench.curve_task import ONE_POLICY, base_run, curve
+from search.trials.stored_reports import report_name
+from tests.bench.collect_curves import prepared_base
+from tests.bench.curve_task import BY_OBSERVATION, DENSENET121, ONE_POLICY, TASKS, CurveTask, curve
 from tests.bench.search_arena import Arena, Point, Sample, Trial, highest
 
-METHODS = {
-    "random": (SamplerConfig(kind="random"), None),
-    "TPE": (SamplerConfig(), None),
-    "TPE, ASHA at 25, 50 %": (SamplerConfig(), PruningConfig()),
+RANDOM, TPE = SamplerConfig(kind="random"), SamplerConfig(kind="tpe")
+BY_OBSERVATION_METHODS = {
+    "random": (RANDOM, None),
+    "TPE": (TPE, None),
+    "by observation": (SamplerConfig(), None),
+    "by observation, ASHA": (SamplerConfig(), PruningConfig()),
 }
+METHODS = {
+    ONE_POLICY.name: {"random": (RANDOM, None), "TPE": (TPE, None), "TPE, ASHA": (TPE, PruningConfig())},
+    BY_OBSERVATION.name: BY_OBSERVATION_METHODS,
+    DENSENET121.name: BY_OBSERVATION_METHODS,
+}
+BASELINES = ("random", "TPE")
 STATES = {
     "running": TrialState.RUNNING,
     "finished": TrialState.COMPLETE,
@@ -45,18 +59,23 @@ STATES = {
 
 @dataclass
 class RealTask:
-    """Trials that really train; `others` are the AUROCs that no search sees, by trial."""
+    """Trials that really train; `others` are the mean AUROCs that no search sees, by trial and percentage."""
 
+    task: CurveTask
     base: dict[str, Any]
-    space: Space
     others: list[dict[int, float]] = field(default_factory=list)
+
+    @property
+    def space(self) -> Space:
+        return self.task.space
 
     def run(self, sample: Sample, seed: int) -> Iterator[Point]:
         self.others.append({})
         seen = self.others[-1]
-        for row in curve(ONE_POLICY, self.base, sample, seed):
-            seen[int(row["percent"])] = row["others Cardiomegaly"]
-            yield Point(int(row["percent"]), int(row["images"]), row["searched Cardiomegaly"])
+        for row in curve(self.task, self.base, sample, seed):
+            searched, others = ([row[column] for column in columns] for columns in self.task.columns.values())
+            seen[int(row["percent"])] = float(np.mean(others))
+            yield Point(int(row["percent"]), int(row["images"]), float(np.mean(searched)), tuple(searched))
 
 
 @dataclass
@@ -65,10 +84,10 @@ class Product:
 
     sampler: SamplerConfig
     rule: PruningConfig | None
-    space: Space
+    task: CurveTask
 
     def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
-        return propose(self.sampler, self.space, [], [self._told(trial) for trial in trials])
+        return propose(self.sampler, self.task.space, [], [self._told(trial) for trial in trials])
 
     def stops(self, trial: Trial, trials: Sequence[Trial]) -> bool:
         curves = {other.number: other.lifted for other in trials if other.lifted}
@@ -86,24 +105,50 @@ class Product:
             state=state,
             value=trial.value if state == TrialState.COMPLETE else None,
             params=trial.sample,
-            distributions={path: self.space[path].domain for path in trial.sample},
+            distributions={path: self.task.space[path].domain for path in trial.sample},
             intermediate_values={point.percent: point.value for point in trial.lifted},
+            system_attrs={
+                report_name(place): {METRIC: point.value} | self._aurocs(point)
+                for place, point in enumerate(trial.points, 1)
+            },
         )
 
+    def _aurocs(self, point: Point) -> dict[str, float]:
+        names = (f"{AUROC_OF}{name}" for name in self.task.observations)
+        return dict(zip(names, point.values, strict=True))
 
-def searched(job: tuple[Path, str, int, int]) -> tuple[str, int, float, int, int]:
-    """Method, seed, quality of the winner, trials and finished trials of one search."""
-    folder, name, seed, runs = job
+
+@dataclass(frozen=True)
+class Search:
+    """One search that has ended."""
+
+    method: str
+    seed: int
+    runs: int
+    quality: float
+    """Of the winner."""
+    trials: int
+    finished: int
+
+
+def searched(job: tuple[str, Path, str, int, int]) -> Search:
+    task_name, folder, name, seed, runs = job
     torch.set_num_threads(1)
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    sampler, rule = METHODS[name]
-    task = RealTask(base_run(ONE_POLICY, folder), ONE_POLICY.space)
-    product = Product(sampler.model_copy(update={"seed": seed}), rule, task.space)
-    outcome = Arena(task, product, budget=runs * ONE_POLICY.longest, workers=1, seed=seed).play()
+    task = TASKS[task_name]
+    sampler, rule = METHODS[task_name][name]
+    real = RealTask(task, prepared_base(task, folder))
+    product = Product(sampler.model_copy(update={"seed": seed}), rule, task)
+    outcome = Arena(real, product, budget=runs * task.longest, workers=1, seed=seed).play()
     lead = outcome.leads[-1] if outcome.leads else None
-    quality = task.others[lead.trial][lead.percent] if lead else math.nan
+    quality = real.others[lead.trial][lead.percent] if lead else math.nan
     finished = sum(trial.state == "finished" for trial in outcome.trials)
-    return name, seed, quality, len(outcome.trials), finished
+    return Search(name, seed, runs, quality, len(outcome.trials), finished)
+
+
+def known(file: Path) -> list[Search]:
+    """Returns the searches in a file that an earlier bench has written."""
+    return [Search(**row) for row in pd.read_csv(file).to_dict("records")] if file.exists() else []
 
 
 def interval(values: np.ndarray) -> tuple[float, float]:
@@ -115,30 +160,53 @@ def interval(values: np.ndarray) -> tuple[float, float]:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
+    parser.add_argument("--task", choices=list(METHODS), default=ONE_POLICY.name)
+    parser.add_argument("--methods", help="some of them, separated by semicolons; random is always there")
     for name, value in (("--seeds", 8), ("--runs", 8), ("--processes", 2)):
         parser.add_argument(name, type=int, default=value)
     given = parser.parse_args()
-    jobs = [(given.folder, name, seed, given.runs) for seed, name in itertools.product(range(given.seeds), METHODS)]
-    found: dict[str, dict[int, tuple[float, int, int]]] = {name: {} for name in METHODS}
+    wanted = given.methods.split(";") if given.methods else list(METHODS[given.task])
+    names = list(dict.fromkeys([BASELINES[0], *wanted]))
+    file = given.folder / f"searches-{given.task}.csv"
+    ended = {(each.method, each.seed): each for each in known(file) if each.runs == given.runs}
+    keys = list(itertools.product(names, range(given.seeds)))
+    jobs = [
+        (given.task, given.folder, name, seed, given.runs)
+        for seed, name in itertools.product(range(given.seeds), names)
+        if (name, seed) not in ended
+    ]
     with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
-        for name, seed, quality, trials, finished in pool.map(searched, jobs):
-            found[name][seed] = quality, trials, finished
-            print(f"{name:<24} seed {seed}  {quality:.4f}  {trials} trials, {finished} finished", flush=True)
-    table = []
-    for name, rows in found.items():
-        qualities = np.array([rows[seed][0] for seed in sorted(rows)])
-        gains = qualities - np.array([found["random"][seed][0] for seed in sorted(rows)])
-        low, high = interval(gains)
-        trials, finished = (float(np.mean([row[k] for row in rows.values()])) for k in (1, 2))
-        table.append(
-            {"method": name, "seeds": len(rows), "quality": float(qualities.mean()), "gain": float(gains.mean())}
-            | {"low": low, "high": high, "trials": trials, "finished": finished}
+        for each in pool.map(searched, jobs):
+            ended[each.method, each.seed] = each
+            pd.DataFrame([asdict(each)]).to_csv(file, mode="a", header=not file.exists(), index=False)
+            shown = f"{each.quality:.4f}  {each.trials} trials, {each.finished} finished"
+            print(f"{each.method:<24} seed {each.seed}  {shown}", flush=True)
+    found = {name: [ended[name, seed] for name_, seed in keys if name_ == name] for name in names}
+    table = [row_of(name, found) for name in names]
+    for row in table:
+        gains = "".join(
+            f"   over {other} {row[f'over {other}']:+.4f} ({row[f'over {other} low']:+.4f} to "
+            f"{row[f'over {other} high']:+.4f})"
+            for other in BASELINES
+            if other in found
         )
         print(
-            f"{name:<24}{qualities.mean():.4f}   over random {gains.mean():+.4f} ({low:+.4f} to {high:+.4f})   "
-            f"{trials:.0f} trials, {finished:.0f} finished"
+            f"{row['method']:<24}{row['quality']:.4f}{gains}   {row['trials']:.0f} trials, {row['finished']:.0f} ended"
         )
-    print(json.dumps({"runs": given.runs, "methods": table}))
+    print(json.dumps({"task": given.task, "runs": given.runs, "methods": table}))
+
+
+def row_of(name: str, found: Mapping[str, Sequence[Search]]) -> dict[str, Any]:
+    """Returns a method's mean quality, and its gain over each baseline with a paired 95 % interval."""
+    qualities = {method: np.array([each.quality for each in searches]) for method, searches in found.items()}
+    row: dict[str, Any] = {"method": name, "seeds": len(found[name]), "quality": float(qualities[name].mean())}
+    for other in BASELINES:
+        if other in found:
+            gains = qualities[name] - qualities[other]
+            low, high = interval(gains)
+            row |= {f"over {other}": float(gains.mean()), f"over {other} low": low, f"over {other} high": high}
+    trials, finished = (float(np.mean([getattr(each, key) for each in found[name]])) for key in ("trials", "finished"))
+    return row | {"trials": trials, "finished": finished}
 
 
 if __name__ == "__main__":

@@ -157,7 +157,7 @@ def gathered(folder: Path) -> pd.DataFrame:
 
 
 if __name__ == "__main__":
-    task, folder = TASKS[sys.argv[1]], Path(sys.argv[2])
+    task, folder = {name: TASKS[name] for name in NUMBERS}[sys.argv[1]], Path(sys.argv[2])
     if len(sys.argv) > 3:
         collect(task, folder, int(sys.argv[3]), int(sys.argv[4]))
     else:

@@ -2,7 +2,7 @@
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ from optuna.trial import TrialState
 
 from search.optimize.pruning import COMPLETE_PERCENT
 from search.space.space import Space
-from tests.bench.curve_task import ONE_POLICY, REPORTS
+from tests.bench.curve_task import REPORTS
 from tests.bench.search_arena import Sample, Trial, highest
 
 PEER = Path(__file__).with_name("syne_tune_peer.py")
@@ -52,7 +52,7 @@ class HyperbandSearcher:
 class SyneTuneSearcher:
     """A scheduler of Syne Tune in a process of its own."""
 
-    def __init__(self, python: Path, name: str, seed: int):
+    def __init__(self, python: Path, name: str, parameters: Mapping[str, Any], seed: int):
         self.process = subprocess.Popen(
             [python, PEER, name, str(seed)],
             stdin=subprocess.PIPE,
@@ -60,7 +60,7 @@ class SyneTuneSearcher:
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._say(ONE_POLICY.parameters)
+        self._say(dict(parameters))
 
     def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
         self._say("propose")
