@@ -13,7 +13,7 @@ from chex.runtime.atomic_io import write_text
 from chex.runtime.output_folder import claim
 from chex.statistics.metrics import METRIC, auroc
 from search.config.search_config import SearchConfig
-from search.optimize.samplers import SamplerConfig, propose
+from search.optimize.samplers import AUROC_OF, SamplerConfig, propose
 from search.trials.layout import BASE, CONFIG, trial_folder
 from search.trials.predictions import gather, write_labels
 from search.trials.study_store import StudyStore
@@ -76,6 +76,9 @@ def made_search(
                 "seconds": 60.0 * step,
                 "auroc": reached,
                 METRIC: best,
+            } | {
+                f"{AUROC_OF}{name}": float(auroc(truth[:, k], given[images][:, k]))
+                for k, name in enumerate(observations)
             }
             reports.append(figures)
             book.add_report(number, step, figures)

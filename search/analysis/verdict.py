@@ -16,6 +16,7 @@ from chex.statistics.metrics import has_both_classes
 from search.analysis.best_set import BestSet, best_set, cheapest
 from search.analysis.ensemble import Ensemble, Reports, ensemble
 from search.analysis.importance import Importances, importances
+from search.analysis.policy_odds import PolicyOdds, policy_odds
 from search.analysis.selection import best_report, candidates
 from search.analysis.selection_bootstrap import bootstrap_selection, debiased_auroc
 from search.analysis.trial_aurocs import TrialAurocs, trial_aurocs
@@ -60,6 +61,8 @@ class Verdict:
     """The trials that may be the best, and the cheapest of them."""
     comparisons: tuple[ValueComparison, ...]
     """The comparison of each pair of values of each categorical parameter, in the order of the space."""
+    policy_odds: tuple[PolicyOdds, ...] = ()
+    """The observations with a policy of their own in the space."""
     importances: Importances | None = None
     """None if not computed."""
     ensemble: Ensemble | None = None
@@ -74,7 +77,7 @@ def analyze(
     sizes: Mapping[str, int],
     tell: Tell = lambda _: None,
 ) -> Verdict | None:
-    """Returns the verdict on `rows`, without importances and ensemble.
+    """Returns the verdict on `rows`, without the odds of policies, importances and ensemble.
 
     `params`: the paths of the categorical parameters whose values are compared; `sizes`: how many weights each
     backbone has. Calls `tell` with what is being computed, in words. Returns None if no ended trial has a result, or
@@ -149,13 +152,14 @@ def load_analyzed(folder: Path, tell: Tell = lambda _: None) -> Verdict:
         raise InputError(f"{folder}: no trial has started yet; continue it: chex-search resume {folder}")
     rows = load_trials(search, folder)
     predictions, sizes = load_predictions(folder), backbone_sizes(rows)
-    verdict = analyze(rows, predictions, categorical(search.search_space()), search.base.seed, sizes, tell)
+    space, seed = search.search_space(), search.base.seed
+    verdict = analyze(rows, predictions, categorical(space), seed, sizes, tell)
     if verdict is None:
         raise InputError(
             f"{folder}: no trial has ended with a result; wait for the first, or continue it: "
             f"chex-search resume {folder}"
         )
-    return verdict
+    return replace(verdict, policy_odds=policy_odds(rows, space, seed))
 
 
 def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:

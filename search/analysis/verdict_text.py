@@ -8,6 +8,7 @@ from chex.reporting.console import format_decimal, with_interval
 from chex.statistics.intervals import Estimate
 from search.analysis.ensemble import Ensemble
 from search.analysis.importance import Importances
+from search.analysis.policy_odds import PolicyOdds
 from search.analysis.value_comparison import ValueComparison
 from search.analysis.verdict import Verdict
 
@@ -29,6 +30,7 @@ def verdict_text(verdict: Verdict, unit: str = "images") -> str:
         *([_importances(verdict.importances)] if verdict.importances else []),
         _comparisons(verdict.comparisons),
         _observations(verdict),
+        policies(verdict.policy_odds),
         _trials(verdict),
         *([_ensemble(verdict.ensemble)] if verdict.ensemble else []),
         ["What this does not prove:", *unproven(verdict, unit)],
@@ -45,6 +47,18 @@ def sentences(verdict: Verdict, unit: str = "images") -> list[str]:
 def key_findings(verdict: Verdict, unit: str = "images") -> tuple[str, str, str]:
     """Returns three sentences: the winner, the trials that may be as good, and which values differ."""
     return _winner(verdict, unit), _tied(verdict), _different(verdict)
+
+
+def policies(odds: Sequence[PolicyOdds]) -> list[str]:
+    """Returns the most probable policy of each observation, and the next one; empty without odds."""
+    if not odds:
+        return []
+    lines = []
+    for each in odds:
+        first, *others = each.probability
+        line = f"  {each.observation:<28}{first:<16}{_share(each.probability[first]):>5}"
+        lines.append(line + (f"   then {others[0]} {_share(each.probability[others[0]])}" if others else ""))
+    return [*_wrap("The policy of each observation, and how probable it is that it is the best:"), *lines]
 
 
 def unproven(verdict: Verdict, unit: str = "images") -> list[str]:

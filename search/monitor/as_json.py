@@ -51,7 +51,8 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
     """Returns the verdict on the search `name`; `unit` names what was scored.
 
     `winner.auroc` is the winner's AUROC on the data that selected it, `winner.expected` the AUROC to expect on other
-    patients like these. `may_be_best` lists the trials that may be the best. `pairs` compares the values of each
+    patients like these. `may_be_best` lists the trials that may be the best. `policies` says how
+    probable each policy is to be the best of its observation. `pairs` compares the values of each
     parameter: `difference` is the AUROC of `first` minus that of `second`, averaged over trials that are alike in all
     other parameters, with an interval of `confidence`; `best_difference` compares their best trials and is not a test.
     """
@@ -78,6 +79,10 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
         "trials": [
             {"trial": trial.trial, "images_seen": trial.images, **_with_interval("auroc", trial.auroc)}
             for trial in verdict.trials
+        ],
+        "policies": [
+            {"observation": odds.observation, "probability_best": odds.probability, "trials": odds.trials}
+            for odds in verdict.policy_odds
         ],
         "pairs": [_comparison(comparison) for comparison in verdict.comparisons],
         "importances": None

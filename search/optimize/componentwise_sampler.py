@@ -93,10 +93,8 @@ class ComponentwiseSampler(BaseSampler):
             for name, domain in search_space.items()
             if name in self.component_of and isinstance(domain, CategoricalDistribution)
         }
-        effects = fit_effects(
-            _array(measured, self.components),
-            [self._own_parameter(name, domain, others) for name, domain in categorical.items()],
-        )
+        owned = {name: (self.component_of[name], domain.choices) for name, domain in categorical.items()}
+        effects = fit_choices([each.params for each in others], measured, owned, self.components)
         params = self._best_choices(effects, categorical, trial.number)
         shared = {name: domain for name, domain in search_space.items() if name not in self.component_of}
         known = np.array([bool(values) for values in measured])
@@ -122,10 +120,6 @@ class ComponentwiseSampler(BaseSampler):
             else:
                 params |= study.ask({name: domain}).params
         return params
-
-    def _own_parameter(self, name: str, domain: CategoricalDistribution, trials: Sequence[FrozenTrial]) -> OwnParameter:
-        chosen = [domain.choices.index(trial.params[name]) if name in trial.params else -1 for trial in trials]
-        return OwnParameter(self.components.index(self.component_of[name]), np.array(chosen), len(domain.choices))
 
     def _best_choices(
         self, effects: Effects, space: Mapping[str, CategoricalDistribution], number: int
@@ -165,6 +159,27 @@ class ComponentwiseSampler(BaseSampler):
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
+
+
+def fit_choices(
+    params: Sequence[Mapping[str, Any]],
+    measured: Sequence[ComponentValues],
+    owned: Mapping[str, tuple[str, Sequence[Any]]],
+    components: Sequence[str],
+) -> Effects:
+    """Returns the effects of choices in trials with these parameters and values; at least one trial has values.
+
+    `owned` gives for each categorical parameter the component on which it acts, and its choices.
+    """
+    own = [
+        OwnParameter(
+            components.index(component),
+            np.array([choices.index(each[name]) if name in each else -1 for each in params]),
+            len(choices),
+        )
+        for name, (component, choices) in owned.items()
+    ]
+    return fit_effects(_array(measured, components), own)
 
 
 def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:

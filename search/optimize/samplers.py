@@ -1,7 +1,7 @@
 """Proposes the next trial, as a pure function of the trials so far: a sampler has no state besides the study."""
 
 import itertools
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -88,9 +88,14 @@ def observation_aurocs(trial: FrozenTrial) -> dict[int, dict[str, float]]:
     Trials of one search report at equal shares of their schedules, so that equal numbers can be compared. An AUROC is
     NaN if an observation has one class only.
     """
+    return kept_aurocs(stored_reports(trial))
+
+
+def kept_aurocs(reports: Iterable[Mapping[str, Any]]) -> dict[int, dict[str, float]]:
+    """Returns what `observation_aurocs` does, from a trial's reports in order."""
     aurocs: dict[int, dict[str, float]] = {}
     kept: Mapping[str, Any] = {}
-    for number, report in enumerate(stored_reports(trial), 1):
+    for number, report in enumerate(reports, 1):
         if not kept or report[METRIC] > kept[METRIC]:
             kept = report
         aurocs[number] = {

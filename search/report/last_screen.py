@@ -6,6 +6,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from chex.reporting.console import format_decimal
@@ -14,13 +15,14 @@ from chex.runtime.atomic_io import write_text
 from chex.runtime.run_folder import WEIGHTS
 from chex.training.preflight import evaluation_note
 from chex.training.relabel import teacher_cost
+from search.analysis.policy_odds import policy_odds
 from search.analysis.verdict import Verdict, analyze, backbone_sizes, categorical
-from search.analysis.verdict_text import WIDTH, sentences, unproven
+from search.analysis.verdict_text import WIDTH, policies, sentences, unproven
 from search.config.search_config import SearchConfig
 from search.monitor.tensorboard import FOLDER as TENSORBOARD
 from search.trials.layout import BEST, PAGE, REPORT, TABLES_FOLDER, TRIALS
 from search.trials.predictions import load_predictions
-from search.trials.trial import GroupResult, TrialRecord, best_by, winner
+from search.trials.trial import TrialRecord, best_by, winner
 from search.trials.trial_text import format_value
 
 
@@ -31,10 +33,11 @@ def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfi
     """
     if winner(rows) is None:
         return None
-    params = categorical(search.search_space())
-    verdict = analyze(rows, load_predictions(folder), params, search.base.seed, backbone_sizes(rows))
+    space, seed = search.search_space(), search.base.seed
+    verdict = analyze(rows, load_predictions(folder), categorical(space), seed, backbone_sizes(rows))
     if verdict is None:
         return None
+    verdict = replace(verdict, policy_odds=policy_odds(rows, space, seed))
     text = format_report(
         verdict, rows, search.base_params() is not None, teacher_lines(folder), evaluation_note(search.base)
     )
@@ -62,6 +65,7 @@ def format_report(
             *costs,
             *unproven(verdict, unit),
             "",
+            *([*policies(verdict.policy_odds), ""] if verdict.policy_odds else []),
             f"Best config: trial {verdict.winner} of {counts}",
             *_format_params(winner),
             *sentences(verdict, unit),
@@ -104,29 +108,12 @@ def _describe_base_run(verdict: Verdict, first: TrialRecord) -> list[str]:
 
 
 def _policies(rows: Sequence[TrialRecord]) -> list[str]:
-    paths = dict.fromkeys(path for row in rows for path in row.params if path.count(".") == 1 and path[:7] == "policy.")
-    best_by_policy = {path.removeprefix("policy."): best_by(rows, path) for path in paths}
-    if "default" in best_by_policy and len(best_by_policy["default"]) > 1:
-        lines = (
-            f"  {name:<24}{format_decimal(group.best)}   {group.finished} of {group.trials} finished"
-            for name, group in best_by_policy.pop("default").items()
-        )
-        return ["Best finished trial of each policy:", *lines, "", *_by_observation(best_by_policy)]
-    return _by_observation(best_by_policy)
-
-
-def _by_observation(best_by_policy: dict[str, dict[str, GroupResult]]) -> list[str]:
-    lines = [
-        f"  {name:<24}{_format_policies(policies)}" for name, policies in best_by_policy.items() if len(policies) > 1
-    ]
-    return ["Best finished trial by an observation's policy (finished of tried):", *lines, ""] if lines else []
-
-
-def _format_policies(policies: dict[str, GroupResult]) -> str:
-    order = sorted(policies.items(), key=lambda item: -item[1].best if item[1].finished else 1)
-    return "   ".join(
-        f"{name} {format_decimal(group.best)} ({group.finished} of {group.trials})" for name, group in order
+    groups = best_by(rows, "policy.default")
+    lines = (
+        f"  {name:<24}{format_decimal(group.best)}   {group.finished} of {group.trials} finished"
+        for name, group in groups.items()
     )
+    return ["Best finished trial of each policy:", *lines, ""] if len(groups) > 1 else []
 
 
 def command_name(name: str) -> str:

@@ -36,6 +36,7 @@ SCHEMA = {
     "may_be_best": [int],
     "cheapest": {"trial": int, "images_seen": int},
     "trials": [{"trial": int, "images_seen": int, "auroc": float, "auroc_low": float, "auroc_high": float}],
+    "policies": [],
     "pairs": [
         {
             "parameter": str,

@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 from chex.statistics.intervals import Estimate
 from chex.statistics.metrics import METRIC
 from search.analysis.best_set import BestSet
+from search.analysis.policy_odds import PolicyOdds
 from search.analysis.verdict import Verdict
 from search.command import main
 from search.config.search_folder import load_trials
@@ -63,6 +65,19 @@ def test_a_policy_without_a_finished_trial_has_no_auroc() -> None:
         ["ignore", "-", "0", "of", "1", "finished"],
         ["ones", ".860", "1", "of", "1", "finished"],
         ["zeros", ".850", "1", "of", "1", "finished"],
+    ]
+
+
+def test_the_last_screen_names_the_policy_of_each_observation_and_how_sure_that_is() -> None:
+    odds = PolicyOdds("Edema", {"ones": 0.62, "zeros": 0.38}, {"ones": 4, "zeros": 5})
+    alone = PolicyOdds("Pleural Effusion", {"smoothed_ones": 1.0}, {"smoothed_ones": 1})
+    lines = format_report(replace(verdict(), policy_odds=(odds, alone)), ROWS, baseline=True).splitlines()
+    start = lines.index("The policy of each observation, and how probable it is that it is the best:")
+    assert lines[start + 1 : start + 5] == [
+        "  Edema                       ones             0.62   then zeros 0.38",
+        "  Pleural Effusion            smoothed_ones    1.00",
+        "",
+        "Best config: trial 1 of 3 trials, 1 pruned, 0 failed",
     ]
 
 
