@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.samplers import BaseSampler, RandomSampler, TPESampler
+from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
@@ -18,6 +18,8 @@ from search.optimize.component_effects import Effects, OwnParameter, fit_effects
 ComponentValues = Mapping[int, Mapping[str, float]]
 """The components' values by step; NaN is undefined. Only values of the same step are compared with each other."""
 
+FIRST, BEST = 50, 100
+"""How many trials the Gaussian process sees: of the first ones, and of the best ones among the others."""
 ATTRIBUTE = re.compile(r"components:(\d+)")
 
 
@@ -40,15 +42,17 @@ class ComponentwiseSampler(BaseSampler):
 
     - a categorical parameter of a component gets the choice that is best in a draw from the posterior of its effects
       (Thompson sampling; Thompson 1933);
-    - shared parameters are proposed by a multivariate TPE (Bergstra et al. 2011) to which the value of a trial is its
-      shared effect, so that it does not see what the choices of the components did;
-    - other parameters of a component, such as a number that only exists for one choice, are proposed by a TPE of their
-      own, to which the value of a trial is what no other effect explains of the component.
+    - shared parameters are proposed by a Gaussian process (Optuna's GPSampler) to which the value of a trial is its
+      shared effect, so that it does not see what the choices of the components did; those that some trial lacks, such
+      as a number that only exists for one choice, are proposed by a multivariate TPE (Bergstra et al. 2011);
+    - other parameters of a component are proposed by a TPE of their own, to which the value of a trial is what no other
+      effect explains of the component.
 
     Every `greedy_every`-th trial has the choices whose effects have the highest means, in place of a draw, except for a
     component without values, and trials that failed do not count. The first
     `n_startup_trials` trials are random, but try each choice of a categorical parameter equally often. A running or
-    pruned trial counts with the values that it has; one without values is to TPE a poor one (`constant_liar`).
+    pruned trial counts with the values that it has; one without values is to TPE a poor one (`constant_liar`), and to
+    the Gaussian process one with the expected value. The Gaussian process sees `FIRST` and `BEST` trials at most.
 
     A proposal depends on the study's trials, the seed and the number of the trial alone.
     """
@@ -98,10 +102,10 @@ class ComponentwiseSampler(BaseSampler):
         params = self._best_choices(effects, categorical, trial.number)
         shared = {name: domain for name, domain in search_space.items() if name not in self.component_of}
         known = np.array([bool(values) for values in measured])
-        params |= self._tpe(shared, others, np.where(known, effects.shared, np.nan), trial.number)
+        params |= self._shared(shared, others, np.where(known, effects.shared, np.nan), trial.number)
         for name in search_space.keys() - shared.keys() - categorical.keys():
             value = effects.residual[:, self.components.index(self.component_of[name])]
-            params |= self._tpe({name: search_space[name]}, others, value, trial.number)
+            params |= _ask(self._tpe(trial.number), {name: search_space[name]}, others, value)
         return params
 
     def sample_independent(
@@ -133,29 +137,20 @@ class ComponentwiseSampler(BaseSampler):
             choices[name] = domain.choices[int((effects.own_mean if greedy else drawn)[part].argmax())]
         return choices
 
-    def _tpe(
-        self, space: Mapping[str, BaseDistribution], trials: Iterable[FrozenTrial], values: np.ndarray, number: int
+    def _shared(
+        self, space: Mapping[str, BaseDistribution], trials: Sequence[FrozenTrial], values: np.ndarray, number: int
     ) -> dict[str, Any]:
-        """Returns TPE's proposal in `space` for trials with these values; NaN is a running trial without a value."""
-        if not space:
-            return {}
+        everywhere = {name: domain for name, domain in space.items() if all(name in each.params for each in trials)}
+        seen = _most_informative(values)
         with quiet():
-            sampler = TPESampler(
-                seed=self._seed(number),
-                n_startup_trials=0,
-                multivariate=True,
-                constant_liar=True,
-            )
-        study = new_study(sampler)
-        for trial, value in zip(trials, values, strict=True):
-            params = {name: trial.params[name] for name in space if name in trial.params}
-            running = bool(np.isnan(value))
-            if params and not (running and trial.state.is_finished()):
-                domains = {name: space[name] for name in params}
-                state = TrialState.RUNNING if running else TrialState.COMPLETE
-                told = None if running else float(value)
-                study.add_trial(create_trial(state=state, value=told, params=params, distributions=domains))
-        return dict(study.ask(dict(space)).params)
+            process = GPSampler(seed=self._seed(number), n_startup_trials=0, warn_independent_sampling=False)
+        proposed = _ask(process, everywhere, [trials[place] for place in seen], values[seen])
+        elsewhere = {name: domain for name, domain in space.items() if name not in everywhere}
+        return proposed | _ask(self._tpe(number), elsewhere, trials, values)
+
+    def _tpe(self, number: int) -> BaseSampler:
+        with quiet():
+            return TPESampler(seed=self._seed(number), n_startup_trials=0, multivariate=True, constant_liar=True)
 
     def _seed(self, number: int) -> int:
         return int(np.random.SeedSequence([self.seed, number]).generate_state(1)[0])
@@ -180,6 +175,38 @@ def fit_choices(
         for name, (component, choices) in owned.items()
     ]
     return fit_effects(_array(measured, components), own)
+
+
+def _most_informative(values: np.ndarray) -> np.ndarray:
+    """Returns int (N,): which of the trials the Gaussian process sees, whose cost grows with the cube of their number.
+
+    They are those without a value (NaN), the FIRST ones, which lie everywhere, and the BEST of the others.
+    """
+    known = np.flatnonzero(~np.isnan(values))
+    later = known[FIRST:]
+    best = later[np.argsort(-values[later], kind="stable")[:BEST]]
+    return np.sort(np.concatenate([np.flatnonzero(np.isnan(values)), known[:FIRST], best]))
+
+
+def _ask(
+    sampler: BaseSampler,
+    space: Mapping[str, BaseDistribution],
+    trials: Iterable[FrozenTrial],
+    values: np.ndarray,
+) -> dict[str, Any]:
+    """Returns the sampler's proposal in `space` for trials with these values; a NaN is that of a running trial."""
+    if not space:
+        return {}
+    study = new_study(sampler)
+    for trial, value in zip(trials, values, strict=True):
+        params = {name: trial.params[name] for name in space if name in trial.params}
+        running = bool(np.isnan(value))
+        if params and not (running and trial.state.is_finished()):
+            domains = {name: space[name] for name in params}
+            state = TrialState.RUNNING if running else TrialState.COMPLETE
+            told = None if running else float(value)
+            study.add_trial(create_trial(state=state, value=told, params=params, distributions=domains))
+    return dict(study.ask(dict(space)).params)
 
 
 def _others(study: optuna.Study, trial: FrozenTrial) -> list[FrozenTrial]:

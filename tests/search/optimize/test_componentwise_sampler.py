@@ -6,7 +6,13 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from search.optimize.component_effects import OwnParameter, fit_effects
-from search.optimize.componentwise_sampler import ComponentwiseSampler, quiet, report_components, reported_components
+from search.optimize.componentwise_sampler import (
+    ComponentwiseSampler,
+    _most_informative,
+    quiet,
+    report_components,
+    reported_components,
+)
 
 CHOICES = ("zeros", "ones", "ignore", "forest")
 GAINS = np.array([[0, 0.03, 0.01, -0.01], [0.02, 0, -0.04, 0.01], [0, 0, 0.01, 0.03]])
@@ -119,6 +125,30 @@ def test_a_number_that_exists_for_one_choice_is_proposed_where_it_exists() -> No
     late = [trial.params["low"] for trial in study.trials[12:] if "low" in trial.params]
     assert len(late) > 8
     assert np.abs(np.array(late) - 0.7).mean() < 0.25
+
+
+def test_a_shared_parameter_that_some_trials_lack_is_proposed_where_it_exists() -> None:
+    study, rng = study_of(ComponentwiseSampler(OWNERS, seed=0)), np.random.default_rng(0)
+    momenta = []
+    for number in range(48):
+        trial = study.ask()
+        value = 0.8 + 0.01 * rng.standard_normal()
+        if number % 2:
+            momenta.append(trial.suggest_float("momentum", 0, 1))
+            value += 0.2 * momenta[-1]
+        trial.suggest_categorical("choice 0", CHOICES)
+        report_components(trial, {str(c): value for c in range(len(GAINS))}, 1)
+        study.tell(trial, value)
+    assert len(set(momenta)) == len(momenta)
+    assert np.mean(momenta[-12:]) > 0.55
+
+
+def test_the_gaussian_process_sees_the_first_the_best_and_the_running_trials() -> None:
+    values = np.arange(300.0)
+    values[[7, 290]] = np.nan
+    seen = _most_informative(values)
+    assert seen.tolist() == [*range(51), *range(199, 300)]
+    assert _most_informative(values[:20]).tolist() == list(range(20))
 
 
 def test_a_running_trial_counts_with_the_values_that_it_has() -> None:
