@@ -1,11 +1,15 @@
 """A model of trials with several components: what each choice of a component's own parameters does to that component.
 
-    value[t, c, s] = mean[c, s] + shared[t] + sum of own[choice] + noise
+    value[t, c, s] = mean[c, s] + loading[c] * shared[t] + sum of own[choice] + noise
 
 of trial t, component c and step s; `own` are the effects of the choices that trial t has for the parameters of c.
 `own` and `shared` have normal priors with mean 0. Their standard deviations are those of a grid under which the values
-are most likely (empirical Bayes). A trial's values at different steps count together as one value per component. A
-trial that the model fits badly counts less (t distribution), because choices hardly matter where nothing was learnt.
+are most likely (empirical Bayes). The loadings say how strongly each component follows what all have in common; their
+mean is 1, and they are fitted in turn with the effects, under a normal prior. Without them a choice that is common in
+good trials would get the credit for what a component gains more than the others.
+
+A trial's values at different steps count together as one value per component. A trial that the model fits badly counts
+less (t distribution), because choices hardly matter where nothing was learnt.
 """
 
 import itertools
@@ -19,7 +23,9 @@ SHARED_RATIOS = (0.3, 1.0, 3.0, 10.0)
 """Standard deviations of the effects in the grid, in units of the noise's."""
 MEAN_RATIO = 100.0
 """The same of `mean`: so large that it is free."""
-DEGREES_OF_FREEDOM, REWEIGHTINGS = 4, 3
+LOADING_DEVIATION = 0.6
+"""Standard deviation of the loadings' prior."""
+DEGREES_OF_FREEDOM, ROUNDS = 4, 4
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,8 @@ class Effects:
     own_covariance: np.ndarray
     """float (E, E)."""
     shared: np.ndarray
-    """float (T,): by how much trial t is better in all components than its choices explain; 0 without a value."""
+    """float (T,): by how much trial t is better in the mean of the components than its choices explain; 0 without a
+    value."""
     residual: np.ndarray
     """float (T, C): by how much component c of trial t is better than everything else explains, as the mean over its
     steps; NaN without a value."""
@@ -55,22 +62,28 @@ def fit_effects(values: np.ndarray, parameters: Sequence[OwnParameter]) -> Effec
     index = np.argwhere(~np.isnan(values))
     measured = values[tuple(index.T)]
     center, scale = measured.mean(), measured.std() or 1.0
-    target, trial, cell = (measured - center) / scale, index[:, 0], index[:, 0] * components + index[:, 1]
+    target, trial, component = (measured - center) / scale, index[:, 0], index[:, 1]
+    cell = trial * components + component
     design, own = _design(index, parameters, values.shape)
+    shared_part = slice(own, own + trials)
     once = 1 / np.bincount(cell)[cell]
     count = np.bincount(trial, once, minlength=trials)
-    weight = np.ones(trials)
-    for _ in range(REWEIGHTINGS):
+    weight, loading = np.ones(trials), np.ones(components)
+    for round_ in range(ROUNDS):
+        design[:, shared_part] = (trial[:, None] == np.arange(trials)) * loading[component, None]
         fit = _most_likely(design, target, once * weight[trial], own, trials)
-        residual = target - design @ fit.mean
-        squares = np.bincount(trial, once * residual**2, minlength=trials) / fit.noise**2
-        weight = (DEGREES_OF_FREEDOM + count) / (DEGREES_OF_FREEDOM + squares)
+        residual, shared = target - design @ fit.mean, fit.mean[shared_part]
+        if round_ < ROUNDS - 1:
+            squares = np.bincount(trial, once * residual**2, minlength=trials) / fit.noise**2
+            weight = (DEGREES_OF_FREEDOM + count) / (DEGREES_OF_FREEDOM + squares)
+            unexplained = residual + loading[component] * shared[trial]
+            loading = _loadings(unexplained, shared[trial], component, once * weight[trial], fit.noise, components)
     means = np.bincount(cell, once * residual, minlength=trials * components)
     known = np.bincount(cell, minlength=trials * components) > 0
     return Effects(
         scale * fit.mean[:own],
         scale**2 * fit.covariance[:own, :own],
-        scale * fit.mean[own : own + trials],
+        scale * shared,
         scale * np.where(known, means, np.nan).reshape(trials, components),
     )
 
@@ -86,6 +99,17 @@ def _design(index: np.ndarray, parameters: Sequence[OwnParameter], shape: tuple[
     shared = trial[:, None] == np.arange(trials)
     mean = (component * steps + step)[:, None] == np.arange(components * steps)
     return np.concatenate([*own, shared, mean], axis=1).astype(float), sum(each.shape[1] for each in own)
+
+
+def _loadings(
+    target: np.ndarray, shared: np.ndarray, component: np.ndarray, weight: np.ndarray, noise: float, components: int
+) -> np.ndarray:
+    """Returns float (C,), with mean 1: how strongly each component's values follow the trials' shared effects."""
+    prior = (noise / LOADING_DEVIATION) ** 2
+    product = np.bincount(component, weight * shared * target, minlength=components) + prior
+    square = np.bincount(component, weight * shared**2, minlength=components) + prior
+    loading = np.clip(product / square, 0.1, None)
+    return np.asarray(loading / loading.mean())
 
 
 @dataclass(frozen=True)
