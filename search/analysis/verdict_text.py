@@ -17,6 +17,8 @@ MAX_ROWS = 10
 """The maximum number of trials in the table of trials, or in the sentence about the ensemble."""
 HELD_OUT = "held out"
 """The name of the scored units ends with these words if the units were held out from train.csv."""
+SURE = 0.99
+"""A probability above is not told more exactly."""
 MIN_POSITIVES = 10
 """With fewer positives, the AUROC of an observation is unreliable."""
 
@@ -55,9 +57,9 @@ def policies(odds: Sequence[PolicyOdds]) -> list[str]:
         return []
     lines = []
     for each in odds:
-        first, *others = each.probability
-        line = f"  {each.observation:<28}{first:<16}{_share(each.probability[first]):>5}"
-        lines.append(line + (f"   then {others[0]} {_share(each.probability[others[0]])}" if others else ""))
+        (first, likely), *others = each.probability.items()
+        then = [f"   then {name} {_probability(share)}" for name, share in others[:1] if share > 1 - SURE]
+        lines.append("".join([f"  {each.observation:<28}{first:<16}{_probability(likely):>5}", *then]))
     return [*_wrap("The policy of each observation, and how probable it is that it is the best:"), *lines]
 
 
@@ -230,6 +232,11 @@ def _point(value: float) -> str:
 
 def _signed(value: float) -> str:
     return f"{value:+.3f}".replace("0.", ".", 1)
+
+
+def _probability(share: float) -> str:
+    """Returns a probability as text; draws from a posterior never make it a certainty."""
+    return f"> {SURE:.2f}".replace("0.", ".") if share > SURE else f"{share:.2f}".replace("0.", ".", 1)
 
 
 def _share(share: float | None) -> str:

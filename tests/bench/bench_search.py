@@ -1,7 +1,7 @@
 """Which sampler and stopping rule find the best AUROC in a given number of training images.
 
-    python tests/bench/bench_search.py [--task by-observation] [--seeds 50] [--processes 2] [--workers 4]
-        [--methods NAME;NAME]
+    python tests/bench/bench_search.py [--task by-observation [--without-effects]] [--seeds 50] [--processes 2]
+        [--workers 4] [--methods NAME;NAME]
 
 The model is calibrated on the task's table of real runs (observation_curve_model.py, curve_model.py), and says first
 how well. Every method gets the images of 50 runs (25 with one policy) of all images and the most epochs, and does not
@@ -49,7 +49,7 @@ CHECKPOINTS = {"one-policy": (25,), "by-observation": (12, 25, 50)}
 """Runs whose images are the budgets; the last is that of the search, which does not know it."""
 MOMENTS = np.linspace(0.02, 1, 50)
 """Shares of the budget at which the leader is looked at."""
-BASELINE, PEER = "random", "Optuna TPE"
+BASELINE, PEER, DEFAULT = "random", "Optuna TPE", "by observation, percent 25 x2"
 DRAWS = 2000
 ONE_POLICY_METHODS: dict[str, Opening] = {
     method.name: method
@@ -117,12 +117,12 @@ class Played:
 class Bench:
     """The model of a task, its space, and the best of the space."""
 
-    def __init__(self, name: str, runs: int):
+    def __init__(self, name: str, runs: int, effects: bool):
         task = TASKS[name]
         self.checkpoints = CHECKPOINTS[name]
         self.runs, self.budget = runs, runs * task.longest
         self.space, self.trials, self.truth, self.calibration = (
-            one_policy(task) if task is ONE_POLICY else by_observation_task(task)
+            one_policy(task) if task is ONE_POLICY else by_observation_task(task, effects)
         )
         self.best = best_of(self.truth, self.space)
 
@@ -156,9 +156,9 @@ def one_policy(task: CurveTask) -> Modelled:
     return task.space, trials, model.curves, lambda: curve_model.calibration(curves)
 
 
-def by_observation_task(task: CurveTask) -> Modelled:
+def by_observation_task(task: CurveTask, effects: bool) -> Modelled:
     curves = load_curves(task)
-    model = observation_curve_model.ObservationCurveModel(task, curves)
+    model = observation_curve_model.ObservationCurveModel(task, curves, effects)
     trials = observation_curve_model.ObservationTask(model)
     truth = lambda samples: model.curves(samples).mean(axis=1)  # noqa: E731
     return task.space, trials, truth, lambda: observation_curve_model.calibration(task, curves)
@@ -180,10 +180,10 @@ OPENINGS: Mapping[str, Opening]
 """Both are made before processes fork."""
 
 
-def prepare(task: str, methods: Mapping[str, Opening]) -> None:
+def prepare(task: str, methods: Mapping[str, Opening], effects: bool = True) -> None:
     global BENCH, OPENINGS
     warnings.simplefilter("ignore")
-    BENCH, OPENINGS = Bench(task, CHECKPOINTS[task][-1]), methods
+    BENCH, OPENINGS = Bench(task, CHECKPOINTS[task][-1], effects), methods
 
 
 def played(job: tuple[str, int, int]) -> Played:
@@ -272,10 +272,11 @@ def report(methods: Mapping[str, Mapping[str, Opening]], calibrate: bool = True)
     parser.add_argument("--seeds", type=int, default=50)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--workers", type=int, default=4)
+    parser.add_argument("--without-effects", action="store_true", help="every policy is worth the same")
     parser.add_argument("--methods", help="some of them, separated by semicolons; random is always there")
     given = parser.parse_args()
-    prepare(given.task, methods[given.task])
-    for name, value in BENCH.calibration().items() if calibrate else ():
+    prepare(given.task, methods[given.task], not given.without_effects)
+    for name, value in BENCH.calibration().items() if calibrate and not given.without_effects else ():
         print(f"{name}: {value}")
     wanted = given.methods.split(";") if given.methods else list(methods[given.task])
     chosen = list(dict.fromkeys([BASELINE, *wanted]))
@@ -283,7 +284,19 @@ def report(methods: Mapping[str, Mapping[str, Opening]], calibrate: bool = True)
     print(f"\n{budget}, best of the space {BENCH.best:.4f}\n{HEAD}")
     found = play_all(chosen, given.seeds, given.workers, given.processes)
     rows = {name: rounded(figures(found, name)) for name in found}
-    print(json.dumps({"budget": BENCH.budget, "workers": given.workers, "seeds": given.seeds, "methods": rows}))
+    ours = {"by_observation": summary(rows[DEFAULT])} if DEFAULT in rows else {}
+    settings = {"budget": BENCH.budget, "workers": given.workers, "seeds": given.seeds}
+    print(json.dumps(settings | {"methods": rows} | ours))
+
+
+def summary(row: Mapping[str, float | None]) -> dict[str, float | None]:
+    """The figures of the product's default with a policy for each observation, by the names of their targets."""
+    found = {"images_to_random": row["reached"]}
+    for runs in BENCH.checkpoints:
+        suffix = "" if runs == BENCH.runs else f" {runs}"
+        found |= {f"ratio_random_{runs}{end}": row[f"ratio{suffix}{end.replace('_', ' ')}"] for end in ("", "_high")}
+        found |= {f"ratio_tpe_{runs}{end}": row.get(f"of TPE{suffix}{end.replace('_', ' ')}") for end in ("", "_high")}
+    return found
 
 
 def rounded(row: Mapping[str, float]) -> dict[str, float | None]:

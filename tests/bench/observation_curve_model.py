@@ -91,8 +91,9 @@ def matern(one: torch.Tensor, other: torch.Tensor, lengths: torch.Tensor) -> tor
 class ObservationCurveModel:
     """Noise-free curves of configs, and noisy runs of them."""
 
-    def __init__(self, task: CurveTask, curves: Curves):
-        self.task = task
+    def __init__(self, task: CurveTask, curves: Curves, effects: bool = True):
+        """Without `effects` every policy is worth what the first one is."""
+        self.task, self.effects = task, effects
         shared = self._shared(curves.samples)
         self.standard = shared.mean(axis=0), shared.std(axis=0)
         places, target = self._places(curves.samples), logit(curves.truth)
@@ -114,6 +115,9 @@ class ObservationCurveModel:
 
     def curves(self, samples: list[dict[str, Any]]) -> np.ndarray:
         """Returns float (N, K, S): AUROC without noise at PERCENTS."""
+        if not self.effects:
+            same = {f"policy.{name}": choices[0] for name, choices in self._policies()}
+            samples = [sample | same for sample in samples]
         places = self._places(samples)
         found = []
         for mean, basis, processes in zip(self.mean, self.bases, self.processes, strict=True):
@@ -126,6 +130,9 @@ class ObservationCurveModel:
         spread = spread_at(clean, BANDS, self.spread)
         return np.clip(clean + spread * (self.between @ rng.normal(size=clean.shape) @ self.along.T), 0, 1)
 
+    def _policies(self) -> list[tuple[str, list[str]]]:
+        return list(zip(self.task.observations, self.task.policy_choices, strict=True))
+
     def _shared(self, samples: list[dict[str, Any]]) -> np.ndarray:
         table = pd.DataFrame(samples)
         images = np.log10([self.images(sample) for sample in samples])
@@ -135,11 +142,7 @@ class ObservationCurveModel:
     def _places(self, samples: list[dict[str, Any]]) -> Places:
         mean, deviation = self.standard
         policies = [
-            [
-                self.task.policy_choices[k].index(sample[f"policy.{name}"])
-                for k, name in enumerate(self.task.observations)
-            ]
-            for sample in samples
+            [choices.index(sample[f"policy.{name}"]) for name, choices in self._policies()] for sample in samples
         ]
         return Places(torch.from_numpy((self._shared(samples) - mean) / deviation), torch.tensor(policies))
 

@@ -74,8 +74,8 @@ def test_the_last_screen_names_the_policy_of_each_observation_and_how_sure_that_
     lines = format_report(replace(verdict(), policy_odds=(odds, alone)), ROWS, baseline=True).splitlines()
     start = lines.index("The policy of each observation, and how probable it is that it is the best:")
     assert lines[start + 1 : start + 5] == [
-        "  Edema                       ones             0.62   then zeros 0.38",
-        "  Pleural Effusion            smoothed_ones    1.00",
+        "  Edema                       ones              .62   then zeros .38",
+        "  Pleural Effusion            smoothed_ones   > .99",
         "",
         "Best config: trial 1 of 3 trials, 1 pruned, 0 failed",
     ]
