@@ -91,6 +91,7 @@ OBSERVATION_METHODS: dict[str, Opening] = {
         Method("random", random),
         Method("Optuna TPE", optuna_default),
         Method("TPE", tpe(10)),
+        Method("TPE, grouped as with a condition", tpe(10, group=True)),
         Method("by observation", by_observation(FIVE), one_seed=True),
         Method("random, percent 25 x2", random, asha(25, 2)),
         Method("Optuna TPE, percent 25 x2", optuna_default, asha(25, 2)),
