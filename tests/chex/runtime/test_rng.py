@@ -26,6 +26,7 @@ PURPOSES = {
     "phantom {split}",
     "plan",
     "policy",
+    "policy odds",
     "rows for statistics",
     "sampling",
     "statistics",
