@@ -21,6 +21,7 @@ from search.analysis.selection import best_report, candidates
 from search.analysis.selection_bootstrap import bootstrap_selection, debiased_auroc
 from search.analysis.trial_aurocs import TrialAurocs, trial_aurocs
 from search.analysis.value_comparison import ValueComparison, compare_values, pairs_tested
+from search.config.search_config import SearchConfig
 from search.config.search_folder import load_search_folder, load_trials
 from search.space.space import Space
 from search.trials.layout import STUDY
@@ -142,24 +143,30 @@ def analyze(
     )
 
 
+def analyze_search(
+    search: SearchConfig, rows: Sequence[TrialRecord], folder: Path, tell: Tell = lambda _: None
+) -> Verdict | None:
+    """Returns `analyze`'s verdict on the trials `rows` of the search in `folder`, with the odds of policies."""
+    space, seed = search.search_space(), search.base.seed
+    verdict = analyze(rows, load_predictions(folder), categorical(space), seed, backbone_sizes(rows), tell)
+    return verdict and replace(verdict, policy_odds=policy_odds(rows, space, seed))
+
+
 def load_analyzed(folder: Path, tell: Tell = lambda _: None) -> Verdict:
-    """Returns `analyze`'s verdict on the search in `folder`, complete or not, from the folder's files.
+    """Returns `analyze_search`'s verdict on the search in `folder`, complete or not, from the folder's files.
 
     Raises InputError if `folder` has no search, or if no trial has ended with a result.
     """
     search = load_search_folder(folder)
     if not (folder / STUDY).is_file():
         raise InputError(f"{folder}: no trial has started yet; continue it: chex-search resume {folder}")
-    rows = load_trials(search, folder)
-    predictions, sizes = load_predictions(folder), backbone_sizes(rows)
-    space, seed = search.search_space(), search.base.seed
-    verdict = analyze(rows, predictions, categorical(space), seed, sizes, tell)
+    verdict = analyze_search(search, load_trials(search, folder), folder, tell)
     if verdict is None:
         raise InputError(
             f"{folder}: no trial has ended with a result; wait for the first, or continue it: "
             f"chex-search resume {folder}"
         )
-    return replace(verdict, policy_odds=policy_odds(rows, space, seed))
+    return verdict
 
 
 def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:

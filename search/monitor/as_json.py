@@ -51,10 +51,10 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
     """Returns the verdict on the search `name`; `unit` names what was scored.
 
     `winner.auroc` is the winner's AUROC on the data that selected it, `winner.expected` the AUROC to expect on other
-    patients like these. `may_be_best` lists the trials that may be the best. `policies` says how
-    probable each policy is to be the best of its observation. `pairs` compares the values of each
-    parameter: `difference` is the AUROC of `first` minus that of `second`, averaged over trials that are alike in all
-    other parameters, with an interval of `confidence`; `best_difference` compares their best trials and is not a test.
+    patients like these. `may_be_best` lists the trials that may be the best. `policies` says how probable each policy
+    is to be the best of its observation. `pairs` compares the values of each parameter: `difference` is the AUROC of
+    `first` minus that of `second`, averaged over trials that are alike in all other parameters, with an interval of
+    `confidence`; `best_difference` compares their best trials and is not a test.
     """
     winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
     by_name = zip(verdict.observations, verdict.positives, winner.observations, strict=True)

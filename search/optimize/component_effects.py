@@ -64,15 +64,14 @@ def fit_effects(values: np.ndarray, parameters: Sequence[OwnParameter]) -> Effec
     center, scale = measured.mean(), measured.std() or 1.0
     target, trial, component = (measured - center) / scale, index[:, 0], index[:, 1]
     cell = trial * components + component
-    design, own = _design(index, parameters, values.shape)
-    shared_part = slice(own, own + trials)
+    own = sum(parameter.count for parameter in parameters)
     once = 1 / np.bincount(cell)[cell]
     count = np.bincount(trial, once, minlength=trials)
     weight, loading = np.ones(trials), np.ones(components)
     for round_ in range(ROUNDS):
-        design[:, shared_part] = (trial[:, None] == np.arange(trials)) * loading[component, None]
+        design = _design(index, parameters, values.shape, loading)
         fit = _most_likely(design, target, once * weight[trial], own, trials)
-        residual, shared = target - design @ fit.mean, fit.mean[shared_part]
+        residual, shared = target - design @ fit.mean, fit.mean[own : own + trials]
         if round_ < ROUNDS - 1:
             squares = np.bincount(trial, once * residual**2, minlength=trials) / fit.noise**2
             weight = (DEGREES_OF_FREEDOM + count) / (DEGREES_OF_FREEDOM + squares)
@@ -88,17 +87,19 @@ def fit_effects(values: np.ndarray, parameters: Sequence[OwnParameter]) -> Effec
     )
 
 
-def _design(index: np.ndarray, parameters: Sequence[OwnParameter], shape: tuple[int, ...]) -> tuple[np.ndarray, int]:
-    """Returns float (N, E + T + C S), which effects are in each value, and E."""
+def _design(
+    index: np.ndarray, parameters: Sequence[OwnParameter], shape: tuple[int, ...], loading: np.ndarray
+) -> np.ndarray:
+    """Returns float (N, E + T + C S): how strongly each effect is in each value."""
     trials, components, steps = shape
     trial, component, step = index.T
     own = [
         (parameter.chosen[trial, None] == np.arange(parameter.count)) & (component == parameter.component)[:, None]
         for parameter in parameters
     ]
-    shared = trial[:, None] == np.arange(trials)
+    shared = (trial[:, None] == np.arange(trials)) * loading[component, None]
     mean = (component * steps + step)[:, None] == np.arange(components * steps)
-    return np.concatenate([*own, shared, mean], axis=1).astype(float), sum(each.shape[1] for each in own)
+    return np.concatenate([*own, shared, mean], axis=1).astype(float)
 
 
 def _loadings(

@@ -49,10 +49,10 @@ class ComponentwiseSampler(BaseSampler):
       effect explains of the component.
 
     Every `greedy_every`-th trial has the choices whose effects have the highest means, in place of a draw, except for a
-    component without values, and trials that failed do not count. The first
-    `n_startup_trials` trials are random, but try each choice of a categorical parameter equally often. A running or
-    pruned trial counts with the values that it has; one without values is to TPE a poor one (`constant_liar`), and to
-    the Gaussian process one with the expected value. The Gaussian process sees `FIRST` and `BEST` trials at most.
+    component without values. The first `n_startup_trials` trials are random, but try each choice of a categorical
+    parameter equally often. A running or pruned trial counts with the values that it has; one without values is to TPE
+    a poor one (`constant_liar`), and to the Gaussian process one with the expected value. Failed trials do not count.
+    The Gaussian process sees `FIRST` and `BEST` trials at most.
 
     A proposal depends on the study's trials, the seed and the number of the trial alone.
     """

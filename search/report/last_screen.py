@@ -6,7 +6,6 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from chex.reporting.console import format_decimal
@@ -15,13 +14,11 @@ from chex.runtime.atomic_io import write_text
 from chex.runtime.run_folder import WEIGHTS
 from chex.training.preflight import evaluation_note
 from chex.training.relabel import teacher_cost
-from search.analysis.policy_odds import policy_odds
-from search.analysis.verdict import Verdict, analyze, backbone_sizes, categorical
+from search.analysis.verdict import Verdict, analyze_search
 from search.analysis.verdict_text import WIDTH, policies, sentences, unproven
 from search.config.search_config import SearchConfig
 from search.monitor.tensorboard import FOLDER as TENSORBOARD
 from search.trials.layout import BEST, PAGE, REPORT, TABLES_FOLDER, TRIALS
-from search.trials.predictions import load_predictions
 from search.trials.trial import TrialRecord, best_by, winner
 from search.trials.trial_text import format_value
 
@@ -33,11 +30,9 @@ def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfi
     """
     if winner(rows) is None:
         return None
-    space, seed = search.search_space(), search.base.seed
-    verdict = analyze(rows, load_predictions(folder), categorical(space), seed, backbone_sizes(rows))
+    verdict = analyze_search(search, rows, folder)
     if verdict is None:
         return None
-    verdict = replace(verdict, policy_odds=policy_odds(rows, space, seed))
     text = format_report(
         verdict, rows, search.base_params() is not None, teacher_lines(folder), evaluation_note(search.base)
     )

@@ -17,13 +17,13 @@ from search.storage.remote_path import RemotePath, check_writable, connect
 from search.storage.sync import pull, push
 from search.storage.uri import Unreachable, child_uri, without_query
 from search.storage.workspace import SYNCED_FILES
-from search.trials.layout import CONFIG, LOCKED_SECONDS, STUDY
+from search.trials.layout import CONFIG, LOCKED_SECONDS, STUDY, TUNE_FOLDER
 
 SYNC_SECONDS = 2.0
 CHECKPOINT_FILES = (run_folder.STATE, run_folder.PREVIOUS_STATE, run_folder.WEIGHTS)
 """Files of a trial that are needed only until it has ended."""
 NOT_SYNCED = re.compile(
-    rf"(tune|confirm|{LEASE_FOLDER})/|steps\.json$|trials/[^/]+/("
+    rf"({TUNE_FOLDER}|confirm|{LEASE_FOLDER})/|steps\.json$|trials/[^/]+/("
     + "|".join(map(re.escape, (*SYNCED_FILES, run_folder.PREVIOUS_STATE)))
     + ")$"
 )
