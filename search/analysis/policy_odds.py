@@ -7,6 +7,7 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution
 
 from chex.runtime.rng import rng_for
+from search.optimize.component_effects import split_by_parameter
 from search.optimize.componentwise_sampler import fit_choices
 from search.optimize.samplers import kept_aurocs, policy_observations
 from search.space.space import Space
@@ -47,11 +48,10 @@ def policy_odds(rows: Sequence[TrialRecord], space: Space, seed: int) -> tuple[P
     drawn = rng_for(seed, "policy odds").multivariate_normal(
         effects.own_mean, effects.own_covariance, DRAWS, method="cholesky"
     )
-    found, start = [], 0
-    for path, (observation, choices) in owned.items():
+    parts = split_by_parameter(drawn, [len(choices) for _, choices in owned.values()])
+    found = []
+    for (path, (observation, choices)), part in zip(owned.items(), parts, strict=True):
         counts = [sum(row.params.get(path) == choice for row in reported) for choice in choices]
-        part = drawn[:, start : start + len(choices)]
-        start += len(choices)
         best = np.where(np.array(counts) > 0, part, -np.inf).argmax(axis=1)
         shares = np.bincount(best, minlength=len(choices)) / DRAWS
         order = [place for place in np.argsort(-shares, kind="stable") if counts[place]]

@@ -56,6 +56,11 @@ class Effects:
     steps; NaN without a value."""
 
 
+def split_by_parameter(effects: np.ndarray, counts: Sequence[int]) -> list[np.ndarray]:
+    """Returns the effects, float (..., E), of each parameter, float (..., its count of choices)."""
+    return np.split(effects, np.cumsum(counts), axis=-1)[:-1]
+
+
 def fit_effects(values: np.ndarray, parameters: Sequence[OwnParameter]) -> Effects:
     """Fits the model to `values`, float (T, C, S). NaN means not measured; at least one value is measured."""
     trials, components, _ = values.shape

@@ -13,7 +13,7 @@ from optuna.samplers import BaseSampler, GPSampler, RandomSampler, TPESampler
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from search.optimize.component_effects import Effects, OwnParameter, fit_effects
+from search.optimize.component_effects import Effects, OwnParameter, fit_effects, split_by_parameter
 
 ComponentValues = Mapping[int, Mapping[str, float]]
 """The components' values by step; NaN is undefined. Only values of the same step are compared with each other."""
@@ -130,11 +130,12 @@ class ComponentwiseSampler(BaseSampler):
     ) -> dict[str, Any]:
         rng = np.random.default_rng(self._seed(number))
         drawn = rng.multivariate_normal(effects.own_mean, effects.own_covariance, method="cholesky")
-        choices, start = {}, 0
-        for name, domain in space.items():
-            part = slice(start, start := start + len(domain.choices))
-            greedy = number % self.greedy_every == 0 and effects.own_mean[part].any()
-            choices[name] = domain.choices[int((effects.own_mean if greedy else drawn)[part].argmax())]
+        counts = [len(domain.choices) for domain in space.values()]
+        parts = zip(split_by_parameter(effects.own_mean, counts), split_by_parameter(drawn, counts), strict=True)
+        choices = {}
+        for (name, domain), (mean, draw) in zip(space.items(), parts, strict=True):
+            greedy = number % self.greedy_every == 0 and mean.any()
+            choices[name] = domain.choices[int((mean if greedy else draw).argmax())]
         return choices
 
     def _shared(

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from chex.errors import InputError
 from chex.runtime.rng import rng_for
 from chex.schema.labels import FIVE
 from search.space.space import Space
@@ -276,7 +277,10 @@ def report(methods: Mapping[str, Mapping[str, Opening]], calibrate: bool = True)
     parser.add_argument("--without-effects", action="store_true", help="every policy is worth the same")
     parser.add_argument("--methods", help="some of them, separated by semicolons; random is always there")
     given = parser.parse_args()
-    prepare(given.task, methods[given.task], not given.without_effects)
+    try:
+        prepare(given.task, methods[given.task], not given.without_effects)
+    except InputError as error:
+        raise SystemExit(str(error)) from None
     for name, value in BENCH.calibration().items() if calibrate and not given.without_effects else ():
         print(f"{name}: {value}")
     wanted = given.methods.split(";") if given.methods else list(methods[given.task])

@@ -6,11 +6,12 @@
 FOLDER holds a phantom tree with the task's images. Trials run one at a time; every method gets the images of `runs`
 runs of all images and the most epochs. Proposals and cuts are the product's. The winner is the trial with the highest
 value on the images that a search sees, and its quality the mean AUROC of the weights that it keeps on the others, which
-no search sees. Each search that ends is kept in FOLDER, so that a bench that is started again goes on. Ends with the
-same figures as a line of JSON.
+no search sees. Each search and each run that ends is kept in FOLDER, so that a bench that is started again goes on, and
+searches with the same first trials train them once. Ends with the same figures as a line of JSON.
 """
 
 import argparse
+import hashlib
 import itertools
 import json
 import math
@@ -27,6 +28,7 @@ import pandas as pd
 import torch
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from chex.runtime.atomic_io import write_text
 from chex.statistics.metrics import METRIC
 from search.optimize.pruning import PruningConfig, should_prune
 from search.optimize.samplers import AUROC_OF, SamplerConfig, propose
@@ -63,6 +65,8 @@ class RealTask:
 
     task: CurveTask
     base: dict[str, Any]
+    runs: Path
+    """The folder where the curves of ended runs are kept."""
     others: list[dict[int, float]] = field(default_factory=list)
 
     @property
@@ -72,10 +76,22 @@ class RealTask:
     def run(self, sample: Sample, seed: int) -> Iterator[Point]:
         self.others.append({})
         seen = self.others[-1]
-        for row in curve(self.task, self.base, sample, seed):
+        for row in self._curve(sample, seed):
             searched, others = ([row[column] for column in columns] for columns in self.task.columns.values())
             seen[int(row["percent"])] = float(np.mean(others))
             yield Point(int(row["percent"]), int(row["images"]), float(np.mean(searched)), tuple(searched))
+
+    def _curve(self, sample: Sample, seed: int) -> Iterator[Mapping[str, float]]:
+        name = hashlib.sha256(json.dumps([sample, seed], sort_keys=True).encode()).hexdigest()
+        file = self.runs / f"{name}.json"
+        if file.exists():
+            yield from json.loads(file.read_text())
+            return
+        rows = []
+        for row in curve(self.task, self.base, sample, seed):
+            rows.append(row)
+            yield row
+        write_text(file, json.dumps(rows))
 
 
 @dataclass
@@ -137,7 +153,9 @@ def searched(job: tuple[str, Path, str, int, int]) -> Search:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     task = TASKS[task_name]
     sampler, rule = METHODS[task_name][name]
-    real = RealTask(task, prepared_base(task, folder))
+    runs = folder / f"runs-{task_name}"
+    runs.mkdir(exist_ok=True)
+    real = RealTask(task, prepared_base(task, folder), runs)
     product = Product(sampler.model_copy(update={"seed": seed}), rule, task)
     outcome = Arena(real, product, budget=runs * task.longest, workers=1, seed=seed).play()
     lead = outcome.leads[-1] if outcome.leads else None

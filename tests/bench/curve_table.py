@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from chex.errors import InputError
 from tests.bench.curve_task import PERCENTS, CurveTask
 
 
@@ -51,7 +52,8 @@ def _at_percents(rows: pd.DataFrame, column: str) -> np.ndarray:
 def scatter(curves: Curves, bands: Sequence[float]) -> tuple[np.ndarray, np.ndarray]:
     """Returns how one run's reports scatter around their config's mean, from configs with several seeds.
 
-    The standard deviation in each of `bands` of AUROC, and the deviations in its units, float (runs, K, S).
+    The standard deviation in each of `bands` of AUROC, and the deviations in its units, float (runs, K, S). Raises
+    InputError if no config has several seeds.
     """
     levels, deviations = [], []
     for group in np.unique(curves.group):
@@ -59,6 +61,11 @@ def scatter(curves: Curves, bands: Sequence[float]) -> tuple[np.ndarray, np.ndar
         if len(seen) > 1:
             levels += [seen.mean(axis=0)] * len(seen)
             deviations += list((seen - seen.mean(axis=0)) * np.sqrt(len(seen) / (len(seen) - 1)))
+    if not deviations:
+        raise InputError(
+            f"the table of {len(curves.group)} runs: no config has run with two seeds, so that nothing tells how far "
+            "runs scatter; train the rest of its runs with tests/bench/collect_curves.py"
+        )
     deviation, band = np.array(deviations), np.digitize(np.array(levels), bands[1:-1])
     spread = np.array([np.std(deviation[band == each]) for each in range(len(bands) - 1)])
     return spread, deviation / spread[band]
