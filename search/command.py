@@ -441,7 +441,7 @@ def _show_last_screen(options: argparse.Namespace, folder: Path, trials: "list[T
     show_activity("loading statistics")
     from search.config.search_folder import load_search_folder
     from search.report.last_screen import files_and_commands, finish_search  # slow, so imported after the trials
-    from search.trials.layout import PAGE, REPORT
+    from search.trials.layout import PAGE, REPORT, STRATEGIES
 
     show_activity("analyzing the trials")
     text = finish_search(trials, folder, load_search_folder(folder))
@@ -454,7 +454,7 @@ def _show_last_screen(options: argparse.Namespace, folder: Path, trials: "list[T
         _print_error(options, f"all trials failed; {folder}/trials.csv says why")
         return EXIT_FAILED
     print(f"{text}\n\n{files_and_commands(folder)}", flush=True)
-    return _write_page(options, folder, RECALL, REPORT, PAGE)
+    return _write_page(options, folder, RECALL, REPORT, PAGE, STRATEGIES)
 
 
 def _logs(options: argparse.Namespace) -> int:

@@ -61,7 +61,8 @@ importlib.import_module("search.engine.controller")
 for room in ("analysis", "config", "optimize", "space", "trials"):
     package = importlib.import_module(f"search.{room}")
     for module in pkgutil.iter_modules(package.__path__, f"search.{room}."):
-        importlib.import_module(module.name)
+        if module.name != "search.analysis.trial_model":  # computes with torch, and is imported when a verdict needs it
+            importlib.import_module(module.name)
 """
 
 

@@ -52,12 +52,6 @@ def bootstrap_scores(name: str, areas: AurocInfluences, drawn: np.ndarray) -> Bo
     return BootstrapScores(name, areas, (drawn - 1) @ areas.influence)
 
 
-def selection_shares(chosen: np.ndarray, reports: int) -> np.ndarray:
-    """Returns float (R,): the share of draws in which each report is `chosen`, int (D,)."""
-    shares: np.ndarray = np.bincount(chosen, minlength=reports) / len(chosen)
-    return shares
-
-
 def debiased_estimate(metric: BootstrapScores, tight: np.ndarray, plain: np.ndarray, naive: Estimate) -> Estimate:
     """Returns the AUROC to expect on new patients from the report that was chosen by `metric`, with a 95 % interval.
 

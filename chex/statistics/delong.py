@@ -40,10 +40,6 @@ class AurocInfluences:
         """Returns the AUROCs of the classifiers `indices`."""
         return AurocInfluences(self.auroc[indices], self.influence[:, indices])
 
-    def weighted_sums(self, weights: np.ndarray) -> "AurocInfluences":
-        """Returns weighted sums of the AUROCs, one for each column of `weights`, float (R, sums)."""
-        return AurocInfluences(self.auroc @ weights, self.influence @ weights)
-
 
 def auroc_influences(
     truth: np.ndarray, probability: np.ndarray, patients: np.ndarray, columns: Sequence[int]

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from optuna.distributions import CategoricalDistribution
 
 from chex.errors import InputError
 from chex.runtime.rng import rng_for
@@ -16,20 +16,20 @@ from chex.statistics.metrics import has_both_classes
 from search.analysis.best_set import BestSet, best_set, cheapest
 from search.analysis.ensemble import Ensemble, Reports, ensemble
 from search.analysis.importance import Importances, importances
-from search.analysis.policy_odds import PolicyOdds, policy_odds
 from search.analysis.selection import best_report, candidates
-from search.analysis.selection_bootstrap import bootstrap_selection, debiased_auroc
+from search.analysis.selection_bootstrap import debiased_auroc
+from search.analysis.strategies import Strategies, search_strategies
 from search.analysis.trial_aurocs import TrialAurocs, trial_aurocs
-from search.analysis.value_comparison import ValueComparison, compare_values, pairs_tested
 from search.config.search_config import SearchConfig
 from search.config.search_folder import load_search_folder, load_trials
+from search.space.param_paths import get_path
 from search.space.space import Space
 from search.trials.layout import STUDY
 from search.trials.predictions import Predictions, load_predictions
 from search.trials.study_store import read_study
 from search.trials.trial import TrialRecord, winner
 
-BACKBONE, POLICY = "model.backbone", "policy."
+BACKBONE = "model.backbone"
 Tell = Callable[[str], None]
 
 
@@ -60,10 +60,8 @@ class Verdict:
     """The trials that ended and did not fail, by number."""
     best_set: BestSet
     """The trials that may be the best, and the cheapest of them."""
-    comparisons: tuple[ValueComparison, ...]
-    """The comparison of each pair of values of each categorical parameter, in the order of the space."""
-    policy_odds: tuple[PolicyOdds, ...] = ()
-    """The observations with a policy of their own in the space."""
+    strategies: Strategies
+    """What the trials prove about each parameter."""
     importances: Importances | None = None
     """None if not computed."""
     ensemble: Ensemble | None = None
@@ -73,16 +71,17 @@ class Verdict:
 def analyze(
     rows: Sequence[TrialRecord],
     predictions: Predictions,
-    params: Sequence[str],
+    space: Space,
+    base: Mapping[str, Any],
     seed: int,
     sizes: Mapping[str, int],
     tell: Tell = lambda _: None,
 ) -> Verdict | None:
-    """Returns the verdict on `rows`, without the odds of policies, importances and ensemble.
+    """Returns the verdict on `rows`, without importances and ensemble.
 
-    `params`: the paths of the categorical parameters whose values are compared; `sizes`: how many weights each
-    backbone has. Calls `tell` with what is being computed, in words. Returns None if no ended trial has a result, or
-    if no observation has both positive and negative units.
+    `base`: the base run's value of each parameter of the space; `sizes`: how many weights each backbone has. Calls
+    `tell` with what is being computed, in words. Returns None if no ended trial has a result, or if no observation has
+    both positive and negative units.
     """
     places = candidates(rows, predictions.trials)
     columns = np.flatnonzero(has_both_classes(predictions.truth)).tolist()
@@ -92,28 +91,20 @@ def analyze(
     probability, trials = _select(predictions.probability, places), predictions.trials[places]
     draws = draw_bootstrap(len(np.unique(predictions.patients)), rng_for(seed, "bags"))
 
-    def bootstrap_aurocs(name: str, those: Sequence[int]) -> BootstrapScores:
-        tell(f"AUROC of {len(trials)} reports, {name}")
-        return bootstrap_scores(
-            name, auroc_influences(predictions.truth, probability, predictions.patients, those), draws
-        )
-
-    metric = bootstrap_aurocs("mean", columns)
+    tell(f"AUROC of {len(trials)} reports")
+    areas = auroc_influences(predictions.truth, probability, predictions.patients, columns)
+    metric = bootstrap_scores("mean", areas, draws)
     numbers = np.unique(trials).tolist()
     records = [row for row in rows if row.number in numbers]
     kept = np.array([best_report(row, trials, predictions.images[places]) for row in records])
     best_trial = winner(records)
     assert best_trial is not None  # `records` has only trials that may win
-    bootstrap = bootstrap_selection(metric, trials, rows)
-    comparisons: list[ValueComparison] = []
-    tests = sum(pairs_tested(bootstrap, param) for param in params)
-    for param in params:
-        tell(f"values of {param}")
-        observation = param.removeprefix(POLICY)
-        column = names.index(observation) if observation in names else -1
-        comparisons += compare_values(
-            bootstrap, param, bootstrap_aurocs(observation, [column]) if column in columns else metric, tests
-        )
+    tell(f"effects of {len(space)} parameters")
+    influences = [
+        auroc_influences(predictions.truth, probability[kept], predictions.patients, [column]).influence
+        for column in columns
+    ]
+    table = search_strategies(records, space, [names[column] for column in columns], base, influences, seed)
     images = {row.number: row.images_seen for row in rows}
     tell(f"intervals of {len(numbers)} trials")
     aurocs = trial_aurocs(
@@ -136,20 +127,20 @@ def analyze(
         reports=len(places),
         winner=best_trial.number,
         naive_auroc=naive_auroc,
-        debiased_auroc=debiased_auroc(bootstrap, metric, naive_auroc),
+        debiased_auroc=debiased_auroc(metric, trials, naive_auroc),
         trials=aurocs,
         best_set=_ties(metric, kept, numbers, rows, sizes, seed),
-        comparisons=tuple(comparisons),
+        strategies=table,
     )
 
 
 def analyze_search(
     search: SearchConfig, rows: Sequence[TrialRecord], folder: Path, tell: Tell = lambda _: None
 ) -> Verdict | None:
-    """Returns `analyze`'s verdict on the trials `rows` of the search in `folder`, with the odds of policies."""
-    space, seed = search.search_space(), search.base.seed
-    verdict = analyze(rows, load_predictions(folder), categorical(space), seed, backbone_sizes(rows), tell)
-    return verdict and replace(verdict, policy_odds=policy_odds(rows, space, seed))
+    """Returns `analyze`'s verdict on the trials `rows` of the search in `folder`."""
+    space, run = search.search_space(), search.base.model_dump(mode="json")
+    base = {path: get_path(run, path) for path in space}
+    return analyze(rows, load_predictions(folder), space, base, search.base.seed, backbone_sizes(rows), tell)
 
 
 def load_analyzed(folder: Path, tell: Tell = lambda _: None) -> Verdict:
@@ -187,16 +178,6 @@ def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
     )
     chosen = ensemble(reports, rng_for(seed, "ensemble"), lambda bag, of: tell(f"ensembles: bag {bag + 1} of {of}"))
     return replace(verdict, importances=shares, ensemble=chosen)
-
-
-def categorical(space: Space) -> list[str]:
-    """Returns the paths of the categorical parameters with at least two values."""
-    domains = {path: param.domain for path, param in space.items()}
-    return [
-        path
-        for path, domain in domains.items()
-        if isinstance(domain, CategoricalDistribution) and len(domain.choices) > 1
-    ]
 
 
 def backbone_sizes(rows: Sequence[TrialRecord]) -> dict[str, int]:

@@ -2,14 +2,12 @@
 
 import math
 import textwrap
-from collections.abc import Sequence
 
 from chex.reporting.console import format_decimal, with_interval
 from chex.statistics.intervals import Estimate
 from search.analysis.ensemble import Ensemble
 from search.analysis.importance import Importances
-from search.analysis.policy_odds import PolicyOdds
-from search.analysis.value_comparison import ValueComparison
+from search.analysis.strategies import MIN_TRIALS, Strategies, ValueEffect
 from search.analysis.verdict import Verdict
 
 WIDTH = 80
@@ -17,6 +15,7 @@ MAX_ROWS = 10
 """The maximum number of trials in the table of trials, or in the sentence about the ensemble."""
 HELD_OUT = "held out"
 """The name of the scored units ends with these words if the units were held out from train.csv."""
+POLICY = "policy."
 SURE = 0.99
 """A probability above is not told more exactly."""
 MIN_POSITIVES = 10
@@ -30,9 +29,9 @@ def verdict_text(verdict: Verdict, unit: str = "images") -> str:
     """
     parts = [
         *([_importances(verdict.importances)] if verdict.importances else []),
-        _comparisons(verdict.comparisons),
+        strategy_table(verdict.strategies),
         _observations(verdict),
-        policies(verdict.policy_odds),
+        policies(verdict.strategies),
         _trials(verdict),
         *([_ensemble(verdict.ensemble)] if verdict.ensemble else []),
         ["What this does not prove:", *unproven(verdict, unit)],
@@ -47,20 +46,56 @@ def sentences(verdict: Verdict, unit: str = "images") -> list[str]:
 
 
 def key_findings(verdict: Verdict, unit: str = "images") -> tuple[str, str, str]:
-    """Returns three sentences: the winner, the trials that may be as good, and which values differ."""
-    return _winner(verdict, unit), _tied(verdict), _different(verdict)
+    """Returns three sentences: the winner, the trials that may be as good, and what is proven about parameters."""
+    return _winner(verdict, unit), _tied(verdict), _proven(verdict)
 
 
-def policies(odds: Sequence[PolicyOdds]) -> list[str]:
-    """Returns the most probable policy of each observation, and the next one; empty without odds."""
-    if not odds:
+def policies(strategies: Strategies) -> list[str]:
+    """Returns the most probable policy of each observation, and the next one; empty if the search compared none."""
+    params = [param for param in strategies.params if param.startswith(POLICY)]
+    if not params:
         return []
     lines = []
-    for each in odds:
-        (first, likely), *others = each.probability.items()
-        then = [f"   then {name} {_probability(share)}" for name, share in others[:1] if share > 1 - SURE]
-        lines.append("".join([f"  {each.observation:<28}{first:<16}{_probability(likely):>5}", *then]))
+    for param in params:
+        first, *others = sorted(strategies.of(param), key=lambda each: -each.probability)
+        then = [
+            f"   then {each.value} {_probability(each.probability)}"
+            for each in others[:1]
+            if each.probability > 1 - SURE
+        ]
+        name = param.removeprefix(POLICY)
+        lines.append("".join([f"  {name:<28}{first.value:<16}{_probability(first.probability):>5}", *then]))
     return [*_wrap("The policy of each observation, and how probable it is that it is the best:"), *lines]
+
+
+def strategy_table(strategies: Strategies) -> list[str]:
+    """Returns a table of the values of each categorical parameter, and one of the numbers."""
+    lines: list[str] = []
+    for param in strategies.params:
+        values = strategies.of(param)
+        head = (
+            f"{param} by {_outcome(values[0])}: trials (finished), difference from {values[0].reference}, and the "
+            "probability to be the best (*: may be the best):"
+        )
+        lines += ["", *_wrap(head), *(_value_line(each) for each in values)]
+    if strategies.slopes:
+        head = (
+            "Numbers: AUROC at the upper end of the range minus at the lower end, if it rises everywhere as it does at "
+            "the average trial:"
+        )
+        lines += ["", *_wrap(head), *(f"  {each.param:<36}{_gap(each.effect)}" for each in strategies.slopes)]
+    return lines[1:]
+
+
+def _outcome(value: ValueEffect) -> str:
+    return "the mean AUROC" if value.outcome == "mean" else f"the AUROC of {value.outcome}"
+
+
+def _value_line(value: ValueEffect) -> str:
+    counts = f"{value.trials} ({value.finished})"
+    difference = "-" if value.value == value.reference else _gap(value.effect)
+    star = " *" if value.may_be_best else ""
+    return f"  {value.value:<20}{counts:>9}  {difference:<28}{_probability(value.probability):>6}{star}"
 
 
 def unproven(verdict: Verdict, unit: str = "images") -> list[str]:
@@ -116,27 +151,44 @@ def _tied(verdict: Verdict) -> str:
     )
 
 
-def _different(verdict: Verdict) -> str:
-    pairs = verdict.comparisons
-    apart = [_ranked(pair) for pair in pairs if pair.verdict == "different"]
-    counts = {word: sum(pair.verdict == word for pair in pairs) for word in ("tied", "untested")}
-    rest = [
-        *([f"{_count(counts['tied'], 'pair')} of values tied"] if counts["tied"] else []),
-        *([f"{_count(counts['untested'], 'pair')} with too few finished trials"] if counts["untested"] else []),
+def _proven(verdict: Verdict) -> str:
+    strategies = verdict.strategies
+    if not strategies.values and not strategies.slopes:
+        few = len(verdict.trials) < MIN_TRIALS
+        return (
+            f"Too few trials to compare values of parameters: {_count(len(verdict.trials), 'trial')} with a result, "
+            f"and {MIN_TRIALS} are needed."
+            if few
+            else "No parameter has values to compare."
+        )
+    claims = [*_value_claims(strategies), *_slope_claims(strategies)]
+    if not claims:
+        return (
+            "Nothing is proven about a parameter: no value is better or worse than the others of its parameter by more "
+            "than chance explains."
+        )
+    return f"Proven, all of it together with a probability of 95 %: {'; '.join(claims)}."
+
+
+def _value_claims(strategies: Strategies) -> list[str]:
+    """Returns what is proven about values, in words; of two values only which one is better."""
+    claims = []
+    for param in strategies.params:
+        values = strategies.of(param)
+        for each in values:
+            if each.claim == "better" or (each.claim and len(values) > 2):
+                others = "the other" if len(values) == 2 else "the others on average"
+                claims.append(f"{param} {each.value} is {each.claim} than {others} ({_gap(each.over_others)})")
+    return claims
+
+
+def _slope_claims(strategies: Strategies) -> list[str]:
+    words = {"better": "rises", "worse": "falls"}
+    return [
+        f"AUROC {words[each.claim]} with {each.param} ({_gap(each.effect)} over its range)"
+        for each in strategies.slopes
+        if each.claim
     ]
-    if not pairs:
-        return "No parameter has values to compare."
-    if not apart:
-        return f"No value of a parameter is proven better than another: {', '.join(rest)}."
-    findings = "; ".join([*apart, *([", ".join(rest)] if rest else [])])
-    return f"These values differ by more than chance, all pairs considered: {findings}."
-
-
-def _ranked(pair: ValueComparison) -> str:
-    better, worse, gap = pair.first, pair.second, pair.average
-    if gap.value < 0:
-        better, worse, gap = worse, better, Estimate(-gap.value, -gap.high, -gap.low)
-    return f"{pair.param} {better} over {worse} ({_gap(gap)})"
 
 
 def _trials(verdict: Verdict) -> list[str]:
@@ -162,21 +214,6 @@ def _observations(verdict: Verdict) -> list[str]:
         if not math.isnan(auroc.value)
     ]
     return ["The winner by observation, uncorrected AUROC:", f"{'':<28}positives  AUROC 95 % interval", *lines]
-
-
-def _comparisons(pairs: Sequence[ValueComparison]) -> list[str]:
-    lines: list[str] = []
-    param = ""
-    for pair in pairs:
-        if pair.param != param:
-            param = pair.param
-            about = "" if pair.outcome == "mean" else f" by the AUROC of {pair.outcome}"
-            level = f"{100 * pair.confidence:.3g} %"
-            head = f"first minus second (finished trials); intervals of {level}, 95 % for all pairs of all parameters:"
-            lines += ["", *_wrap(f"{param}{about}, {head}")]
-        lines.append(f"  {pair.first} ({pair.trials[0]}) - {pair.second} ({pair.trials[1]}): {pair.verdict}")
-        lines.append(f"    matched average {_gap(pair.average):<24}best of each {_point(pair.best.value)}")
-    return lines[1:]
 
 
 def _importances(found: Importances) -> list[str]:
@@ -223,11 +260,6 @@ def _gap(estimate: Estimate) -> str:
     if math.isnan(estimate.value):
         return "unknown"
     return f"{_signed(estimate.value)} ({_signed(estimate.low)} to {_signed(estimate.high)})"
-
-
-def _point(value: float) -> str:
-    """Returns a difference as text, without an interval, because an interval would look like a test."""
-    return "unknown" if math.isnan(value) else _signed(value)
 
 
 def _signed(value: float) -> str:

@@ -51,7 +51,7 @@ from search.storage.uri import Unreachable
 from search.trials.artifacts import delete_checkpoints, write_columns
 from search.trials.earlier_trials import EarlierTrials, load_earlier_trials, save_earlier_trials
 from search.trials.environment import environment, record_environment
-from search.trials.layout import BASE, CONFIG, LOCK, PAGE, REPORT, STEPS, trial_folder
+from search.trials.layout import BASE, CONFIG, LOCK, PAGE, REPORT, STEPS, STRATEGIES, trial_folder
 from search.trials.predictions import gather, write_labels
 from search.trials.study_store import StudyStore
 from search.trials.trial import TrialRecord, ended
@@ -110,7 +110,7 @@ def run_search(
             show_activity("resolving `auto` settings")
             resolve = partial(resolve_auto_on_node, slots) if cluster else resolve_auto
             base = with_resolved_auto(base, folder / BASE, slots.gpus_per_trial or 1.0, resolve)
-            for name in (REPORT, PAGE) if previous else ():
+            for name in (REPORT, PAGE, STRATEGIES) if previous else ():
                 delete_remote(uri, name)
                 (folder / name).unlink(missing_ok=True)
             if is_new:

@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chex.statistics.intervals import Estimate
-from search.analysis.value_comparison import ValueComparison
+from search.analysis.strategies import Slope, ValueEffect
 from search.analysis.verdict import Verdict
 from search.analysis.verdict_text import caveats, key_findings
 from search.monitor.status import SearchStatus
 from search.trials.trial import TrialRecord, ended, trials_table, winner
 
-FORMAT = 2
+FORMAT = 3
 
 
 def to_json(content: Mapping[str, Any] | Sequence[Any]) -> str:
@@ -51,10 +51,11 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
     """Returns the verdict on the search `name`; `unit` names what was scored.
 
     `winner.auroc` is the winner's AUROC on the data that selected it, `winner.expected` the AUROC to expect on other
-    patients like these. `may_be_best` lists the trials that may be the best. `policies` says how probable each policy
-    is to be the best of its observation. `pairs` compares the values of each parameter: `difference` is the AUROC of
-    `first` minus that of `second`, averaged over trials that are alike in all other parameters, with an interval of
-    `confidence`; `best_difference` compares their best trials and is not a test.
+    patients like these. `may_be_best` lists the trials that may be the best. `values` has the values of each
+    categorical parameter: `difference` is the AUROC (`outcome`: an observation's, or `mean`) at the end of a trial with
+    it minus that with `reference`, `over_others` the same minus the mean of the other values, and `proven` is `better`
+    or `worse` if that is proven, all of a search together with a probability of 95 %, else empty. `numbers` has for
+    each number by how much AUROC rises over its range.
     """
     winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
     by_name = zip(verdict.observations, verdict.positives, winner.observations, strict=True)
@@ -80,11 +81,8 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
             {"trial": trial.trial, "images_seen": trial.images, **_with_interval("auroc", trial.auroc)}
             for trial in verdict.trials
         ],
-        "policies": [
-            {"observation": odds.observation, "probability_best": odds.probability, "trials": odds.trials}
-            for odds in verdict.policy_odds
-        ],
-        "pairs": [_comparison(comparison) for comparison in verdict.comparisons],
+        "values": [_value(each) for each in verdict.strategies.values],
+        "numbers": [_slope(each) for each in verdict.strategies.slopes],
         "importances": None
         if importances is None or importances.why
         else {"fanova": dict(importances.fanova), "ped_anova": dict(importances.ped_anova)},
@@ -103,19 +101,24 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
     }
 
 
-def _comparison(comparison: ValueComparison) -> dict[str, Any]:
+def _value(value: ValueEffect) -> dict[str, Any]:
     return {
-        "parameter": comparison.param,
-        "first": comparison.first,
-        "second": comparison.second,
-        "first_trials": comparison.trials[0],
-        "second_trials": comparison.trials[1],
-        "outcome": comparison.outcome,
-        **_with_interval("difference", comparison.average),
-        "confidence": comparison.confidence,
-        "best_difference": comparison.best.value,
-        "verdict": comparison.verdict,
+        "parameter": value.param,
+        "value": value.value,
+        "outcome": value.outcome,
+        "trials": value.trials,
+        "finished": value.finished,
+        "reference": value.reference,
+        **_with_interval("difference", value.effect),
+        **_with_interval("over_others", value.over_others),
+        "probability_best": value.probability,
+        "may_be_best": value.may_be_best,
+        "proven": value.claim,
     }
+
+
+def _slope(slope: Slope) -> dict[str, Any]:
+    return {"parameter": slope.param, **_with_interval("slope", slope.effect), "proven": slope.claim}
 
 
 def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:

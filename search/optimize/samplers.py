@@ -12,6 +12,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from pydantic import Field, model_validator
 
 from chex.errors import InputError
+from chex.runtime.threads import one_thread
 from chex.schema.strict_model import Strict
 from chex.statistics.metrics import METRIC
 from search.optimize.componentwise_sampler import ComponentwiseSampler, new_study, quiet
@@ -157,7 +158,9 @@ def _proposals(
         study = new_study(_model_sampler(config, space, seed))
         study.add_trials(trials)
         for _ in range(MAX_MODEL_PROPOSALS):
-            yield _suggest_values(study.ask(), space)
+            with one_thread():
+                values = _suggest_values(study.ask(), space)
+            yield values
     study = new_study(RandomSampler(seed=seed))
     for _ in range(MAX_RANDOM_PROPOSALS):
         yield _suggest_values(study.ask(), space)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from chex.reporting.console import format_decimal
 from chex.runtime import run_folder
-from chex.runtime.atomic_io import write_text
+from chex.runtime.atomic_io import write_csv, write_text
 from chex.runtime.run_folder import WEIGHTS
 from chex.training.preflight import evaluation_note
 from chex.training.relabel import teacher_cost
@@ -18,13 +18,15 @@ from search.analysis.verdict import Verdict, analyze_search
 from search.analysis.verdict_text import WIDTH, policies, sentences, unproven
 from search.config.search_config import SearchConfig
 from search.monitor.tensorboard import FOLDER as TENSORBOARD
-from search.trials.layout import BEST, PAGE, REPORT, TABLES_FOLDER, TRIALS
-from search.trials.trial import TrialRecord, best_by, winner
+from search.trials.layout import BEST, PAGE, REPORT, STRATEGIES, TABLES_FOLDER, TRIALS
+from search.trials.trial import TrialRecord, winner
 from search.trials.trial_text import format_value
 
 
 def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfig) -> str | None:
-    """Analyses ended trials, writes the report into `folder` and returns it; None if no trial has a result.
+    """Analyses ended trials, writes strategies.csv and the report into `folder`, and returns the report.
+
+    Returns None if no trial has a result.
 
     The text has no paths, because the folder may be moved or copied; `files_and_commands` has them.
     """
@@ -36,6 +38,7 @@ def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfi
     text = format_report(
         verdict, rows, search.base_params() is not None, teacher_lines(folder), evaluation_note(search.base)
     )
+    write_csv(folder / STRATEGIES, verdict.strategies.table())
     write_text(folder / REPORT, text + "\n")
     return text
 
@@ -56,11 +59,10 @@ def format_report(
     counts = f"{len(rows)} trials, {verdict.pruned} pruned, {verdict.failed} failed"
     return "\n".join(
         [
-            *_policies(rows),
             *costs,
             *unproven(verdict, unit),
             "",
-            *([*policies(verdict.policy_odds), ""] if verdict.policy_odds else []),
+            *([*lines, ""] if (lines := policies(verdict.strategies)) else []),
             f"Best config: trial {verdict.winner} of {counts}",
             *_format_params(winner),
             *sentences(verdict, unit),
@@ -100,15 +102,6 @@ def _describe_base_run(verdict: Verdict, first: TrialRecord) -> list[str]:
         return ["This is the base config: no other trial reached a higher AUROC."]
     outcome = "" if first.state == "finished" else f" ({first.state} at {first.percent} %)"
     return [f"The base config, trial 1, reached {format_decimal(first.value)}{outcome}."]
-
-
-def _policies(rows: Sequence[TrialRecord]) -> list[str]:
-    groups = best_by(rows, "policy.default")
-    lines = (
-        f"  {name:<24}{format_decimal(group.best)}   {group.finished} of {group.trials} finished"
-        for name, group in groups.items()
-    )
-    return ["Best finished trial of each policy:", *lines, ""] if len(groups) > 1 else []
 
 
 def command_name(name: str) -> str:

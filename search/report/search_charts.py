@@ -1,8 +1,6 @@
-"""Draws the results of a search: AUROC over training images, comparisons of values, importances, learning curves."""
+"""Draws the results of a search: AUROC over training images, importances, learning curves."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -13,13 +11,11 @@ from chex.reporting.html_report import InteractivePlot
 from chex.reporting.plot_style import SERIES_COLORS
 from chex.statistics.intervals import Estimate
 from search.analysis.importance import Importances
-from search.analysis.value_comparison import ValueComparison
 from search.optimize.pruning import PruningConfig
 from search.report.chart_style import (
     BLACK,
     BROWN,
     GRAY,
-    MINUS,
     STATE_MARKERS,
     WINNER_MARKER,
     ChartData,
@@ -27,19 +23,12 @@ from search.report.chart_style import (
     error_bars,
     escape_html,
     format_interval,
-    format_signed,
-    format_signed_interval,
     new_chart,
-    title_layout,
 )
 from search.trials.trial import State, TrialRecord
 
 MANY_LINES = 30
 """From this number of lines on, lines are drawn translucent."""
-MAX_PAIRS = 10
-"""The most pairs of values in the first plot of a parameter."""
-MAX_NAMED_PAIRS = 3
-"""The most pairs of values that a sentence names; more are counted."""
 
 
 def images_spent_at_end(rows: Sequence[TrialRecord], order: Sequence[int]) -> dict[int, int]:
@@ -107,110 +96,6 @@ def _describe_best_over_images(
         f"the winner, trial {data.winner}, ended when {spent[data.winner]:,} of {last:,} images ({share}) had "
         f"been used; {later_text} not better."
     )
-
-
-def comparison_plots(
-    comparisons: Sequence[ValueComparison], winner_params: Mapping[str, Any]
-) -> list[tuple[InteractivePlot, InteractivePlot | None]]:
-    """Draws, for each parameter, the differences between its values, with intervals for the averages.
-
-    With at most MAX_PAIRS pairs of values the first plot has all, and the second is None. With more, the first has up
-    to MAX_PAIRS pairs that differ or contain the winner's value (in `winner_params`), and the second has all.
-    """
-    plots: list[tuple[InteractivePlot, InteractivePlot | None]] = []
-    for param, group in groupby(comparisons, key=lambda each: each.param):
-        pairs, value = list(group), str(winner_params.get(param))
-        all_plot = _comparison_plot(param, pairs, pairs)
-        if len(pairs) <= MAX_PAIRS:
-            plots.append((all_plot, None))
-            continue
-        shown = [
-            _with_value_first(value, pair)
-            for pair in pairs
-            if pair.verdict == "different" or value in (pair.first, pair.second)
-        ]
-        plots.append(
-            (_comparison_plot(param, shown[:MAX_PAIRS], pairs) if shown else all_plot, all_plot if shown else None)
-        )
-    return plots
-
-
-def _with_value_first(value: str, pair: ValueComparison) -> ValueComparison:
-    """Returns the pair with `value` first, if it is one of the two."""
-    if pair.second != value:
-        return pair
-    best, average = (Estimate(-each.value, -each.high, -each.low) for each in (pair.best, pair.average))
-    return replace(pair, first=pair.second, second=pair.first, trials=pair.trials[::-1], best=best, average=average)
-
-
-def _comparison_plot(
-    param: str, pairs: Sequence[ValueComparison], all_pairs: Sequence[ValueComparison]
-) -> InteractivePlot:
-    of = "" if pairs[0].outcome == "mean" else f" of {pairs[0].outcome}"
-    sides = f"AUROC{escape_html(of)}<br>better: \u2190 second \u00b7 first \u2192"
-    figure = new_chart(title=title_layout(param), xaxis_title={"text": sides, "font": {"size": 12}})
-    files_and_commands = np.arange(len(pairs))[::-1].astype(float)
-    for name, shift, symbol, color, group, is_tested in (
-        ("average trials", 0.14, "circle", SERIES_COLORS[0], [pair.average for pair in pairs], True),
-        ("best trials", -0.14, "diamond-open", GRAY, [pair.best for pair in pairs], False),
-    ):
-        if all(np.isnan(each.value) for each in group):
-            continue
-        figure.add_scatter(
-            x=[each.value for each in group],
-            y=files_and_commands + shift,
-            error_x=error_bars(group, color) if is_tested else None,
-            mode="markers",
-            marker={"symbol": symbol, "color": color, "size": 9},
-            name=name,
-            hovertext=[
-                f"{_pair(pair)}, {name}<br>{format_signed_interval(each) if is_tested else format_signed(each.value)}"
-                for pair, each in zip(pairs, group, strict=True)
-            ],
-            hoverinfo="text",
-        )
-    figure.add_vline(x=0, line={"color": BLACK, "width": 1})
-    labels = [_label(pair) for pair in pairs]
-    figure.update_yaxes(
-        tickvals=files_and_commands, ticktext=labels, showgrid=False, range=[-0.6, len(pairs) - 0.4], title=""
-    )
-    return InteractivePlot(
-        figure, describe_comparisons(all_pairs), f"Differences between values of {param}", 160 + 40 * len(pairs)
-    )
-
-
-def describe_comparisons(pairs: Sequence[ValueComparison]) -> str:
-    """Says in a sentence which values of a parameter differ, are tied, or have too few finished trials."""
-    shown = [_describe_difference(pair) for pair in pairs if pair.verdict == "different"]
-    for verdict, all_pairs, some_pairs in (
-        ("tied", "the data show no difference between any two values", "show no clear difference"),
-        ("untested", "too few trials finished to compare averages", "have too few finished trials to compare averages"),
-    ):
-        group = [f"{pair.first} and {pair.second}" for pair in pairs if pair.verdict == verdict]
-        if len(group) == len(pairs):
-            shown.append(all_pairs)
-        elif group:
-            shown.append(
-                f"{', '.join(group) if len(group) <= MAX_NAMED_PAIRS else f'{len(group)} other pairs'} {some_pairs}"
-            )
-    return f"{'; '.join(shown)}."
-
-
-def _describe_difference(pair: ValueComparison) -> str:
-    first, second, gain = pair.first, pair.second, pair.average
-    if gain.value < 0:
-        first, second, gain = second, first, Estimate(-gain.value, -gain.high, -gain.low)
-    on = "" if pair.outcome == "mean" else f" on {pair.outcome}"
-    return f"{first} is better than {second}{on} by {format_interval(gain)}"
-
-
-def _label(pair: ValueComparison) -> str:
-    shown = f"{_pair(pair)}<br>{pair.trials[0]} and {pair.trials[1]} finished"
-    return f"<b>{shown}</b>" if pair.verdict == "different" else shown
-
-
-def _pair(pair: ValueComparison) -> str:
-    return escape_html(f"{pair.first} {MINUS} {pair.second}")
 
 
 def importances_plot(plots: Importances) -> InteractivePlot:

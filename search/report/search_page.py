@@ -41,7 +41,8 @@ from search.report.chart_style import ChartData, format_signed_interval
 from search.report.false_negatives import false_negatives
 from search.report.last_screen import teacher_lines
 from search.report.parameter_charts import parallel_coordinates, slice_plots
-from search.report.search_charts import auroc_over_images_plot, comparison_plots, curves_plot, importances_plot
+from search.report.search_charts import auroc_over_images_plot, curves_plot, importances_plot
+from search.report.strategy_charts import policy_heatmap, value_plots
 from search.space.param_paths import get_path
 from search.storage.uri import without_query
 from search.trials.environment import environments
@@ -55,10 +56,9 @@ from search.trials.trial_text import format_duration, format_value
 STRATEGY_PREFIXES = ("policy.", "model.backbone")
 """Prefixes of the parameters whose values are compared on the first screen."""
 STATES = {"finished": "finished", "pruned": "pruned", "failed": "failed", "pending": "unfinished"}
-AVERAGES = (
-    "Dots compare the averages of trials that are alike in all other parameters; in 95 % of searches, all of their "
-    "intervals are correct at once. Diamonds compare the best trial of each value. They are not a "
-    "test of which value is better, because a value with more trials is more likely to have the best one."
+EFFECTS = (
+    "Differences are those at the end of a trial, all else equal, with 95 % intervals for patients and trials; pruned "
+    "trials count for what they reported."
 )
 ReportProgress = Callable[[str], None]
 """Called with what is being done, in words."""
@@ -120,12 +120,9 @@ def _completed_at(trial: Any) -> Any:
 def search_page(results: SearchResults, recall: float) -> Page:
     """Returns the page."""
     chart_data, verdict = results.chart_data, results.verdict
-    plots = comparison_plots(verdict.comparisons, chart_data.winning_trial.params)
-    strategies, other_plots = list[InteractivePlot](), list[InteractivePlot]()
-    for (first, all_pairs_plot), param in zip(plots, _compared_params(verdict), strict=True):
-        is_strategy = param.startswith(STRATEGY_PREFIXES)
-        strategies += [first] if is_strategy else []
-        other_plots += [all_pairs_plot] if all_pairs_plot else [] if is_strategy else [first]
+    plots, heatmap = value_plots(verdict.strategies), policy_heatmap(verdict.strategies)
+    strategies = [plot for param, plot in plots.items() if param.startswith(STRATEGY_PREFIXES)]
+    other_plots = [plot for param, plot in plots.items() if not param.startswith(STRATEGY_PREFIXES)]
     return Page(
         f"{results.folder.name}: the best training recipe and its uncertainty",
         _lead(results),
@@ -155,23 +152,22 @@ def search_page(results: SearchResults, recall: float) -> Page:
                     zip(("winner", "ties", "values"), key_findings(verdict, evaluation_note(results.base)), strict=True)
                 )
             ),
-            *_first_screen(results, strategies),
+            *_first_screen(results, heatmap, strategies),
         ],
     )
 
 
-def _first_screen(results: SearchResults, strategies: Sequence[InteractivePlot]) -> list[Part]:
-    """Returns the best config, AUROC over images, and `strategies`; a single comparison goes below the config."""
+def _first_screen(
+    results: SearchResults, heatmap: InteractivePlot | None, strategies: Sequence[InteractivePlot]
+) -> list[Part]:
+    """Returns the best config, AUROC over images, and the strategies; a single one goes below the config."""
     auroc_plot = auroc_over_images_plot(results.chart_data, results.order, results.verdict.debiased_auroc)
-    if len(strategies) == 1:
-        left_column: list[Block] = [config_table(results), *strategies, AVERAGES]
+    if len(strategies) == 1 and not heatmap:
+        left_column: list[Block] = [config_table(results), *strategies, EFFECTS]
         return [Columns([left_column, auroc_plot], min_width=380)]
-    other_parts: list[Part] = [Columns(strategies, min_width=380), AVERAGES] if strategies else []
-    return [Columns([config_table(results), auroc_plot], min_width=380), *other_parts]
-
-
-def _compared_params(verdict: Verdict) -> list[str]:
-    return list(dict.fromkeys(each.param for each in verdict.comparisons))
+    columns = [Columns(strategies, min_width=380)] if strategies else []
+    below: list[Part] = [*([heatmap] if heatmap else []), *columns]
+    return [Columns([config_table(results), auroc_plot], min_width=380), *below, *([EFFECTS] if below else [])]
 
 
 def _lead(results: SearchResults) -> str:
@@ -238,7 +234,7 @@ def next_steps(results: SearchResults) -> MarkedList:
         )
     if verdict.unfinished:
         steps.append(("resume", "Finish the unfinished trials.", "chex-search resume ."))
-    elif any(each.verdict != "different" for each in verdict.comparisons):
+    elif any(sum(each.may_be_best for each in verdict.strategies.of(param)) > 1 for param in verdict.strategies.params):
         more = f"chex-search extend . --trials {len(results.rows)}"
         steps.append(("extend", "Run as many trials again, to compare values with more data.", more))
     if verdict.ensemble:

@@ -7,6 +7,7 @@ LOCKED_SECONDS = 60
 """How long a write to STUDY waits for another program that reads it, such as optuna-dashboard."""
 CONFIRM_FOLDER, CONFIRM_TEXT, CONFIRMED = "confirm", "confirmation.txt", "confirmed.csv"
 TRIALS, COLUMNS, BEST = "trials.csv", "trials.parquet", "best.yaml"
+STRATEGIES = "strategies.csv"
 ERRORS = "errors.txt"
 """In a trial's folder: the errors of its processes, in full."""
 

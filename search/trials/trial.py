@@ -93,33 +93,6 @@ def winner(rows: Sequence[TrialRecord]) -> TrialRecord | None:
     return best(ranked_trials(rows))
 
 
-@dataclass(frozen=True)
-class GroupResult:
-    """The results of the trials with the same value of a parameter."""
-
-    best: float
-    """The highest METRIC of the finished trials; NaN if none has finished."""
-    finished: int
-    trials: int
-
-
-def best_by(rows: Sequence[TrialRecord], path: str) -> dict[str, GroupResult]:
-    """Returns the results of the trials with each value of the parameter `path`.
-
-    Pruned trials are counted in `trials`, but their early AUROCs do not count for `best`.
-    """
-    found: dict[str, list[TrialRecord]] = {}
-    for row in rows:
-        if path in row.params:
-            found.setdefault(str(row.params[path]), []).append(row)
-    return {value: _group_result(group) for value, group in sorted(found.items())}
-
-
-def _group_result(rows: Sequence[TrialRecord]) -> GroupResult:
-    values = [row.value for row in rows if row.state == "finished"]
-    return GroupResult(max(values, default=math.nan), len(values), len(rows))
-
-
 def trials_table(rows: Sequence[TrialRecord]) -> "pd.DataFrame":
     """Returns trials.csv: trial, state, parameters by dotted path, the last report's figures, error. Blank: unknown."""
     import pandas as pd

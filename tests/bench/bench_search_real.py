@@ -26,17 +26,15 @@ import numpy as np
 import optuna
 import pandas as pd
 import torch
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.runtime.atomic_io import write_text
-from chex.statistics.metrics import METRIC
-from search.optimize.pruning import PruningConfig, should_prune
-from search.optimize.samplers import AUROC_OF, SamplerConfig, propose
+from search.optimize.pruning import PruningConfig
+from search.optimize.samplers import SamplerConfig
 from search.space.space import Space
-from search.trials.stored_reports import report_name
 from tests.bench.collect_curves import prepared_base
 from tests.bench.curve_task import BY_OBSERVATION, DENSENET121, ONE_POLICY, TASKS, CurveTask, curve
-from tests.bench.search_arena import Arena, Point, Sample, Trial, highest
+from tests.bench.product_searcher import ProductSearcher
+from tests.bench.search_arena import Arena, Point, Sample
 
 RANDOM, TPE = SamplerConfig(kind="random"), SamplerConfig(kind="tpe")
 BY_OBSERVATION_METHODS = {
@@ -51,12 +49,6 @@ METHODS = {
     DENSENET121.name: BY_OBSERVATION_METHODS,
 }
 BASELINES = ("random", "TPE")
-STATES = {
-    "running": TrialState.RUNNING,
-    "finished": TrialState.COMPLETE,
-    "pruned": TrialState.PRUNED,
-    "failed": TrialState.FAIL,
-}
 
 
 @dataclass
@@ -94,46 +86,6 @@ class RealTask:
         write_text(file, json.dumps(rows))
 
 
-@dataclass
-class Product:
-    """The product's proposals and cuts."""
-
-    sampler: SamplerConfig
-    rule: PruningConfig | None
-    task: CurveTask
-
-    def propose(self, trials: Sequence[Trial], spent: float) -> Sample:
-        return propose(self.sampler, self.task.space, [], [self._told(trial) for trial in trials])
-
-    def stops(self, trial: Trial, trials: Sequence[Trial]) -> bool:
-        curves = {other.number: other.lifted for other in trials if other.lifted}
-        return self.rule is not None and should_prune(self.rule, trial.number, curves)
-
-    def ended(self, trial: Trial) -> None:
-        pass
-
-    def leader(self, trials: Sequence[Trial]) -> Trial | None:
-        return highest([trial for trial in trials if trial.state != "running"])
-
-    def _told(self, trial: Trial) -> FrozenTrial:
-        state = STATES[trial.state]
-        return create_trial(
-            state=state,
-            value=trial.value if state == TrialState.COMPLETE else None,
-            params=trial.sample,
-            distributions={path: self.task.space[path].domain for path in trial.sample},
-            intermediate_values={point.percent: point.value for point in trial.lifted},
-            system_attrs={
-                report_name(place): {METRIC: point.value} | self._aurocs(point)
-                for place, point in enumerate(trial.points, 1)
-            },
-        )
-
-    def _aurocs(self, point: Point) -> dict[str, float]:
-        names = (f"{AUROC_OF}{name}" for name in self.task.observations)
-        return dict(zip(names, point.values, strict=True))
-
-
 @dataclass(frozen=True)
 class Search:
     """One search that has ended."""
@@ -156,7 +108,7 @@ def searched(job: tuple[str, Path, str, int, int]) -> Search:
     runs = folder / f"runs-{task_name}"
     runs.mkdir(exist_ok=True)
     real = RealTask(task, prepared_base(task, folder), runs)
-    product = Product(sampler.model_copy(update={"seed": seed}), rule, task)
+    product = ProductSearcher(sampler.model_copy(update={"seed": seed}), rule, task.space, task.observations)
     outcome = Arena(real, product, budget=runs * task.longest, workers=1, seed=seed).play()
     lead = outcome.leads[-1] if outcome.leads else None
     quality = real.others[lead.trial][lead.percent] if lead else math.nan

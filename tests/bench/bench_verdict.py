@@ -1,146 +1,209 @@
-"""Whether a verdict holds: searches with known true AUROCs, and what `chex-search verdict` says of them.
+"""Whether a verdict holds: the product's own searches on trials with known truth, and what `verdict` says of them.
 
-python tests/bench/bench_verdict.py [SEARCHES [SEED [OBSERVATIONS ...]]]
+    python tests/bench/bench_verdict.py [--searches 100] [--seed 2000] [--processes 2] [--scenarios NAME;NAME]
+
+Ends with the same figures as a line of JSON.
 """
 
+import argparse
 import json
-import sys
-from collections.abc import Iterator
+import multiprocessing
+import time
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from typing import Any
 
 import numpy as np
+import optuna
+import torch
 
-from chex.statistics.bootstrap import PLAIN, BootstrapScores, bootstrap_scores, draw_bootstrap
-from chex.statistics.delong import auroc_influences, auroc_intervals
-from search.analysis.best_set import best_set
 from search.analysis.ensemble import Reports, chosen_by, ensemble, mean_report_auroc
-from search.analysis.selection import choose
-from search.analysis.selection_bootstrap import SelectionBootstrap, bootstrap_selection, debiased_auroc
-from search.analysis.value_comparison import compare_values
-from tests.bench.simulated_search import PARAM, Scenario, Simulated, simulate
+from search.analysis.strategies import Strategies, ValueEffect
+from search.analysis.verdict import Verdict, analyze
+from tests.bench.simulated_search import POLICIES, Scenario, Simulated, simulate
 
 SCENARIOS = (
-    Scenario("all equal"),
-    Scenario("sd .01", spread=0.01),
-    Scenario("sd .03", spread=0.03),
-    Scenario("one leads by .05", lead=0.05),
-    Scenario("sd .01, value +.01", spread=0.01, effect=0.01),
-    Scenario("sd .01, value +.02", spread=0.01, effect=0.02),
+    Scenario("no effect"),
+    Scenario("one policy +.03", planted=0.03),
+    Scenario("policies sd .012", spread=0.012),
+    Scenario("policies sd .02, cross-talk .004", spread=0.02, cross_talk=0.004),
+    Scenario("one policy +.03, TPE", planted=0.03, sampler="tpe"),
+    Scenario("one policy +.03, random", planted=0.03, sampler="random"),
+    Scenario("one policy +.03, not pruned", planted=0.03, pruning=False),
+    Scenario("one observation", observations=1, policies=2),
+    Scenario("one observation, +.02", observations=1, policies=2, planted=0.02),
+    Scenario("one observation, +.02, random", observations=1, policies=2, planted=0.02, sampler="random"),
+    Scenario("one observation, 8 policies sd .012", observations=1, spread=0.012),
 )
+BASE = {"sampling.balance": "none"}
 UNSEEN = 4000
+ENSEMBLES = 0.2
+"""The share of searches in which ensembles are judged too."""
 Figures = dict[str, float]
 
 
-def judged(scenario: Scenario, found: Simulated, rng: np.random.Generator) -> Figures:
+def judged(job: tuple[Scenario, int, bool]) -> Figures:
     """Errors and hits of one search."""
-    columns = range(found.truth.shape[1])
-    metric_areas = auroc_influences(found.truth, found.probability, found.patients, columns)
-    drawn = draw_bootstrap(len(metric_areas.influence), rng)
-    metric = bootstrap_scores("mean", metric_areas, drawn)
-    held = bootstrap_selection(metric, found.trials, found.rows)
-    choice = choose(metric_areas.auroc[None], found.trials)
-    winner, kept = int(choice.winner[0]), choice.kept[0]
-    true = found.true[winner]
-    naive = auroc_intervals(found.truth, found.probability[winner][None], found.patients)[0].mean
-    right = debiased_auroc(held, metric, naive)
-    there = best_set(metric_areas.select(kept), rng)
+    scenario, seed, with_ensemble = job
+    torch.set_num_threads(1)
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    found = simulate(scenario, seed)
+    base = BASE | {f"policy.{name}": "zeros" for name in scenario.names}
+    started = time.monotonic()
+    verdict = analyze(found.rows, found.predictions, found.space, base, seed, {})
+    assert verdict
+    seconds = time.monotonic() - started
+    figures = {"seconds": seconds, "pruned": verdict.pruned, **of_winner(found, verdict)}
+    figures |= of_strategies(scenario, found, verdict.strategies)
+    return figures | (of_ensembles(found, np.random.default_rng([seed, 2])) if with_ensemble else {})
+
+
+def of_winner(found: Simulated, verdict: Verdict) -> Figures:
+    trial = next(row for row in found.rows if row.number == verdict.winner)
+    kept = max(trial.reports, key=lambda report: float(report["auroc"]))["images_seen"]
+    place = np.flatnonzero((found.predictions.trials == trial.number) & (found.predictions.images == kept))[0]
+    true, naive, right = float(found.true[place]), verdict.naive_auroc, verdict.debiased_auroc
     return {
         "naive_error": naive.value - true,
         "naive_covers": naive.low <= true <= naive.high,
         "error": right.value - true,
         "covers": right.low <= true <= right.high,
         "width": right.high - right.low,
-        **_others(metric, held, metric_areas.auroc[winner], kept, drawn, true),
-        **_compared(scenario, found, held, metric, kept),
-        "ties_hold_best": there[np.argmax(found.true[kept])],
-        "ties": there.sum(),
     }
 
 
-def _others(
-    metric: BootstrapScores, held: SelectionBootstrap, naive: float, kept: np.ndarray, drawn: np.ndarray, true: float
-) -> Figures:
-    """What was tried too: plain bags out of which the patients not drawn score, and shrinkage to the mean trial."""
-    chosen = held.choices[PLAIN].winner
-    left = (drawn == 0) / (drawn == 0).mean(axis=1, keepdims=True) - 1
-    scored = metric.areas.auroc[chosen] + (left * metric.areas.influence[:, chosen].T).sum(axis=1)
-    low, high = np.percentile(scored, [2.5, 97.5])
-    values, influence = metric.areas.auroc[kept], metric.areas.influence[:, kept]
-    noise = ((influence - influence.mean(axis=1, keepdims=True)) ** 2).sum(axis=0).mean()
-    shrunk = values.mean() + max(0.0, 1 - noise / values.var(ddof=1)) * (naive - values.mean())
-    return {"bbc_error": scored.mean() - true, "bbc_covers": low <= true <= high, "shrunk_error": shrunk - true}
-
-
-def _compared(
-    scenario: Scenario, found: Simulated, held: SelectionBootstrap, metric: BootstrapScores, kept: np.ndarray
-) -> Figures:
-    pair = compare_values(held, PARAM, metric, tests=1)[0]  # ones - zeros
-    ones = np.array([row.params[PARAM] == "ones" for row in found.rows])
-    best = [places[np.argmax(metric.areas.auroc[places])] for places in (kept[ones], kept[~ones])]
-    gap = found.true[best[0]] - found.true[best[1]]
-    return {
-        "best_naive_error": metric.areas.auroc[best[0]] - metric.areas.auroc[best[1]] - gap,
-        "best_error": pair.best.value - gap,
-        "best_covers": pair.best.low <= gap <= pair.best.high,
-        "average_error": pair.average.value - scenario.effect,
-        "average_covers": pair.average.low <= scenario.effect <= pair.average.high,
-        "different": pair.verdict == "different",
+def of_strategies(scenario: Scenario, found: Simulated, table: Strategies) -> Figures:
+    rows = [(each, *truths(found, scenario, table, each)) for each in table.values]
+    against = [(each, true) for each, true, _ in rows if each.value != each.reference]
+    claimed = [(each, others) for each, _, others in rows if each.claim]
+    sets = [table.of(param) for param in table.params if param.startswith("policy.")]
+    best = [[truth_of(found, scenario, each) for each in values] for values in sets]
+    holds = [
+        any(each.may_be_best and true >= max(trues) - 1e-9 for each, true in zip(values, trues, strict=True))
+        for values, trues in zip(sets, best, strict=True)
+    ]
+    figures = {
+        "effect_error": mean([each.effect.value - true for each, true in against]),
+        "effect_covers": mean([each.effect.low <= true <= each.effect.high for each, true in against]),
+        "others_error": mean([each.over_others.value - others for each, _, others in rows]),
+        "others_covers": mean([each.over_others.low <= others <= each.over_others.high for each, _, others in rows]),
+        "false_claim": any(others * (1 if each.claim == "better" else -1) <= 1e-9 for each, others in claimed),
+        "best_in_set": mean(holds),
+        "set_size": mean([sum(each.may_be_best for each in values) for values in sets]),
+        "sure": mean([max(each.probability for each in values) for values in sets]),
+        "right": mean(
+            [
+                trues[int(np.argmax([each.probability for each in values]))] >= max(trues) - 1e-9
+                for values, trues in zip(sets, best, strict=True)
+            ]
+        ),
     }
+    if scenario.planted:
+        figures["power"] = mean(
+            [
+                any(
+                    each.claim == "better" and true >= max(trues) - 1e-9
+                    for each, true in zip(values, trues, strict=True)
+                )
+                for values, trues in zip(sets, best, strict=True)
+            ]
+        )
+    return figures
 
 
-def gained(found: Simulated, rng: np.random.Generator) -> Figures:
-    """What ensembles were said to gain over the winner, and what they gain on UNSEEN images."""
-    images = np.arange(len(found.trials))
-    reports = Reports(found.truth, found.probability, found.trials, images, found.patients)
-    whole = np.ones(len(found.truth))
-    unseen = Reports(*found.unseen(UNSEEN, rng), found.trials, images, np.arange(UNSEEN).astype(str))
-    members, top = chosen_by(reports, whole)
-    scores = [mean_report_auroc(unseen, chosen, np.ones(UNSEEN)) for chosen in (top[:1], members, top)]
-    said = ensemble(reports, rng, lambda bag, of: None)
-    naive = mean_report_auroc(reports, members, whole) - mean_report_auroc(reports, top[:1], whole)
-    truly, top_truly = scores[1] - scores[0], scores[2] - scores[0]
-    return {
-        "gain": truly,
-        "gain_naive_error": naive - truly,
-        "gain_error": said.gain.value - truly,
-        "gain_covers": said.gain.low <= truly <= said.gain.high,
-        "top_gain": top_truly,
-        "top_gain_error": said.top_gain.value - top_truly,
-        "top_gain_covers": said.top_gain.low <= top_truly <= said.top_gain.high,
+def truths(found: Simulated, scenario: Scenario, table: Strategies, value: ValueEffect) -> tuple[float, float]:
+    """The true difference of a value from its reference, and from the mean of the others."""
+    values = table.of(value.param)
+    by_value = {each.value: truth_of(found, scenario, each) for each in values}
+    others = [true for name, true in by_value.items() if name != value.value]
+    return by_value[value.value] - by_value[value.reference], by_value[value.value] - float(np.mean(others))
+
+
+def truth_of(found: Simulated, scenario: Scenario, value: ValueEffect) -> float:
+    name = value.param.removeprefix("policy.")
+    if name not in scenario.names:
+        return 0.0
+    return float(found.effects[scenario.names.index(name), POLICIES.index(value.value)])
+
+
+def of_ensembles(found: Simulated, rng: np.random.Generator) -> Figures:
+    """What the greedy ensemble was said to gain over the winner, and what it gains on UNSEEN images."""
+    told = found.predictions
+    reports = Reports(told.truth, told.probability, told.trials, told.images, told.patients)
+    unseen = Reports(*found.unseen(UNSEEN, rng), told.trials, told.images, np.arange(UNSEEN).astype(str))
+    members, top = chosen_by(reports, np.ones(len(told.truth)))
+    scores = [mean_report_auroc(unseen, chosen, np.ones(UNSEEN)) for chosen in (top[:1], members)]
+    said, true = ensemble(reports, rng, lambda bag, of: None).gain, scores[1] - scores[0]
+    return {"gain": true, "gain_error": said.value - true, "gain_covers": said.low <= true <= said.high}
+
+
+def mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if values else float("nan")
+
+
+HEAD = (
+    ("bias", "error"),
+    ("naive", "naive_error"),
+    ("covers", "covers"),
+    ("effect", "effect_error"),
+    ("covers", "effect_covers"),
+    ("others", "others_error"),
+    ("covers", "others_covers"),
+    ("false", "false_claim"),
+    ("power", "power"),
+    ("in set", "best_in_set"),
+    ("size", "set_size"),
+    ("sure", "sure"),
+    ("right", "right"),
+    ("gain", "gain_error"),
+    ("covers", "gain_covers"),
+    ("s", "seconds"),
+)
+
+
+def summary(rows: dict[str, Figures]) -> dict[str, Any]:
+    """The figures by the names of their targets; coverage is the lowest and highest of all intervals and scenarios."""
+    errors = [row["error"] for row in rows.values()]
+    covers = [
+        row[name] for row in rows.values() for name in ("covers", "effect_covers", "others_covers", "gain_covers")
+    ]
+    found = {
+        "max_bias": max(map(abs, errors)),
+        "mean_bias": abs(float(np.mean(errors))),
+        "coverage_low": float(np.nanmin(covers)),
+        "coverage_high": float(np.nanmax(covers)),
+        "false_family": max(row["false_claim"] for row in rows.values()),
+        "best_in_set": min(row["best_in_set"] for row in rows.values()),
     }
+    named = {"power_02": ("one observation, +.02", "power"), "power_policy_03": ("one policy +.03", "power")}
+    named["set_size"] = ("one policy +.03", "set_size")
+    return found | {name: rows[scenario][key] for name, (scenario, key) in named.items() if scenario in rows}
 
 
-def _mean(rows: Iterator[Figures]) -> Figures:
-    each = list(rows)
-    return {name: round(float(np.mean([row[name] for row in each])), 4) for name in each[0]}
-
-
-def main(searches: int = 500, seed: int = 2000, *observations: int) -> None:
-    """Prints the tables, then one line of JSON."""
-    told: dict[str, Figures] = {}
-    heads = ("bias", "naive", "BBC", "shrunk", "covers", "naive", "BBC", "width")
-    heads += ("differ", "avg.bias", "covers", "best.bias", "naive", "covers", "has best", "ties")
-    shown = ("error", "naive_error", "bbc_error", "shrunk_error", "covers", "naive_covers", "bbc_covers", "width")
-    shown += ("different", "average_error", "average_covers", "best_error", "best_naive_error", "best_covers")
-    shown += ("ties_hold_best", "ties")
-    for count in observations or (1, 5):
-        print(f"\n{count} observation{'s' if count > 1 else ''}, {searches} searches a row")
-        print(f"{'':<20}" + "".join(f"{head:>10}" for head in heads))
-        for place, scenario in enumerate(SCENARIOS):
-            streams = (np.random.default_rng([seed, count, place, search]) for search in range(searches))
-            row = _mean(judged(scenario, simulate(scenario, count, rng), rng) for rng in streams)
-            told[f"{scenario.name}, {count}"] = row
-            print(f"{scenario.name:<20}" + "".join(f"{row[name]:>10.4g}" for name in shown), flush=True)
-    print(f"\nensembles over the winner, {max(1, searches // 10)} searches a row")
-    for count in observations or (1, 5):
-        for place, scenario in enumerate(SCENARIOS[:3]):
-            streams = (
-                np.random.default_rng([seed, count, place, search, 1]) for search in range(max(1, searches // 10))
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    for name, value in (("--searches", 100), ("--seed", 2000), ("--processes", 2)):
+        parser.add_argument(name, type=int, default=value)
+    parser.add_argument("--scenarios", help="some of them, separated by semicolons")
+    given = parser.parse_args()
+    wanted = given.scenarios.split(";") if given.scenarios else [scenario.name for scenario in SCENARIOS]
+    print(f"{given.searches} searches a row\n{'':<38}" + "".join(f"{head:>8}" for head, _ in HEAD), flush=True)
+    rows: dict[str, Figures] = {}
+    with ProcessPoolExecutor(given.processes, multiprocessing.get_context("spawn")) as pool:
+        for scenario in (each for each in SCENARIOS if each.name in wanted):
+            jobs = [
+                (scenario, given.seed + 1000 * SCENARIOS.index(scenario) + search, search < ENSEMBLES * given.searches)
+                for search in range(given.searches)
+            ]
+            found = list(pool.map(judged, jobs))
+            names = dict.fromkeys(name for each in found for name in each)
+            row = {name: round(mean([each[name] for each in found if name in each]), 4) for name in names}
+            rows[scenario.name] = row
+            print(
+                f"{scenario.name:<38}" + "".join(f"{row.get(name, float('nan')):>8.3f}" for _, name in HEAD), flush=True
             )
-            row = _mean(gained(simulate(scenario, count, rng), rng) for rng in streams)
-            told[f"{scenario.name}, {count}"] |= row
-            print(f"{scenario.name:<20}" + "  ".join(f"{name} {value:.4g}" for name, value in row.items()), flush=True)
-    print(json.dumps(told))
+    print(json.dumps({"searches": given.searches, **summary(rows), "scenarios": rows}))
 
 
 if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))
+    main()

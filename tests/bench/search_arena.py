@@ -100,10 +100,16 @@ class Outcome:
 
 
 class Arena:
-    """One search: workers of equal speed train until `budget` images have been seen, whatever is still running."""
+    """One search: workers of equal speed train until `budget` images have been seen, whatever is still running.
 
-    def __init__(self, task: Task, searcher: Searcher, budget: int, workers: int, seed: int):
+    With `limit` it ends when so many trials have.
+    """
+
+    def __init__(
+        self, task: Task, searcher: Searcher, budget: float, workers: int, seed: int, limit: int | None = None
+    ):
         self.task, self.searcher, self.budget, self.workers, self.seed = task, searcher, budget, workers, seed
+        self.limit = limit
         self.trials: list[Trial] = []
         self.leads: list[Lead] = []
         self.queue: list[tuple[float, int, Point, Iterator[Point]]] = []
@@ -128,6 +134,8 @@ class Arena:
 
     def _start(self, now: float) -> None:
         number = len(self.trials)
+        if number == self.limit:
+            return
         sample = self.searcher.propose(self.trials, now * self.workers / self.budget)
         self.trials.append(Trial(number, sample))
         self._ahead(now, self.trials[-1], self.task.run(sample, seed_for(self.seed, "run", number) % 2**32))

@@ -26,7 +26,7 @@ PURPOSES = {
     "phantom {split}",
     "plan",
     "policy",
-    "policy odds",
+    "effects",
     "rows for statistics",
     "sampling",
     "statistics",

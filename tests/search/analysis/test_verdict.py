@@ -15,10 +15,12 @@ from chex.errors import InputError
 from chex.runtime import run_folder
 from chex.runtime.atomic_io import write_text
 from chex.statistics.metrics import METRIC, auroc
-from search.analysis.verdict import Verdict, analyze, backbone_sizes, categorical, load_verdict
+from search.analysis.verdict import Verdict, analyze, backbone_sizes, load_verdict
 from search.command import main
 from search.config.search_config import SearchConfig
 from search.config.search_folder import load_search_folder
+from search.optimize.samplers import AUROC_OF
+from search.space.space import Space
 from search.trials.layout import CONFIG, STUDY, trial_folder
 from search.trials.predictions import Predictions, load_predictions, write_labels
 from search.trials.study_store import StudyStore
@@ -31,6 +33,7 @@ SPACE = {
     "policy.Edema": {"choice": ["ones", "ignore"]},
     "optimizer.lr": {"loguniform": [1e-4, 1e-2]},
 }
+BASE = {"policy.default": "zeros", "policy.Edema": None}
 STATES: tuple[State, ...] = ("finished",) * 8 + ("pruned", "failed", "pending")
 
 
@@ -90,6 +93,7 @@ def _told(truth: np.ndarray, given: Sequence[np.ndarray], place: int) -> dict[st
     return {
         METRIC: float(max(values)),
         "auroc": float(values[-1]),
+        **{f"{AUROC_OF}{NAMES[k]}": float(auroc(truth[:, k], given[-1][:, k])) for k in (0, 1)},
         "percent": 30 * place + 40,
         "images_seen": 100 * (place + 1),
     }
@@ -103,7 +107,11 @@ def rows(folder: Path) -> list[TrialRecord]:
 
 
 def verdict(folder: Path, those: Sequence[TrialRecord] | None = None) -> Verdict | None:
-    return analyze(those or rows(folder), load_predictions(folder), ["policy.default", "policy.Edema"], 0, {})
+    return analyze(those or rows(folder), load_predictions(folder), space_of(folder), BASE, 0, {})
+
+
+def space_of(folder: Path) -> Space:
+    return load_search_folder(folder).search_space()
 
 
 def test_the_winner_is_the_ledgers_and_its_corrected_auroc_is_lower(folder: Path) -> None:
@@ -124,7 +132,7 @@ def test_of_equal_trials_the_winner_is_the_one_whose_weights_the_search_keeps(fo
     known.probability[known.trials == 2] = known.probability[known.trials == 3]
     lower = [{**told, "auroc": told["auroc"] - 1e-15, METRIC: told[METRIC] - 1e-15} for told in there[2].reports]
     there[1] = replace(there[1], reports=tuple(lower))  # of the same reports, by another round-off
-    found = analyze(there, known, [], 0, {})
+    found = analyze(there, known, {}, {}, 0, {})
     assert found is not None
     assert found.winner == 3
     assert found.trials[1].auroc == found.trials[2].auroc
@@ -143,24 +151,27 @@ def test_trials_that_failed_or_have_not_ended_change_nothing(folder: Path) -> No
         known.images[few],
         known.probability[few],
     )
-    found, without = verdict(folder), analyze(there[:9], part, ["policy.default", "policy.Edema"], 0, {})
+    found, without = verdict(folder), analyze(there[:9], part, space_of(folder), BASE, 0, {})
     assert found is not None
     assert without is not None
-    assert (found.debiased_auroc, found.best_set, found.comparisons) == (
+    assert (found.debiased_auroc, found.best_set, found.strategies) == (
         without.debiased_auroc,
         without.best_set,
-        without.comparisons,
+        without.strategies,
     )
 
 
-def test_a_knob_about_an_observation_is_compared_by_that_observations_auroc(folder: Path) -> None:
+def test_a_parameter_of_an_observation_is_judged_by_that_observation_s_auroc(folder: Path) -> None:
     found = verdict(folder)
     assert found is not None
-    assert [(pair.param, pair.outcome) for pair in found.comparisons] == [
-        ("policy.default", "mean"),
-        ("policy.Edema", "Edema"),
+    assert [(each.param, each.value, each.outcome, each.trials, each.finished) for each in found.strategies.values] == [
+        ("policy.default", "ones", "mean", 5, 4),
+        ("policy.default", "zeros", "mean", 4, 4),
+        ("policy.Edema", "ones", "Edema", 5, 4),
+        ("policy.Edema", "ignore", "Edema", 4, 4),
     ]
-    assert found.comparisons[0].trials == (4, 4)
+    assert {each.reference for each in found.strategies.of("policy.default")} == {"zeros"}
+    assert [each.param for each in found.strategies.slopes] == ["optimizer.lr"]
 
 
 def test_the_cheapest_of_equals_has_the_smaller_backbone(folder: Path) -> None:
@@ -172,7 +183,7 @@ def test_the_cheapest_of_equals_has_the_smaller_backbone(folder: Path) -> None:
     ]
     known = load_predictions(folder)
     known.probability[known.trials == 2] = known.probability[known.trials == 3]
-    found = analyze(there, known, ["model.backbone"], 0, backbone_sizes(there))
+    found = analyze(there, known, {}, {}, 0, backbone_sizes(there))
     assert found is not None
     assert {2, 3} <= set(found.best_set.trials)
     assert (found.best_set.cheapest, found.best_set.backbone, found.best_set.images) == (2, "resnet18", 300)
@@ -197,10 +208,6 @@ def test_the_whole_verdict_has_importances_and_an_ensemble_and_changes_no_file(f
     assert found.importances.why == "8 trials finished, and importances need 20"
     assert any(line.startswith("ensembles: bag 1 of ") for line in heard)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
-
-
-def test_only_knobs_with_words_to_choose_from_are_compared(folder: Path) -> None:
-    assert categorical(load_search_folder(folder).search_space()) == ["policy.default", "policy.Edema"]
 
 
 def test_a_search_in_which_all_failed_has_no_verdict(folder: Path) -> None:

@@ -3,14 +3,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from chex.statistics.intervals import Estimate
+from chex.statistics.intervals import UNDEFINED, Estimate
 from search.analysis.best_set import BestSet
 from search.analysis.ensemble import Ensemble, Member
 from search.analysis.importance import Importances
+from search.analysis.strategies import Strategies
 from search.analysis.trial_aurocs import TrialAurocs
-from search.analysis.value_comparison import UNKNOWN, ValueComparison
 from search.analysis.verdict import Verdict
 from search.analysis.verdict_text import WIDTH, sentences, unproven, verdict_text
+from tests.drawn_strategies import drawn_strategies
 
 FIGURE = Estimate(0.861, 0.8, 0.9)
 LONG = "Enlarged Cardiomediastinum"
@@ -20,11 +21,6 @@ def trial(number: int, auroc: float) -> TrialAurocs:
     figure = Estimate(auroc, auroc - 0.05, auroc + 0.05)
     undefined = Estimate(np.nan, np.nan, np.nan)
     return TrialAurocs(number, 1_234_567, figure, (figure, undefined))
-
-
-def pair(verdict: str, value: float = 0.02, param: str = "policy.default", outcome: str = "mean") -> ValueComparison:
-    gap = UNKNOWN if verdict == "untested" else Estimate(value, value - 0.01, value + 0.01)
-    return ValueComparison(param, "ones", "zeros", (12, 9), outcome, gap, gap, 0.95, verdict)  # type: ignore[arg-type]
 
 
 VERDICT = Verdict(
@@ -42,7 +38,7 @@ VERDICT = Verdict(
     debiased_auroc=FIGURE,
     trials=(trial(3, 0.84), trial(17, 0.873)),
     best_set=BestSet((17, 3), 50, 3, 120_000, "resnet18"),
-    comparisons=(pair("different"), pair("tied"), pair("tied"), pair("untested")),
+    strategies=drawn_strategies("policy.default", "ones", "ignore", "zeros", better="ones", slope="worse"),
 )
 
 
@@ -57,31 +53,34 @@ def test_three_sentences_say_who_wins_who_ties_and_what_differs() -> None:
         "like these. "
         "2 of 50 trials may be the best, trial 17 included: the data cannot distinguish them; the cheapest is "
         "trial 3 (120,000 training images, resnet18). "
-        "These values differ by more than chance, all pairs considered: policy.default ones over zeros "
-        "(+.020 (+.010 to +.030)); "
-        "2 pairs of values tied, 1 pair with too few finished trials."
+        "Proven, all of it together with a probability of 95 %: policy.default ones is better than the others on "
+        "average (+.030 (+.020 to +.040)); AUROC falls with optimizer.lr (-.020 (-.030 to -.010) over its range)."
     )
 
 
-def test_the_better_value_is_named_first() -> None:
-    assert "policy.default zeros over ones (+.020 (+.010 to +.030))" in one_line(
-        replace(VERDICT, comparisons=(pair("different", -0.02),))
-    )
+def test_of_two_values_only_the_better_one_is_named() -> None:
+    backbones = drawn_strategies("model.backbone", "resnet50", "densenet121", better="resnet50")
+    said = one_line(replace(VERDICT, strategies=backbones))
+    assert "model.backbone resnet50 is better than the other (+.030 (+.020 to +.040))." in said
+    assert "worse" not in said
 
 
 @pytest.mark.parametrize(
-    ("rivals", "said"),
+    ("strategies", "trials", "said"),
     [
-        ((), "No parameter has values to compare."),
-        ((pair("tied"),), "No value of a parameter is proven better than another: 1 pair of values tied."),
+        (Strategies(), 2, "Too few trials to compare values of parameters: 2 trials with a result, and 6 are needed."),
+        (Strategies(), 6, "No parameter has values to compare."),
         (
-            (pair("untested"),) * 2,
-            "No value of a parameter is proven better than another: 2 pairs with too few finished trials.",
+            drawn_strategies("policy.Edema", "ones", "zeros"),
+            6,
+            "Nothing is proven about a parameter: no value is better or worse than the others of its parameter by more "
+            "than chance explains.",
         ),
     ],
 )
-def test_nothing_proven_is_said(rivals: tuple[ValueComparison, ...], said: str) -> None:
-    assert one_line(replace(VERDICT, comparisons=rivals)).endswith(said)
+def test_nothing_proven_is_said(strategies: Strategies, trials: int, said: str) -> None:
+    tried = (trial(17, 0.873), *(trial(number, 0.8) for number in range(1, trials)))
+    assert one_line(replace(VERDICT, strategies=strategies, trials=tried)).endswith(said)
 
 
 @pytest.mark.parametrize(
@@ -113,9 +112,12 @@ def test_what_was_held_out_is_said_to_have_the_labels_of_a_program() -> None:
     assert "radiologist" not in " ".join(unproven(VERDICT))
 
 
-def test_what_is_no_test_has_no_interval() -> None:
-    lines = verdict_text(replace(VERDICT, comparisons=(pair("tied"),))).splitlines()
-    assert "    matched average +.020 (+.010 to +.030)  best of each +.020" in lines
+def test_values_are_listed_with_their_difference_and_the_ones_that_may_be_the_best_are_marked() -> None:
+    lines = verdict_text(VERDICT).splitlines()
+    assert "  ones                   12 (9)  +.030 (+.010 to +.050)         .97 *" in lines
+    assert "  ignore                 12 (9)  +.000 (-.020 to +.020)         .01" in lines
+    assert "  zeros                  12 (9)  -                              .01" in lines
+    assert "  optimizer.lr                        -.020 (-.030 to -.010)" in lines
 
 
 def test_tables_give_trials_best_first_and_leave_undefined_observations_out() -> None:
@@ -129,16 +131,13 @@ def test_tables_give_trials_best_first_and_leave_undefined_observations_out() ->
 def test_no_line_is_wider_than_a_terminal() -> None:
     wide = replace(
         VERDICT,
-        comparisons=(
-            pair("tied", -0.02, f"policy.{LONG}", LONG),
-            pair("untested", param=f"policy.{LONG}", outcome=LONG),
-        ),
+        strategies=drawn_strategies(f"policy.{LONG}", "smoothed_ones", "zeros", better="smoothed_ones"),
         importances=Importances({f"policy.{LONG}": 1.0}, {f"policy.{LONG}": 0.9, "optimizer.lr": 0.1}, ""),
-        ensemble=Ensemble(tuple(Member(k, 5, 1 / 15) for k in range(100, 115)), 0.9, FIGURE, 10, 0.89, UNKNOWN),
+        ensemble=Ensemble(tuple(Member(k, 5, 1 / 15) for k in range(100, 115)), 0.9, FIGURE, 10, 0.89, UNDEFINED),
     )
     text = verdict_text(wide, "studies")
     assert max(map(len, text.splitlines())) <= WIDTH
-    assert "first minus second (finished trials)" in text.replace("\n", " ")
+    assert "difference from zeros, and the probability to be the best" in text.replace("\n", " ")
     assert "and 5 more" in text
 
 

@@ -36,23 +36,26 @@ SCHEMA = {
     "may_be_best": [int],
     "cheapest": {"trial": int, "images_seen": int},
     "trials": [{"trial": int, "images_seen": int, "auroc": float, "auroc_low": float, "auroc_high": float}],
-    "policies": [],
-    "pairs": [
+    "values": [
         {
             "parameter": str,
-            "first": str,
-            "second": str,
-            "first_trials": int,
-            "second_trials": int,
+            "value": str,
             "outcome": str,
-            "difference": (float, type(None)),
-            "difference_low": (float, type(None)),
-            "difference_high": (float, type(None)),
-            "confidence": float,
-            "best_difference": (float, type(None)),
-            "verdict": str,
+            "trials": int,
+            "finished": int,
+            "reference": str,
+            "difference": float,
+            "difference_low": float,
+            "difference_high": float,
+            "over_others": float,
+            "over_others_low": float,
+            "over_others_high": float,
+            "probability_best": float,
+            "may_be_best": bool,
+            "proven": str,
         }
     ],
+    "numbers": [{"parameter": str, "slope": float, "slope_low": float, "slope_high": float, "proven": str}],
     "importances": type(None),
     "ensemble": type(None),
     "sentences": [str],
@@ -99,8 +102,12 @@ def test_a_verdict_has_these_names_and_no_nan(verdict: Verdict) -> None:
     winner = next(trial for trial in record["trials"] if trial["trial"] == verdict.winner)
     ends = ("auroc", "auroc_low", "auroc_high")
     assert [winner[name] for name in ends] == [record["winner"][name] for name in ends]
-    assert len(record["pairs"]) == 4  # three of the policies, one of the backbones
-    assert any(pair["difference"] is None for pair in record["pairs"])  # too few trials: NaN
+    assert {each["parameter"] for each in record["values"]} == {"policy.default", "model.backbone"}
+    assert [each["parameter"] for each in record["numbers"]] == [
+        "policy.default.low",
+        "optimizer.lr",
+        "schedule.epochs",
+    ]
 
 
 def test_the_status_of_a_search_has_the_columns_of_trials_csv(folder: Path, tmp_path: Path) -> None:
@@ -113,7 +120,7 @@ def test_the_status_of_a_search_has_the_columns_of_trials_csv(folder: Path, tmp_
     assert record["trials"][0]["policy.default.low"] is None or isinstance(
         record["trials"][0]["policy.default.low"], float
     )
-    assert (record["format"], record["search"], record["state"], record["ended"]) == (2, "made", "ended", 7)
+    assert (record["format"], record["search"], record["state"], record["ended"]) == (3, "made", "ended", 7)
     assert record["best"]["best_auroc"] == max(row.value for row in status.rows if row.value == row.value)
     assert record["budget"]["trials"] == 7
 

@@ -7,12 +7,13 @@ import pytest
 from chex.statistics.intervals import Estimate
 from chex.statistics.metrics import METRIC
 from search.analysis.best_set import BestSet
-from search.analysis.policy_odds import PolicyOdds
+from search.analysis.strategies import Strategies
 from search.analysis.verdict import Verdict
 from search.command import main
 from search.config.search_folder import load_trials
 from search.report.last_screen import files_and_commands, finish_search, format_report
 from search.trials.trial import State, TrialRecord
+from tests.drawn_strategies import drawn_strategies, joined
 from tests.made_search import made_search
 
 
@@ -41,7 +42,7 @@ def verdict(trial: int = 1) -> Verdict:
         debiased_auroc=Estimate(0.85, 0.8, 0.9),
         trials=(),
         best_set=BestSet((1, 2), 3, 2, 500, ""),
-        comparisons=(),
+        strategies=Strategies(),
     )
 
 
@@ -58,24 +59,17 @@ def test_the_last_screen_has_the_config_both_aurocs_the_ties_and_the_limits() ->
     assert "This is the base config: no other trial reached a higher AUROC." in lines
 
 
-def test_a_policy_without_a_finished_trial_has_no_auroc() -> None:
-    lines = format_report(verdict(), ROWS, baseline=True).splitlines()
-    table = [line.split() for line in lines[lines.index("Best finished trial of each policy:") + 1 :]]
-    assert table[:3] == [
-        ["ignore", "-", "0", "of", "1", "finished"],
-        ["ones", ".860", "1", "of", "1", "finished"],
-        ["zeros", ".850", "1", "of", "1", "finished"],
-    ]
-
-
 def test_the_last_screen_names_the_policy_of_each_observation_and_how_sure_that_is() -> None:
-    odds = PolicyOdds("Edema", {"ones": 0.62, "zeros": 0.38}, {"ones": 4, "zeros": 5})
-    alone = PolicyOdds("Pleural Effusion", {"smoothed_ones": 1.0}, {"smoothed_ones": 1})
-    lines = format_report(replace(verdict(), policy_odds=(odds, alone)), ROWS, baseline=True).splitlines()
+    table = joined(
+        drawn_strategies("policy.Edema", "ones", "zeros", better="ones"),
+        drawn_strategies("policy.Pleural Effusion", "ignore", "zeros"),
+        drawn_strategies("model.backbone", "resnet50", "densenet121"),
+    )
+    lines = format_report(replace(verdict(), strategies=table), ROWS, baseline=True).splitlines()
     start = lines.index("The policy of each observation, and how probable it is that it is the best:")
     assert lines[start + 1 : start + 5] == [
-        "  Edema                       ones              .62   then zeros .38",
-        "  Pleural Effusion            smoothed_ones   > .99",
+        "  Edema                       ones              .97   then zeros .03",
+        "  Pleural Effusion            ignore            .50   then zeros .50",
         "",
         "Best config: trial 1 of 3 trials, 1 pruned, 0 failed",
     ]

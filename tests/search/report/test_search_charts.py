@@ -1,30 +1,21 @@
-import itertools
-from typing import Any
-
 import pytest
 
 from chex.statistics.intervals import Estimate
 from search.analysis.importance import Importances
-from search.analysis.value_comparison import ValueComparison
 from search.optimize.pruning import PruningConfig
 from search.report.chart_style import STATE_MARKERS
 from search.report.parameter_charts import parallel_coordinates, slice_plots
 from search.report.search_charts import (
     auroc_over_images_plot,
-    comparison_plots,
     curves_plot,
-    describe_comparisons,
     images_spent_at_end,
     importances_plot,
 )
+from search.report.strategy_charts import value_plots
+from tests.drawn_strategies import drawn_strategies
 from tests.drawn_trials import CHART_DATA, ORDER, ROWS, traces
 
 NONE = Estimate(float("nan"), float("nan"), float("nan"))
-
-
-def comparison(first: str, second: str, average: Estimate, verdict: Any) -> ValueComparison:
-    best = Estimate(0.01, -0.1, 0.1)
-    return ValueComparison("policy.default", first, second, (3, 4), "mean", best, average, 0.95, verdict)
 
 
 def test_images_spent_at_a_trial_s_end_include_earlier_trials() -> None:
@@ -56,47 +47,6 @@ def test_the_caption_says_that_the_winner_was_found_early() -> None:
     )
 
 
-def test_differences_are_described_with_the_better_value_first() -> None:
-    pairs = [
-        comparison("ones", "zeros", Estimate(-0.02, -0.03, -0.01), "different"),
-        comparison("ignore", "zeros", Estimate(0.01, -0.03, 0.04), "tied"),
-        comparison("ignore", "ones", NONE, "untested"),
-    ]
-    assert describe_comparisons(pairs) == (
-        "zeros is better than ones by .020 (.010 to .030); ignore and zeros show no clear difference; "
-        "ignore and ones have too few finished trials to compare averages."
-    )
-    assert describe_comparisons(pairs[1:2] * 9) == "the data show no difference between any two values."
-    assert "9 other pairs show no clear difference" in describe_comparisons([pairs[0], *pairs[1:2] * 9])
-
-
-def test_a_pair_that_differs_is_bold_and_undefined_averages_are_omitted() -> None:
-    ((tested, _),) = comparison_plots([comparison("<a>", "b", Estimate(-0.02, -0.03, -0.01), "different")], {})
-    assert tested.figure.layout.yaxis.ticktext == ("<b>&lt;a&gt; \N{MINUS SIGN} b<br>3 and 4 finished</b>",)
-    assert set(traces(tested.figure)) == {"average trials", "best trials"}
-    assert traces(tested.figure)["average trials"]["error_x"]
-    assert "error_x" not in traces(tested.figure)["best trials"]  # nothing that would look like a test
-    ((untested, _),) = comparison_plots([comparison("a", "b", NONE, "untested")], {})
-    assert set(traces(untested.figure)) == {"best trials"}
-
-
-def test_of_many_pairs_the_first_plot_has_those_of_the_winner_s_value_and_those_that_differ() -> None:
-    values = ["forest", "ignore", "multiclass", "ones", "zeros"]
-    pairs = [comparison(a, b, Estimate(0.01, -0.03, 0.04), "tied") for a, b in itertools.combinations(values, 2)]
-    ((few, everything),) = comparison_plots(pairs, {"policy.default": "ones"})
-    assert everything is None
-    assert len(few.figure.layout.yaxis.ticktext) == 10
-    pairs.append(comparison("forest", "zzz", Estimate(0.02, 0.01, 0.03), "different"))
-    ((first, everything),) = comparison_plots(pairs, {"policy.default": "ones"})
-    described = [text.partition("<br>")[0] for text in first.figure.layout.yaxis.ticktext]
-    named = ["ones \N{MINUS SIGN} forest", "ones \N{MINUS SIGN} ignore", "ones \N{MINUS SIGN} multiclass"]
-    assert described == [*named, "ones \N{MINUS SIGN} zeros", "<b>forest \N{MINUS SIGN} zzz"]
-    assert traces(first.figure)["average trials"]["x"] == pytest.approx([-0.01, -0.01, -0.01, 0.01, 0.02])
-    assert everything
-    assert len(everything.figure.layout.yaxis.ticktext) == 11
-    assert first.caption == everything.caption
-
-
 def test_the_end_of_a_pruned_trial_has_a_marker() -> None:
     plot = curves_plot(CHART_DATA, PruningConfig())
     series = traces(plot.figure)
@@ -124,7 +74,7 @@ def test_no_text_of_a_trial_or_a_value_is_html_to_plotly() -> None:
         curves_plot(CHART_DATA, None),
         *slice_plots(CHART_DATA),
     ]
-    plots += [plot for plot, _ in comparison_plots([comparison("<b>ones</b>", "zeros", NONE, "untested")], {})]
+    plots += value_plots(drawn_strategies("policy.default", "<b>ones</b>", "zeros")).values()
     chart_data = "".join(plot.figure.to_json().replace("\\u003c", "<").replace("\\u003e", ">") for plot in plots)
     assert "<b>ones" not in chart_data
     assert "<i>boom" not in chart_data

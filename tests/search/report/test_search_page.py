@@ -51,7 +51,7 @@ def test_the_first_screen_names_the_winner_the_ties_and_the_values_that_differ(f
     assert first[0::2] == ["winner", "ties", "values"]
     assert "on the 120 images of 120 patients by which it was chosen" in first[1]
     assert "the data cannot distinguish them" in first[3]
-    assert "policy.default ones over" in first[5]
+    assert "policy.default ones is better than the others on average" in first[5]
     trials = "24 trials (13 finished, 7 pruned, 4 failed) of densenet121, resnet50 at 64 px on "
     assert f"{trials}{Path('<img').absolute()}" in text
     assert browser.evaluate("document.querySelector('nav').getBoundingClientRect().top") > 900

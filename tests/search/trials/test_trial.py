@@ -1,7 +1,7 @@
 import math
 
 from chex.statistics.metrics import METRIC
-from search.trials.trial import GroupResult, TrialRecord, best, best_by, ended, ranked_trials, trials_table, winner
+from search.trials.trial import TrialRecord, best, ended, ranked_trials, trials_table, winner
 
 
 def row(number: int, state: str, *values: float) -> TrialRecord:
@@ -50,15 +50,3 @@ def test_the_table_has_a_row_a_trial_with_knobs_and_the_last_figures() -> None:
     assert list(written["optimizer.lr"]) == [1e-3, 2e-3]
     assert written[METRIC].isna().tolist() == [False, True]
     assert written["percent"].iloc[0] == 50
-
-
-def test_values_of_a_knob_are_told_by_their_best_finished_trial() -> None:
-    of_rates = [row(1, "finished", 0.8), row(2, "pruned", 0.9), row(3, "finished", 0.7)]
-    policies = [
-        TrialRecord(each.number, each.state, {"policy.default": policy}, each.reports)
-        for each, policy in zip(of_rates, ("ones", "zeros", "ones"), strict=True)
-    ]
-    found = best_by(policies, "policy.default")
-    assert found["ones"] == GroupResult(0.8, finished=2, trials=2)
-    assert (found["zeros"].finished, found["zeros"].trials) == (0, 1)
-    assert math.isnan(found["zeros"].best)
