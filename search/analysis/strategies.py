@@ -92,7 +92,8 @@ class Strategies:
 
         values = [_row(each) for each in self.values]
         slopes = [{"param": each.param, **_ends("effect", each.effect), "claim": each.claim} for each in self.slopes]
-        return pd.DataFrame([*values, *slopes], columns=list(COLUMNS))
+        table = pd.DataFrame([*values, *slopes], columns=list(COLUMNS))
+        return table.astype({"trials": "Int64", "finished": "Int64"})
 
     @property
     def params(self) -> list[str]:

@@ -26,9 +26,8 @@ from search.trials.trial_text import format_value
 def finish_search(rows: Sequence[TrialRecord], folder: Path, search: SearchConfig) -> str | None:
     """Analyses ended trials, writes strategies.csv and the report into `folder`, and returns the report.
 
-    Returns None if no trial has a result.
-
-    The text has no paths, because the folder may be moved or copied; `files_and_commands` has them.
+    Returns None if no trial has a result. The text has no paths, because the folder may be moved or copied;
+    `files_and_commands` has them.
     """
     if winner(rows) is None:
         return None
@@ -85,7 +84,7 @@ def files_and_commands(folder: Path) -> str:
     column = max(map(len, commands)) + 3
     fits_width = 2 + column + 2 + max(map(len, commands.values())) <= WIDTH
     lines = [f"  {typed:<{column}}# {purpose}" if fits_width else f"  {typed}" for typed, purpose in commands.items()]
-    files = f"{PAGE} (the report, for a browser), {BEST} and {WEIGHTS} (the winner), {TRIALS}"
+    files = f"{PAGE} (the report, for a browser), {BEST} and {WEIGHTS} (the winner), {TRIALS}, {STRATEGIES}"
     return "\n".join([f"In {_shorten_path(folder)}:", *textwrap.wrap(files, WIDTH), "Next:", *lines])
 
 

@@ -23,8 +23,9 @@ from search.report.chart_style import (
 
 POLICY = "policy."
 MAY_BE_BEST = "\N{BLACK CIRCLE}"
-COLORS = [[0.0, "#b05f00"], [0.5, "#ffffff"], [1.0, "#1f5fa8"]]
-LEAST_RANGE = 0.01
+COLORS = [[0.0, "#e5b878"], [0.5, "#ffffff"], [1.0, "#86b1e0"]]
+"""So light that black text can be read on both ends."""
+LEAST_RANGE = 0.02
 """The colours of the heat map span at least this difference of AUROC to each side."""
 
 
