@@ -91,12 +91,11 @@ OBSERVATION_METHODS: dict[str, Opening] = {
     for method in (
         Method("random", random),
         Method("Optuna TPE", optuna_default),
-        Method("TPE", tpe(10)),
-        Method("TPE, grouped as with a condition", tpe(10, group=True)),
+        Method("TPE, with a condition", tpe(10, group=True), condition=True),
         Method("by observation", by_observation(FIVE), one_seed=True),
+        Method("by observation, with a condition", by_observation(FIVE), one_seed=True, condition=True),
         Method("random, percent 25 x2", random, asha(25, 2)),
         Method("Optuna TPE, percent 25 x2", optuna_default, asha(25, 2)),
-        Method("TPE, percent 25 x2", tpe(10), asha(25, 2)),
         Method("by observation, percent 25 x2", by_observation(FIVE), asha(25, 2), one_seed=True),
     )
 }

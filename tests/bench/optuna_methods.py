@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import optuna
+from optuna.distributions import FloatDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from chex.runtime.rng import rng_for, seed_for
@@ -20,6 +21,7 @@ from tests.bench.search_arena import Sample, Trial, highest
 
 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
+LOW, LOW_DOMAIN = "policy.Edema.low", FloatDistribution(0.5, 0.85)
 Rule = Callable[[int, LearningCurves], bool]
 Told = Callable[[Trial, Sequence[Trial]], tuple[TrialState, float | None] | None]
 """State and value of a stopped trial for Optuna, given all trials; None: it is left out."""
@@ -117,6 +119,8 @@ class Method:
     """Points to try before any proposal."""
     one_seed: bool = False
     """Whether the sampler has the same seed for all trials, because it draws from the trial's number by itself."""
+    condition: bool = False
+    """Whether the space also has LOW, which exists for one policy of Edema and changes nothing."""
     confirm: tuple[float, int] | None = None
     """From this share of the budget on, the best few (how many) run again under new seeds, and their means decide."""
 
@@ -185,7 +189,10 @@ def proposed(method: Method, space: Space, trials: Sequence[Trial], seed: int) -
     sampler = method.sampler(seed if method.one_seed else seed_for(seed, "propose", len(trials)) % 2**32)
     study = optuna.create_study(direction="maximize", sampler=sampler)
     study.add_trials([told for trial in trials if (told := frozen(method, space, trial, trials)) is not None])
-    return dict(study.ask({path: param.domain for path, param in space.items()}).params)
+    trial = study.ask({path: param.domain for path, param in space.items()})
+    if method.condition and trial.params["policy.Edema"] == "smoothed_ones":
+        trial.suggest_float(LOW, LOW_DOMAIN.low, LOW_DOMAIN.high)
+    return dict(trial.params)
 
 
 def frozen(method: Method, space: Space, trial: Trial, trials: Sequence[Trial]) -> FrozenTrial | None:
@@ -200,7 +207,7 @@ def frozen(method: Method, space: Space, trial: Trial, trials: Sequence[Trial]) 
     if told is None:
         return None
     reports = {p.percent: p.value for p in trial.lifted} if told[0] == TrialState.PRUNED else {}
-    domains = {path: space[path].domain for path in trial.sample}
+    domains = {path: LOW_DOMAIN if path == LOW else space[path].domain for path in trial.sample}
     return create_trial(
         state=told[0],
         value=told[1],
@@ -232,6 +239,7 @@ def optuna_default(seed: int) -> optuna.samplers.BaseSampler:
 
 def by_observation(observations: Sequence[str], **settings: Any) -> Callable[[int], optuna.samplers.BaseSampler]:
     owners = {f"policy.{name}": str(k) for k, name in enumerate(observations)}
+    owners[LOW] = owners["policy.Edema"]
     return lambda seed: ComponentwiseSampler(owners, seed=seed, **settings)
 
 
