@@ -1,14 +1,17 @@
 """Computes how important each parameter of a search is for AUROC."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import create_trial
+
+from search.space.space import Space
 
 MIN_TRIALS = 20
-"""Importances need at least this many finished trials; with fewer they are noise."""
+"""Importances need at least this many trials; with fewer they are noise."""
 
 
 @dataclass(frozen=True)
@@ -24,18 +27,30 @@ class Importances:
     """Why there are no importances; "" if there are."""
 
 
-def importances(trials: Sequence[FrozenTrial], seed: int) -> Importances:
-    """Returns the importances from the complete ones of a study's `trials`; the same seed gives the same result."""
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    if len(complete) < MIN_TRIALS:
-        finished = "1 trial" if len(complete) == 1 else f"{len(complete)} trials"
-        return Importances({}, {}, f"{finished} finished, and importances need {MIN_TRIALS}")
-    if len({trial.value for trial in complete}) == 1:
-        return Importances({}, {}, "all finished trials reached the same AUROC")
+def importances(
+    params: Mapping[int, Mapping[str, Any]], final_aurocs: Mapping[int, float], space: Space, seed: int
+) -> Importances:
+    """Returns the importances from the trials in `final_aurocs`, the AUROC at the end of each by its number.
+
+    `params` has the parameters of these trials. The same seed gives the same result.
+    """
+    if len(final_aurocs) < MIN_TRIALS:
+        have = "1 trial has" if len(final_aurocs) == 1 else f"{len(final_aurocs)} trials have"
+        return Importances({}, {}, f"{have} a result, and importances need {MIN_TRIALS}")
+    if len(set(final_aurocs.values())) == 1:
+        return Importances({}, {}, "all trials reached the same AUROC")
+    trials = [
+        create_trial(
+            value=auroc,
+            params=dict(params[number]),
+            distributions={path: space[path].domain for path in params[number]},
+        )
+        for number, auroc in final_aurocs.items()
+    ]
     from optuna import importance  # imports scikit-learn, which is slow
 
     study = optuna.create_study(direction="maximize")
-    study.add_trials(complete)
+    study.add_trials(trials)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Optuna warns that these evaluators are experimental
         evaluators = importance.FanovaImportanceEvaluator(seed=seed), importance.PedAnovaImportanceEvaluator()

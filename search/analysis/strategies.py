@@ -4,7 +4,7 @@ It is computed from draws of the model in trial_model.py, which counts pruned tr
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -77,6 +77,11 @@ class Strategies:
     values: tuple[ValueEffect, ...] = ()
     """In the order of the space."""
     slopes: tuple[Slope, ...] = ()
+    final_aurocs: dict[int, float] = field(default_factory=dict)
+    """By trial: the mean AUROC at the end of its schedule, as expected from what it reported if it was pruned."""
+    config_aurocs: dict[int, Estimate] = field(default_factory=dict)
+    """By trial: the mean AUROC, on other patients like these, that its config is expected to reach at the end of its
+    schedule when it is trained again, if all that parameters do not explain is luck."""
 
     def of(self, param: str) -> list[ValueEffect]:
         """Returns the values of `param`."""
@@ -155,14 +160,28 @@ def search_strategies(
     """
     terms = trial_terms([trial.params for trial in trials], space, observations)
     if len(trials) < MIN_TRIALS or not terms:
-        return Strategies()
+        return Strategies(final_aurocs={trial.number: trial.value for trial in trials})
     from search.analysis.trial_model import fit_trial_model  # imports torch, which is slow
 
     with one_thread():
         likelihood = fit_trial_model(stage_aurocs(trials, observations), terms)
         patients = patient_covariance(terms, likelihood.loadings, influences)
         draws = draw_terms(likelihood, patients, rng_for(seed, "effects"))
-    return strategies(draws, trials, observations, base)
+    numbers = [trial.number for trial in trials]
+    configs = (_estimate(each) for each in config_draws(draws).T)
+    return replace(
+        strategies(draws, trials, observations, base),
+        final_aurocs=dict(zip(numbers, likelihood.final_aurocs.tolist(), strict=True)),
+        config_aurocs=dict(zip(numbers, configs, strict=True)),
+    )
+
+
+def config_draws(draws: TermDraws) -> np.ndarray:
+    """Returns float (D, T): the mean AUROC at the end of each trial's config, without what is luck."""
+    shares = np.array([1.0 if term.observation is None else 1 / draws.means.shape[1] for term in draws.terms])
+    columns = np.stack([term.column for term in draws.terms], axis=1)
+    config: np.ndarray = draws.means.mean(axis=1)[:, None] + (draws.values * shares) @ columns.T
+    return config
 
 
 def strategies(

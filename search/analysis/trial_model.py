@@ -118,7 +118,21 @@ class _Model:
             deviations,
             self._loadings().numpy(),
             self._shares().numpy(),
+            self._final_aurocs().numpy() * UNIT,
         )
+
+    def _final_aurocs(self) -> torch.Tensor:
+        """Returns float (T,): the mean AUROC at the last stage, as expected from the stages that a trial reached."""
+        product, projected, _, _ = self._products()
+        fitted = self._design() @ torch.linalg.solve(product + torch.diag(self._precision()), projected)
+        covariance = self._covariance(self._loadings()[self.observation_of])
+        last = self.stage_of == self.stages - 1
+        expected = torch.empty(len(fitted), dtype=torch.float64)
+        for trial, known in enumerate(self.known.bool()):
+            rest = (self.target[trial, :, 0] - fitted[trial])[known]
+            gain = torch.linalg.solve(covariance[known][:, known], rest)
+            expected[trial] = (fitted[trial, last] + covariance[last][:, known] @ gain).mean()
+        return expected
 
     def _columns(self) -> _Columns:
         trials, cells = self.known.shape
@@ -162,16 +176,20 @@ class _Model:
         by_kind |= {name: (-2 * each).exp() for name, each in zip(self.random, self.log_deviations, strict=True)}
         return torch.stack([by_kind[kind].double() for kind in self.columns.kind])
 
+    def _design(self) -> torch.Tensor:
+        """Returns float (T, S K, C): the columns, multiplied by loadings and shares."""
+        loadings, shares = self._loadings()[self.observation_of], self._shares()[self.stage_of]
+        one = torch.ones(1, dtype=torch.float64)
+        weights = torch.where(self.columns.loaded, loadings[:, None], one)
+        return self.columns.values * weights * torch.where(self.columns.shared, shares[:, None], one)
+
     def _products(self) -> tuple[torch.Tensor, ...]:
         """Returns the columns' products and their products with the target, whitened by the covariance of a trial.
 
         Also returns the target's own product, and the logarithm of the determinant of the covariance of all trials.
         """
-        loadings, shares = self._loadings()[self.observation_of], self._shares()[self.stage_of]
-        weights = torch.where(self.columns.loaded, loadings[:, None], torch.ones(1, dtype=torch.float64))
-        weights = weights * torch.where(self.columns.shared, shares[:, None], torch.ones(1, dtype=torch.float64))
-        lower = torch.linalg.cholesky(self._covariance(loadings))
-        both = torch.cat([self.columns.values * weights, self.target], dim=2)
+        lower = torch.linalg.cholesky(self._covariance(self._loadings()[self.observation_of]))
+        both = torch.cat([self._design(), self.target], dim=2)
         white = torch.linalg.solve_triangular(lower, both, upper=False) * self.known[:, :, None]
         flat = white.reshape(-1, white.shape[2])
         products = flat.T @ flat

@@ -47,6 +47,9 @@ class TermLikelihood:
     """float (K,): how strongly each observation follows what all have in common; with mean 1."""
     shares: np.ndarray
     """float (S,): the share of an effect that is there at each stage; the last is 1."""
+    final_aurocs: np.ndarray
+    """float (T,): the mean AUROC at the last stage that the model expects of each trial, given what it reported; what a
+    trial reported if it reached that stage."""
 
 
 def stage_aurocs(trials: Sequence[TrialRecord], observations: Sequence[str]) -> np.ndarray:

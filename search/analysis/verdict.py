@@ -26,7 +26,6 @@ from search.space.param_paths import get_path
 from search.space.space import Space
 from search.trials.layout import STUDY
 from search.trials.predictions import Predictions, load_predictions
-from search.trials.study_store import read_study
 from search.trials.trial import TrialRecord, winner
 
 BACKBONE = "model.backbone"
@@ -163,11 +162,10 @@ def load_analyzed(folder: Path, tell: Tell = lambda _: None) -> Verdict:
 def load_verdict(folder: Path, tell: Tell = lambda _: None) -> Verdict:
     """Returns the verdict of `load_analyzed` plus importances and ensemble. Raises the same errors."""
     verdict, search, predictions = load_analyzed(folder, tell), load_search_folder(folder), load_predictions(folder)
-    with read_study(folder, search.search_space()) as store:
-        rows, history = store.trials(), store.history()
-    seed = search.base.seed
+    rows, seed = load_trials(search, folder), search.base.seed
     tell("importances of parameters")
-    shares = importances(history, seed)
+    params = {row.number: row.params for row in rows}
+    shares = importances(params, verdict.strategies.final_aurocs, search.search_space(), seed)
     places, columns = candidates(rows, predictions.trials), has_both_classes(predictions.truth)
     reports = Reports(
         predictions.truth[:, columns],

@@ -107,7 +107,7 @@ def caveats(verdict: Verdict, unit: str = "images") -> list[str]:
     """Returns what the verdict does not prove, a sentence each."""
     limits = [
         "The intervals are for patients like these; patients of other hospitals may be harder.",
-        "The AUROCs are of these weights; the same config, trained with another seed, gives other weights.",
+        _retrained(verdict),
     ]
     if unit.endswith(HELD_OUT):
         limits.append(
@@ -124,6 +124,17 @@ def caveats(verdict: Verdict, unit: str = "images") -> list[str]:
     if few:
         limits.append(f"With fewer than {MIN_POSITIVES} positives, an AUROC is unreliable: {', '.join(few)}.")
     return limits
+
+
+def _retrained(verdict: Verdict) -> str:
+    other = "The AUROCs are of these weights; the same config, trained with another seed, gives other weights"
+    config = verdict.strategies.config_aurocs.get(verdict.winner)
+    if config is None:
+        return f"{other}."
+    return (
+        f"{other}: expect {with_interval(config)} if all that its parameters do not explain was luck. "
+        "`chex-search confirm` measures it."
+    )
 
 
 def _winner(verdict: Verdict, unit: str) -> str:
@@ -223,7 +234,7 @@ def _importances(found: Importances) -> list[str]:
         f"  {path:<40}{_share(found.fanova.get(path)):>8}{_share(share):>12}" for path, share in found.ped_anova.items()
     ]
     return [
-        "Importances of parameters (shares, from the finished trials):",
+        "Importances of parameters (shares):",
         f"{'fANOVA':>50}{'PED-ANOVA':>12}",
         *lines,
     ]

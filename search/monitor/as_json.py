@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chex.statistics.intervals import Estimate
+from chex.statistics.intervals import UNDEFINED, Estimate
 from search.analysis.strategies import Slope, ValueEffect
 from search.analysis.verdict import Verdict
 from search.analysis.verdict_text import caveats, key_findings
@@ -51,11 +51,11 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
     """Returns the verdict on the search `name`; `unit` names what was scored.
 
     `winner.auroc` is the winner's AUROC on the data that selected it, `winner.expected` the AUROC to expect on other
-    patients like these. `may_be_best` lists the trials that may be the best. `values` has the values of each
-    categorical parameter: `difference` is the AUROC (`outcome`: an observation's, or `mean`) at the end of a trial with
-    it minus that with `reference`, `over_others` the same minus the mean of the other values, and `proven` is `better`
-    or `worse` if that is proven, all of a search together with a probability of 95 %, else empty. `numbers` has for
-    each number by how much AUROC rises over its range.
+    patients like these, and `winner.retrained` the same for its config, trained again. `may_be_best` lists the trials
+    that may be the best. `values` has the values of each categorical parameter: `difference` is the AUROC (`outcome`:
+    an observation's, or `mean`) at the end of a trial with it minus that with `reference`, `over_others` the same minus
+    the mean of the other values, and `proven` is `better` or `worse` if that is proven, all of a search together with a
+    probability of 95 %, else empty. `numbers` has for each number by how much AUROC rises over its range.
     """
     winner = next(trial for trial in verdict.trials if trial.trial == verdict.winner)
     by_name = zip(verdict.observations, verdict.positives, winner.observations, strict=True)
@@ -70,6 +70,7 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
             "trial": verdict.winner,
             **_with_interval("auroc", verdict.naive_auroc),
             **_with_interval("expected", verdict.debiased_auroc),
+            **_with_interval("retrained", verdict.strategies.config_aurocs.get(verdict.winner, UNDEFINED)),
             "observations": [
                 {"observation": each, "positives": positives, **_with_interval("auroc", auroc)}
                 for each, positives, auroc in by_name

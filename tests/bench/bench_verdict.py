@@ -69,6 +69,9 @@ def of_winner(found: Simulated, verdict: Verdict) -> Figures:
         "error": right.value - true,
         "covers": right.low <= true <= right.high,
         "width": right.high - right.low,
+        "again_error": (again := verdict.strategies.config_aurocs[verdict.winner]).value
+        - (config := found.config_true[verdict.winner]),
+        "again_covers": again.low <= config <= again.high,
     }
 
 
@@ -145,6 +148,8 @@ HEAD = (
     ("bias", "error"),
     ("naive", "naive_error"),
     ("covers", "covers"),
+    ("again", "again_error"),
+    ("covers", "again_covers"),
     ("effect", "effect_error"),
     ("covers", "effect_covers"),
     ("others", "others_error"),
@@ -164,9 +169,8 @@ HEAD = (
 def summary(rows: dict[str, Figures]) -> dict[str, Any]:
     """The figures by the names of their targets; coverage is the lowest and highest of all intervals and scenarios."""
     errors = [row["error"] for row in rows.values()]
-    covers = [
-        row[name] for row in rows.values() for name in ("covers", "effect_covers", "others_covers", "gain_covers")
-    ]
+    intervals = ("covers", "again_covers", "effect_covers", "others_covers", "gain_covers")
+    covers = [row[name] for row in rows.values() for name in intervals]
     found = {
         "max_bias": max(map(abs, errors)),
         "mean_bias": abs(float(np.mean(errors))),

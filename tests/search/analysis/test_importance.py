@@ -1,39 +1,35 @@
+from typing import Any
+
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
-from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from search.analysis.importance import Importances, importances
+from search.space.space import Param
 
-DOMAINS = {"optimizer.lr": FloatDistribution(1e-4, 1e-2, log=True), "model.dropout": FloatDistribution(0, 0.5)}
-LOW = {"policy.Edema.low": FloatDistribution(0, 1)}
-KIND = {"policy.Edema": CategoricalDistribution(("zeros", "smoothed_ones"))}
+SPACE = {
+    "optimizer.lr": Param(FloatDistribution(1e-4, 1e-2, log=True)),
+    "model.dropout": Param(FloatDistribution(0, 0.5)),
+    "policy.Edema": Param(CategoricalDistribution(("zeros", "smoothed_ones"))),
+    "policy.Edema.low": Param(FloatDistribution(0, 1), {"policy.Edema": ("smoothed_ones",)}),
+}
 
 
-def trials(count: int, state: TrialState = TrialState.COMPLETE, flat: bool = False) -> list[FrozenTrial]:
-    """Trials whose AUROC depends on the rate alone; every other one has a conditional parameter."""
-    made = []
+def computed(count: int, seed: int = 0, flat: bool = False) -> Importances:
+    """Those of trials whose AUROC depends on the rate alone; every other one has a conditional parameter."""
+    params, final_aurocs = dict[int, dict[str, Any]](), dict[int, float]()
     for number in range(count):
         rate, dropout = 1e-4 * 100 ** ((number * 7 % count) / count), number * 3 % count / count / 2
         smoothed = bool(number % 2)
-        made.append(
-            create_trial(
-                state=state,
-                params={
-                    "optimizer.lr": rate,
-                    "model.dropout": dropout,
-                    "policy.Edema": ("zeros", "smoothed_ones")[smoothed],
-                }
-                | ({"policy.Edema.low": 0.5} if smoothed else {}),
-                distributions=DOMAINS | KIND | (LOW if smoothed else {}),
-                value=(0.8 if flat else 0.7 + 10 * rate) if state == TrialState.COMPLETE else None,
-            )
-        )
-    return made
+        policy = ("zeros", "smoothed_ones")[smoothed]
+        params[number] = {"optimizer.lr": rate, "model.dropout": dropout, "policy.Edema": policy}
+        params[number] |= {"policy.Edema.low": 0.5} if smoothed else {}
+        final_aurocs[number] = 0.8 if flat else 0.7 + 10 * rate
+    return importances(params, final_aurocs, SPACE, seed)
 
 
-def test_the_knob_that_decides_comes_first_and_shares_sum_to_1() -> None:
-    found = importances(trials(40), seed=0)
+def test_the_parameter_that_decides_comes_first_and_shares_sum_to_1() -> None:
+    found = computed(40)
     assert found.why == ""
     for shares in (found.fanova, found.ped_anova):
         assert next(iter(shares)) == "optimizer.lr"
@@ -45,14 +41,13 @@ def test_the_knob_that_decides_comes_first_and_shares_sum_to_1() -> None:
 
 def test_the_same_seed_gives_the_same_figures() -> None:
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    assert importances(trials(40), seed=1) == importances(trials(40), seed=1)
+    assert computed(40, seed=1) == computed(40, seed=1)
 
 
-def test_too_few_finished_trials_have_no_figure_and_it_is_said() -> None:
-    found = importances(trials(19) + trials(30, TrialState.PRUNED), seed=0)
-    assert found == Importances({}, {}, "19 trials finished, and importances need 20")
-    assert importances(trials(1), seed=0).why == "1 trial finished, and importances need 20"
+def test_too_few_trials_have_no_figure_and_it_is_said() -> None:
+    assert computed(19) == Importances({}, {}, "19 trials have a result, and importances need 20")
+    assert computed(1).why == "1 trial has a result, and importances need 20"
 
 
 def test_trials_that_all_reached_the_same_have_no_figure() -> None:
-    assert importances(trials(20, flat=True), seed=0).why == "all finished trials reached the same AUROC"
+    assert computed(20, flat=True).why == "all trials reached the same AUROC"

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from chex.statistics.metrics import METRIC
 from search.analysis.effect_draws import TermDraws
-from search.analysis.strategies import COLUMNS, Strategies, credible_set, search_strategies, strategies
+from search.analysis.strategies import COLUMNS, Strategies, config_draws, credible_set, search_strategies, strategies
 from search.analysis.trial_terms import Term
 from search.trials.trial import TrialRecord
 
@@ -60,7 +61,8 @@ def test_the_values_that_may_be_the_best_hold_it_with_95_percent() -> None:
 
 
 def test_few_trials_have_no_table() -> None:
-    assert search_strategies([TrialRecord(1, "finished", {})], {}, ["Edema"], {}, [], 0) == Strategies()
+    found = search_strategies([TrialRecord(1, "finished", {}, ({METRIC: 0.7},))], {}, ["Edema"], {}, [], 0)
+    assert found == Strategies(final_aurocs={1: 0.7})
 
 
 def test_the_csv_has_a_row_for_each_value_and_each_number() -> None:
@@ -69,3 +71,12 @@ def test_the_csv_has_a_row_for_each_value_and_each_number() -> None:
     assert written["param"].tolist() == ["policy.Edema"] * 3 + ["model.backbone"] * 2 + ["optimizer.lr"]
     assert written["value"].isna().tolist() == [False] * 5 + [True]
     assert tuple(Strategies().table().columns) == COLUMNS
+
+
+def test_a_config_has_the_mean_over_observations_of_its_effects() -> None:
+    terms = (
+        Term("policy.Edema", "ones", 0, np.array([1.0, 0.0])),
+        Term("model.backbone", "resnet50", None, np.array([1.0, 1.0])),
+    )
+    draws = TermDraws(terms, np.array([[0.04, 0.01]]), np.array([[0.8, 0.7]]))
+    assert config_draws(draws) == pytest.approx(np.array([[0.78, 0.76]]))

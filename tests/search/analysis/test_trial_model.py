@@ -78,3 +78,12 @@ def test_the_sample_of_patients_widens_the_draws() -> None:
 def test_the_same_seed_gives_the_same_draws() -> None:
     aurocs, terms = search(np.random.default_rng(2))
     assert (difference(aurocs, terms) == difference(aurocs, terms)).all()
+
+
+def test_a_pruned_trial_is_expected_to_rise_as_the_others_did_and_a_finished_one_is_where_it_is() -> None:
+    aurocs, terms = search(np.random.default_rng(4))
+    expected, pruned = fit_trial_model(aurocs, terms).final_aurocs, np.isnan(aurocs[:, 1, 0])
+    assert expected[~pruned] == pytest.approx(aurocs[~pruned, 1].mean(axis=1), abs=0.001)
+    rise = expected[pruned] - aurocs[pruned, 0].mean(axis=1)
+    assert rise.mean() == pytest.approx(0.1, abs=0.01)
+    assert expected[pruned].mean() < expected[~pruned].mean()

@@ -205,7 +205,7 @@ def test_the_whole_verdict_has_importances_and_an_ensemble_and_changes_no_file(f
     found = load_verdict(folder, heard.append)
     assert found.ensemble is not None
     assert found.importances is not None
-    assert found.importances.why == "8 trials finished, and importances need 20"
+    assert found.importances.why == "9 trials have a result, and importances need 20"
     assert any(line.startswith("ensembles: bag 1 of ") for line in heard)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 

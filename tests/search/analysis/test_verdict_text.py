@@ -107,6 +107,13 @@ def test_what_is_not_proven_names_few_positives_and_trials_under_way() -> None:
     assert "positives" not in " ".join(unproven(VERDICT))
 
 
+def test_the_config_trained_again_has_an_expectation_of_its_own() -> None:
+    expected = replace(VERDICT.strategies, config_aurocs={17: Estimate(0.85, 0.81, 0.88)})
+    said = " ".join(unproven(replace(VERDICT, strategies=expected)))
+    assert "expect .850 (95 % interval .810 to .880) if all that its parameters do not explain was luck." in said
+    assert "another seed, gives other weights. " in " ".join([*unproven(VERDICT), ""])
+
+
 def test_what_was_held_out_is_said_to_have_the_labels_of_a_program() -> None:
     assert "not with a radiologist" in " ".join(unproven(VERDICT, "images held out"))
     assert "radiologist" not in " ".join(unproven(VERDICT))

@@ -29,6 +29,9 @@ SCHEMA = {
         "expected": float,
         "expected_low": float,
         "expected_high": float,
+        "retrained": float,
+        "retrained_low": float,
+        "retrained_high": float,
         "observations": [
             {"observation": str, "positives": int, "auroc": float, "auroc_low": float, "auroc_high": float}
         ],
