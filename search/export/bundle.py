@@ -45,7 +45,7 @@ from search.config.search_folder import load_search_folder
 from search.export.model_card import CardFacts, LabelCounts, Selection, TreeSummary, model_card
 from search.export.onnx import check_packages, export_graph, largest_difference
 from search.space.param_paths import get_path
-from search.trials.layout import BEST, CONFIRMED, REPORT, TRIALS
+from search.trials.layout import BEST, CONFIRMED, REPORT, STRATEGIES, TRIALS
 from search.trials.layout import CONFIRM_FOLDER as CONFIRM
 from search.trials.predictions import scored_on
 from search.trials.trial import may_win
@@ -103,12 +103,25 @@ def export_bundle(folder: Path, out: Path, estimate_auroc: Callable[[], Estimate
             timm_difference, onnx_difference = _check_export(new_folder, model, onnx)
             debiased_auroc, retrained = estimate_auroc(), _retrained_auroc(folder, selection.trial)
             facts = CardFacts(
-                metadata, config, evaluation, len(truth), debiased_auroc, retrained, selection, tree, onnx_difference
+                metadata,
+                config,
+                evaluation,
+                len(truth),
+                debiased_auroc,
+                retrained,
+                selection,
+                tree,
+                _read_strategies(folder),
+                onnx_difference,
             )
             (new_folder / CARD).write_text(model_card(facts), encoding="utf-8")
     except OSError as error:
         raise InputError(f"{out} cannot be written ({str(error.strerror).lower()}); give another folder") from error
     return _describe_export(out, selection.trial, timm_difference, onnx_difference)
+
+
+def _read_strategies(folder: Path) -> pd.DataFrame | None:
+    return pd.read_csv(folder / STRATEGIES) if (folder / STRATEGIES).is_file() else None
 
 
 def check_output_folder(out: Path) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, StrictUndefined
 
@@ -76,6 +77,8 @@ class CardFacts:
     selection: Selection
     tree: TreeSummary | str
     """The tree, or as a string the reason why it is not known."""
+    strategies: pd.DataFrame | None
+    """The search's strategies.csv (see search.analysis.strategies); None while the search is not finished."""
     onnx_difference: float | None
     """The largest difference between the ONNX graph's probabilities and the network's; None without a graph."""
 
@@ -116,6 +119,7 @@ def model_card(facts: CardFacts) -> str:
         phantom=isinstance(tree, TreeSummary) and tree.phantom,
         label_table=_label_table(facts),
         auroc_table=_auroc_table(facts.evaluation),
+        strategy_table=_strategy_table(facts.strategies),
         threshold_table=_threshold_table(metadata),
         validation_auroc=_interval(facts.evaluation.mean["AUROC"]),
         debiased_auroc=_interval(facts.debiased_auroc),
@@ -174,6 +178,25 @@ def _auroc_table(evaluation: Evaluation) -> str:
     if len(rows) > 1:
         rows.append(["mean", _interval(evaluation.mean["AUROC"]), "", ""])
     return _table(["observation", "AUROC (95 % interval)", "positives", "negatives"], rows)
+
+
+def _strategy_table(strategies: pd.DataFrame | None) -> str:
+    """Returns the values of categorical parameters with their differences; "" without any."""
+    values = pd.DataFrame() if strategies is None else strategies[strategies["value"].notna()]
+    rows = [
+        [
+            f"{row['param']} {row['value']}",
+            f"{row['trials']:.0f} ({row['finished']:.0f})",
+            "-"
+            if row["value"] == row["reference"]
+            else f"{row['effect']:+.3f} ({row['effect_low']:+.3f} to {row['effect_high']:+.3f})",
+            f"{row['probability']:.2f}",
+            "yes" if row["may_be_best"] else "no",
+        ]
+        for row in values.to_dict("records")
+    ]
+    columns = ("value", "trials (finished)", "AUROC minus that with the base run's value", "best with", "may be best")
+    return _table(columns, rows) if rows else ""
 
 
 def _threshold_table(metadata: BundleMetadata) -> str:

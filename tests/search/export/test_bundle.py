@@ -26,7 +26,7 @@ from chex.evaluation.model_bundle import ABOUT, RULES, WEIGHTS, BundleMetadata, 
 from chex.models import checkpoint
 from chex.models.timm_export import Layout, to_timm
 from chex.runtime import run_folder
-from chex.runtime.atomic_io import write_text
+from chex.runtime.atomic_io import write_csv, write_text
 from chex.runtime.output_folder import claim
 from chex.schema.labels import FIVE
 from chex.statistics.intervals import Estimate
@@ -46,9 +46,10 @@ from search.export.bundle import (
     export_bundle,
     select_thresholds,
 )
-from search.trials.layout import BEST, REPORT, TRIALS
+from search.trials.layout import BEST, REPORT, STRATEGIES, TRIALS
 from search.trials.layout import CONFIG as SEARCH
 from search.trials.predictions import write_labels
+from tests.drawn_strategies import drawn_strategies
 from tests.networks import used
 from tests.zip_and_upload import upload
 
@@ -388,6 +389,19 @@ def test_a_tree_missing_on_this_machine_is_counted_from_the_data_uri(
     )
     assert f"The tree `CheXpert-v1.0-small`{text}" in (tmp_path / "out" / CARD).read_text()
     assert not list(tmp_path.rglob("*.jpg"))
+
+
+def test_the_card_has_the_strategy_table_of_a_finished_search(make_search: Make, tmp_path: Path) -> None:
+    search = make_search()
+    write_csv(search / STRATEGIES, drawn_strategies("policy.Edema", "ones", "zeros", better="ones").table())
+    export_bundle(search, tmp_path / "out", fixed_estimate, onnx=False)
+    card = (tmp_path / "out" / CARD).read_text()
+    assert "| policy.Edema ones | 12 (9) | +0.030 (+0.010 to +0.050) | 0.97 | yes |" in card
+    assert "| policy.Edema zeros | 12 (9) | - | 0.03 | no |" in card
+    assert "optimizer.lr |" not in card
+    (search / STRATEGIES).unlink()
+    export_bundle(search, tmp_path / "out", fixed_estimate, onnx=False)
+    assert "What the search found" not in (tmp_path / "out" / CARD).read_text()
 
 
 def test_an_earlier_export_is_replaced_completely(make_search: Make, tmp_path: Path) -> None:
