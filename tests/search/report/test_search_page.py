@@ -111,7 +111,7 @@ def test_a_search_of_one_trial_without_a_choice_has_a_page(tmp_path: Path, brows
     made_search(tmp_path / "one", 1, {"optimizer.lr": {"fixed": 1e-3}})
     write_search_page(tmp_path / "one", 0.9)
     text = page_text(tmp_path / "one", browser)
-    assert "Not available: 1 trial finished" in text
+    assert "Not available: 1 trial has a result" in text
     assert "the winner, trial 1, was the last one with a result" in text
     assert browser.errors == []
 
