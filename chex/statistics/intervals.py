@@ -19,6 +19,11 @@ class Estimate:
     high: float
 
 
+def named_ends(name: str, estimate: Estimate) -> dict[str, float]:
+    """Returns an estimate for a table or JSON: its value under `name`, its ends under `name`_low and `name`_high."""
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
 UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from chex.runtime.rng import rng_for
 from chex.runtime.threads import one_thread
-from chex.statistics.intervals import Estimate
+from chex.statistics.intervals import Estimate, named_ends
 from search.analysis.effect_draws import TermDraws, draw_terms
 from search.analysis.trial_terms import Term, patient_covariance, stage_aurocs, trial_terms
 from search.space.space import Space
@@ -96,7 +96,9 @@ class Strategies:
         import pandas as pd
 
         values = [_row(each) for each in self.values]
-        slopes = [{"param": each.param, **_ends("effect", each.effect), "claim": each.claim} for each in self.slopes]
+        slopes = [
+            {"param": each.param, **named_ends("effect", each.effect), "claim": each.claim} for each in self.slopes
+        ]
         table = pd.DataFrame([*values, *slopes], columns=list(COLUMNS))
         return table.astype({"trials": "Int64", "finished": "Int64"})
 
@@ -114,16 +116,12 @@ def _row(value: ValueEffect) -> dict[str, Any]:
         "trials": value.trials,
         "finished": value.finished,
         "reference": value.reference,
-        **_ends("effect", value.effect),
-        **_ends("over_others", value.over_others),
+        **named_ends("effect", value.effect),
+        **named_ends("over_others", value.over_others),
         "probability": value.probability,
         "may_be_best": value.may_be_best,
         "claim": value.claim,
     }
-
-
-def _ends(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from chex.statistics.intervals import UNDEFINED, Estimate
+from chex.statistics.intervals import UNDEFINED, named_ends
 from search.analysis.strategies import Slope, ValueEffect
 from search.analysis.verdict import Verdict
 from search.analysis.verdict_text import caveats, key_findings
@@ -68,18 +68,18 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
         "reports": verdict.reports,
         "winner": {
             "trial": verdict.winner,
-            **_with_interval("auroc", verdict.naive_auroc),
-            **_with_interval("expected", verdict.debiased_auroc),
-            **_with_interval("retrained", verdict.strategies.config_aurocs.get(verdict.winner, UNDEFINED)),
+            **named_ends("auroc", verdict.naive_auroc),
+            **named_ends("expected", verdict.debiased_auroc),
+            **named_ends("retrained", verdict.strategies.config_aurocs.get(verdict.winner, UNDEFINED)),
             "observations": [
-                {"observation": each, "positives": positives, **_with_interval("auroc", auroc)}
+                {"observation": each, "positives": positives, **named_ends("auroc", auroc)}
                 for each, positives, auroc in by_name
             ],
         },
         "may_be_best": list(verdict.best_set.trials),
         "cheapest": {"trial": verdict.best_set.cheapest, "images_seen": verdict.best_set.images},
         "trials": [
-            {"trial": trial.trial, "images_seen": trial.images, **_with_interval("auroc", trial.auroc)}
+            {"trial": trial.trial, "images_seen": trial.images, **named_ends("auroc", trial.auroc)}
             for trial in verdict.trials
         ],
         "values": [_value(each) for each in verdict.strategies.values],
@@ -95,7 +95,7 @@ def verdict_record(name: str, verdict: Verdict, unit: str) -> dict[str, Any]:
                 for member in ensemble.members
             ],
             "auroc": ensemble.auroc,
-            **_with_interval("gain", ensemble.gain),
+            **named_ends("gain", ensemble.gain),
         },
         "sentences": list(key_findings(verdict, unit)),
         "not_proven": caveats(verdict, unit),
@@ -110,8 +110,8 @@ def _value(value: ValueEffect) -> dict[str, Any]:
         "trials": value.trials,
         "finished": value.finished,
         "reference": value.reference,
-        **_with_interval("difference", value.effect),
-        **_with_interval("over_others", value.over_others),
+        **named_ends("difference", value.effect),
+        **named_ends("over_others", value.over_others),
         "probability_best": value.probability,
         "may_be_best": value.may_be_best,
         "proven": value.claim,
@@ -119,11 +119,7 @@ def _value(value: ValueEffect) -> dict[str, Any]:
 
 
 def _slope(slope: Slope) -> dict[str, Any]:
-    return {"parameter": slope.param, **_with_interval("slope", slope.effect), "proven": slope.claim}
-
-
-def _with_interval(name: str, estimate: Estimate) -> dict[str, float]:
-    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+    return {"parameter": slope.param, **named_ends("slope", slope.effect), "proven": slope.claim}
 
 
 def _trials(rows: Sequence[TrialRecord]) -> list[dict[str, Any]]:
