@@ -10,7 +10,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 
 from search.optimize.samplers import kept_aurocs, policy_observations
 from search.space.space import Space
-from search.trials.trial import TrialRecord, ranked_trials
+from search.trials.trial import TrialRecord
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,6 @@ def stage_aurocs(trials: Sequence[TrialRecord], observations: Sequence[str]) -> 
             if number in aurocs:
                 found[place, stage] = [aurocs[number][name] for name in observations]
     return found
-
-
-def modelled_trials(rows: Sequence[TrialRecord]) -> list[TrialRecord]:
-    """Returns the trials that count: those that finished or were pruned, with a result."""
-    return [row for row in ranked_trials(rows) if row.reports]
 
 
 def trial_terms(params: Sequence[Mapping[str, Any]], space: Space, observations: Sequence[str]) -> tuple[Term, ...]:

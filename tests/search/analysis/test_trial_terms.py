@@ -5,7 +5,7 @@ import pytest
 
 from chex.config import RunConfig, apply_overrides
 from chex.statistics.metrics import METRIC
-from search.analysis.trial_terms import Term, modelled_trials, patient_covariance, stage_aurocs, trial_terms
+from search.analysis.trial_terms import Term, patient_covariance, stage_aurocs, trial_terms
 from search.space.space import build_space
 from search.trials.trial import State, TrialRecord
 
@@ -30,11 +30,6 @@ def test_stages_are_the_reports_after_which_trials_ended() -> None:
     assert found[0] == pytest.approx(np.array([[0.8, 0.6], [0.9, 0.7]]))  # the last report kept the third's weights
     assert found[1, 0] == pytest.approx(np.array([0.7, 0.5]))
     assert np.isnan(found[1, 1]).all()
-
-
-def test_failed_and_running_trials_do_not_count() -> None:
-    trials = [trial(1, "finished", 0.6), trial(2, "failed", 0.6), trial(3, "running", 0.6), trial(4, "pruned", 0.5)]
-    assert [each.number for each in modelled_trials(trials)] == [1, 4]
 
 
 def test_terms_are_values_that_occur_and_places_in_ranges() -> None:
